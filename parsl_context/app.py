@@ -1,0 +1,415 @@
+"""`@context_app`: Parsl apps whose costly state is a context.
+
+A context app splits what used to be one function into a context, built once where it is needed, and a body that
+gets the context and the arguments of the call. `ContextApp` is what users call; `ContextCall` is what the
+DataFlowKernel hands to an executor: `ContextExecutor` sends it by digest, any other executor just calls it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import pickle
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from parsl.app.app import AppBase
+from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
+from parsl.dataflow.futures import AppFuture
+from parsl.dataflow.memoization import id_for_memo
+from rich.progress import track
+
+from parsl_context.context import Context, as_context
+from parsl_context.errors import ConfigurationError
+from parsl_context.pool.calls import BodyCall, ChunkCall, bind
+from parsl_context.portable import process_contexts
+from parsl_context.serialization import pack_code
+
+if TYPE_CHECKING:
+    from parsl_context.executor import ContextExecutor
+
+_AWAITED = "_parsl_context_argument_{}"
+
+
+class _Awaited:
+    """Stands for a future among the arguments of a context until the DataFlowKernel gives its result."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+class ContextCall:
+    """A body with its contexts: a callable that an executor runs.
+
+    Calling it runs the body here, with contexts that this process retains; so it works on any executor, and in a unit
+    test without Parsl. `ContextExecutor` recognises it, also inside the wrappers that the DataFlowKernel adds, and
+    sends digests instead.
+    """
+
+    __slots__ = (
+        "__name__",
+        "__qualname__",
+        "_memo",
+        "body",
+        "chunked",
+        "contexts",
+        "late",
+        "names",
+        "walltime_s",
+    )
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        names: tuple[str | None, ...],
+        contexts: tuple[Context, ...],
+        *,
+        chunked: bool = False,
+        walltime_s: float | None = None,
+        late: bool = False,
+    ) -> None:
+        self.body = body
+        self.names = names
+        self.contexts = contexts
+        self.chunked = chunked
+        self.walltime_s = walltime_s
+        self.late = late  # some contexts wait for values that come with the call
+        self.__name__ = getattr(body, "__name__", type(body).__name__)
+        self.__qualname__ = self.__name__
+        self._memo: dict[Any, Any] = {}
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        signature = inspect.signature(self.body)
+        parameters = list(signature.parameters.values())
+        if self.names == (None,):
+            parameters = parameters[1:]
+        return signature.replace(parameters=[p for p in parameters if p.name not in self.names])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call, kwargs = self.settled(kwargs)
+        with process_contexts.using(call.contexts) as instances:
+            bound = bind(call.body, call.names, instances)
+            return [bound(*item) for item in args[0]] if call.chunked else bound(*args, **kwargs)
+
+    def settled(self, kwargs: dict[str, Any]) -> tuple[ContextCall, dict[str, Any]]:
+        """This call with the values filled in that its contexts waited for, and the arguments without them."""
+        if not self.late:
+            return self, kwargs
+        prefix = _AWAITED.format("")
+        values = {key: value for key, value in kwargs.items() if key.startswith(prefix)}
+        rest = {key: value for key, value in kwargs.items() if key not in values}
+        identity = tuple(id(value) for value in values.values())
+        # The DataFlowKernel gives the same object to every call that waits for one future: digest it once.
+        if identity not in self._memo:
+            if len(self._memo) > 64:
+                self._memo.clear()
+            contexts = tuple(
+                context.substituted(lambda leaf: values[leaf.key] if isinstance(leaf, _Awaited) else leaf)
+                for context in self.contexts
+            )
+            settled = ContextCall(self.body, self.names, contexts, chunked=self.chunked, walltime_s=self.walltime_s)
+            self._memo[identity] = (settled, list(values.values()))
+        return self._memo[identity][0], rest
+
+    def limited(self, walltime_s: float) -> ContextCall:
+        """The same call with a limit on the run time of its body. [s]"""
+        return self._variant(("walltime", walltime_s), walltime_s=walltime_s)
+
+    def as_chunk(self) -> ContextCall:
+        """The same call for lists of argument tuples."""
+        return self._variant("chunk", chunked=True)
+
+    def _variant(self, key: Any, **changes: Any) -> ContextCall:
+        if key not in self._memo:
+            options = {"chunked": self.chunked, "walltime_s": self.walltime_s, "late": self.late, **changes}
+            self._memo[key] = ContextCall(self.body, self.names, self.contexts, **options)
+        found: ContextCall = self._memo[key]
+        return found
+
+    def for_worker(self) -> BodyCall:
+        """What a worker of `ContextExecutor` runs."""
+        kind = ChunkCall if self.chunked else BodyCall
+        return kind(self.body, self.names, [context.digest for context in self.contexts], self.walltime_s)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By value, like the context functions, so that workers of other executors need no module of the user's.
+        return _unpack_call, (
+            pack_code((self.body, self.names, self.contexts)),
+            self.chunked,
+            self.walltime_s,
+            self.late,
+        )
+
+    def __repr__(self) -> str:
+        return f"<ContextCall {self.__name__}>"
+
+
+@functools.lru_cache(maxsize=64)
+def _unpack_call(packed: bytes, chunked: bool, walltime_s: float | None, late: bool) -> ContextCall:
+    body, names, contexts = pickle.loads(packed)
+    return ContextCall(body, names, contexts, chunked=chunked, walltime_s=walltime_s, late=late)
+
+
+@id_for_memo.register(ContextCall)
+def _id_for_memo_call(call: ContextCall, output_ref: bool = False) -> bytes:
+    """Memoization tells calls apart by body (name and module, as for any app) and by the content of the contexts."""
+    digests = [] if call.late else [context.digest for context in call.contexts]
+    return pickle.dumps(["ContextCall", call.__name__, call.body.__module__, call.names, digests])
+
+
+class ContextApp(AppBase):
+    """A Parsl app with contexts. Calling it returns an `AppFuture`.
+
+    Attributes
+    ----------
+    body : callable
+        The user's function: contexts and arguments, called as it stands.
+    func : ContextCall
+        What an executor gets. Calling it runs the body here; `executor.submit(app.func, {}, ...)` is the fastest
+        way to make one call.
+    contexts : tuple of Context
+        The contexts of the app.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        contexts: Mapping[str | None, Context],
+        *,
+        data_flow_kernel: DataFlowKernel | None = None,
+        executors: Any = "all",
+        cache: bool = False,
+        ignore_for_cache: Sequence[str] | None = None,
+    ) -> None:
+        self.body = body
+        self.contexts = tuple(contexts.values())
+        _check_parameters(body, tuple(contexts))
+        call, self._awaited = _defer_futures(body, contexts)
+        super().__init__(
+            call,
+            data_flow_kernel=data_flow_kernel,
+            executors=executors,
+            cache=cache,
+            ignore_for_cache=ignore_for_cache,
+        )
+        self.func: ContextCall = call
+        functools.update_wrapper(self, body)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> AppFuture:
+        """Call the app, as any Parsl app."""
+        invocation_kwargs = {**self.kwargs, **kwargs}
+        walltime_s = invocation_kwargs.get("walltime")
+        func = self.func if walltime_s is None else self.func.limited(walltime_s)
+        return self._submit(func, args, invocation_kwargs)
+
+    def map(
+        self,
+        *iterables: Iterable[Any],
+        chunksize: int | None = None,
+        max_pending: int = 64,
+        progress: bool = False,
+    ) -> Iterator[Any]:
+        """Call the app for each item (of several iterables: for the items side by side), as the built-in `map`.
+
+        Many short calls travel as one task. Results come in order, as they become available; the input is read
+        lazily, so memory stays bounded however long it is.
+
+        Parameters
+        ----------
+        *iterables
+            One for each argument of the app; the shortest ends the map.
+        chunksize : int, optional
+            Calls in one task; chosen from the measured run time of the calls if not given.
+        max_pending : int
+            Tasks that may wait or run at a time.
+        progress : bool
+            Show a progress bar.
+
+        Raises
+        ------
+        Exception
+            What a call raised, when its turn comes; calls of the same task that ended before it are not delivered.
+        """
+        if chunksize is not None and chunksize < 1:
+            raise ConfigurationError(f"map(chunksize={chunksize}): a task has at least one call.")
+        if max_pending < 1:
+            raise ConfigurationError(f"map(max_pending={max_pending}): at least one task must be pending.")
+        results = self._map(zip(*iterables, strict=False), chunksize, max_pending)
+        if not progress:
+            return results
+        total = min((len(it) for it in iterables if isinstance(it, Sized)), default=None)
+        return iter(track(results, description=self.__name__, total=total))
+
+    def warm(self) -> None:
+        """Start building the app's contexts on the workers, before the first call.
+
+        On each `ContextExecutor` that the app may run on; other executors build at the first call. Contexts with
+        futures among their arguments are built once those are known, so at the first call.
+        """
+        if self.func.late:
+            return
+        for executor in self._context_executors():
+            for context in self.contexts:
+                executor.preload(context)
+
+    def _map(self, items: Iterator[tuple[Any, ...]], chunksize: int | None, max_pending: int) -> Iterator[Any]:
+        func = self.func.as_chunk()
+        sizer = _ChunkSizer(chunksize)
+        pending: deque[AppFuture] = deque()
+        try:
+            while True:
+                while len(pending) < max_pending and (chunk := list(itertools.islice(items, sizer.size))):
+                    future = self._submit(func, (chunk,), {})
+                    sizer.observe(future, len(chunk))
+                    pending.append(future)
+                if not pending:
+                    return
+                yield from pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _submit(self, func: ContextCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
+        return self._kernel().submit(
+            func,
+            app_args=args,
+            executors=self.executors,
+            cache=self.cache,
+            ignore_for_cache=self.ignore_for_cache,
+            app_kwargs={**kwargs, **self._awaited},
+        )
+
+    def _kernel(self) -> DataFlowKernel:
+        return self.data_flow_kernel or DataFlowKernelLoader.dfk()
+
+    def _context_executors(self) -> list[ContextExecutor]:
+        executors = self._kernel().executors
+        labels = executors if self.executors == "all" else self.executors
+        candidates: list[Any] = [executors[label] for label in labels if label in executors]
+        return [executor for executor in candidates if hasattr(executor, "preload")]
+
+
+class _ChunkSizer:
+    """How many calls one task of a map should hold: enough that its own cost does not count."""
+
+    TARGET_S = 0.05  # run time of a task. [s]
+    LIMIT = 4096
+
+    def __init__(self, fixed: int | None) -> None:
+        self._fixed = fixed
+        self._size = 1
+        self._last_end = 0.0
+
+    @property
+    def size(self) -> int:
+        return self._fixed or self._size
+
+    def observe(self, future: Future[Any], calls: int) -> None:
+        start = time.monotonic()
+
+        def ended(_: Future[Any]) -> None:
+            # Tasks overlap: what counts is the time since the one before ended, if that is later than our start.
+            now = time.monotonic()
+            per_call_s = max(1e-7, now - max(start, self._last_end)) / calls
+            self._last_end = now
+            wanted = int(self.TARGET_S / per_call_s)
+            self._size = max(1, min(self.LIMIT, wanted, 2 * self._size))
+
+        if self._fixed is None:
+            future.add_done_callback(ended)
+
+
+def context_app(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    context: Any = None,
+    data_flow_kernel: DataFlowKernel | None = None,
+    executors: Any = "all",
+    cache: bool = False,
+    ignore_for_cache: Sequence[str] | None = None,
+) -> Any:
+    """Make a function the body of a context app.
+
+    Parameters
+    ----------
+    function
+        The body. With one context, that is its first parameter; with several, each is the parameter of its name.
+    context : Context, callable or mapping
+        The context (a function without arguments stands for the context it builds), or contexts by parameter.
+    data_flow_kernel, executors, cache, ignore_for_cache
+        As in `parsl.python_app`.
+
+    Returns
+    -------
+    ContextApp
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no context, or the body does not take the contexts.
+    """
+    if context is None:
+        raise ConfigurationError(
+            "context_app needs a context: @context_app(context=...). Splitting a function by itself is not available "
+            "in this version."
+        )
+    contexts: dict[str | None, Context]
+    if isinstance(context, Mapping):
+        contexts = {name: as_context(value) for name, value in context.items()}
+    else:
+        contexts = {None: as_context(context)}
+
+    def decorate(body: Callable[..., Any]) -> ContextApp:
+        return ContextApp(
+            body,
+            contexts,
+            data_flow_kernel=data_flow_kernel,
+            executors=executors,
+            cache=cache,
+            ignore_for_cache=ignore_for_cache,
+        )
+
+    return decorate if function is None else decorate(function)
+
+
+def _check_parameters(body: Callable[..., Any], names: tuple[str | None, ...]) -> None:
+    if not names:
+        raise ConfigurationError(f"context_app {body!r} has an empty mapping of contexts.")
+    parameters = list(inspect.signature(body).parameters.values())
+    where = f"The body {getattr(body, '__name__', body)!r}"
+    if names == (None,):
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        if not parameters or parameters[0].kind not in (*positional, inspect.Parameter.VAR_POSITIONAL):
+            raise ConfigurationError(f"{where} has no first positional parameter to take its context.")
+        return
+    by_name = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    missing = [name for name in names if name not in by_name and not takes_any]
+    if missing:
+        raise ConfigurationError(f"{where} has no parameter {', '.join(map(repr, missing))} to take its context.")
+
+
+def _defer_futures(
+    body: Callable[..., Any], contexts: Mapping[str | None, Context]
+) -> tuple[ContextCall, dict[str, Future[Any]]]:
+    """The call, with futures in its contexts replaced by keys, and the futures by key."""
+    awaited: dict[str, Future[Any]] = {}
+    keys: dict[int, str] = {}
+    for future in itertools.chain.from_iterable(context.futures for context in contexts.values()):
+        if id(future) not in keys:
+            keys[id(future)] = _AWAITED.format(len(keys))
+            awaited[keys[id(future)]] = future
+
+    def swap(leaf: Any) -> Any:
+        return _Awaited(keys[id(leaf)]) if isinstance(leaf, Future) else leaf
+
+    made = tuple(context.substituted(swap) if awaited else context for context in contexts.values())
+    return ContextCall(body, tuple(contexts), made, late=bool(awaited)), awaited

@@ -1,0 +1,259 @@
+"""The executor's link to its interchange: a thread with an event loop, fed from any thread.
+
+Calls submitted while the thread is busy leave together; nothing waits for a batch to fill. Answers to requests wake
+the thread that asked. The interchange's death is noticed at once: it holds the other end of a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import socket
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import IO, TypeVar
+
+import zmq
+from parsl import curvezmq
+from parsl.addresses import tcp_url
+from typing_extensions import assert_never
+
+from parsl_context import messages as m
+from parsl_context.codec import Buffer, Decoder, Frames, deal, encode
+from parsl_context.errors import MessageError
+from parsl_context.eventloop import EventLoop
+from parsl_context.interchange.config import InterchangeConfig, write_config
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+_START_TIMEOUT_S = 120.0
+_ANSWER_TIMEOUT_S = 120.0
+
+AnswerType = TypeVar("AnswerType", bound=m.Answer)
+
+
+class Events:
+    """What the client tells its executor, from the client's thread."""
+
+    def result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
+        """A call ran."""
+        raise NotImplementedError
+
+    def failed(self, message: m.TasksFailed, frames: Sequence[Buffer]) -> None:
+        """Calls ended without an outcome of their own."""
+        raise NotImplementedError
+
+    def versions_differ(self, message: m.VersionsDiffer) -> None:
+        """The executor cannot go on."""
+        raise NotImplementedError
+
+    def interchange_died(self, exit_code: int | None) -> None:
+        """The interchange ended and was not told to."""
+        raise NotImplementedError
+
+
+class InterchangeClient:
+    """Starts an interchange process and talks with it.
+
+    Parameters
+    ----------
+    events
+        Told what happens.
+    cert_dir
+        CurveZMQ certificates, or None for no encryption.
+    address, port_range
+        Where to listen for the interchange.
+    """
+
+    def __init__(self, events: Events, *, cert_dir: str | None, address: str, port_range: tuple[int, int]) -> None:
+        self._events = events
+        self._context = curvezmq.ClientContext(cert_dir)
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self._socket.set_hwm(0)
+        port = self._socket.bind_to_random_port(tcp_url(address), min_port=port_range[0], max_port=port_range[1])
+        self.url = tcp_url(address, port)
+        self.process: subprocess.Popen[bytes] | None = None
+        self._loop = EventLoop()
+        self._decoder: Decoder[m.FromInterchange] = Decoder(m.FromInterchange)
+        self._outbox: deque[tuple[m.Task | m.ToInterchange, Sequence[Buffer]]] = deque()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._signalled = False
+        self._requests = itertools.count(1)
+        self._asked: dict[m.RequestId, Future[m.Answer]] = {}
+        self._ready: Future[int] = Future()
+        self._closing = False
+        self._death_reader: int | None = None
+        self._thread = threading.Thread(target=self._run, name="ContextExecutor-client", daemon=True)
+
+    def start(self, command: Sequence[str], config: Callable[[int], InterchangeConfig]) -> int:
+        """Start the interchange. Gives the port on which it listens for managers.
+
+        Parameters
+        ----------
+        config
+            Makes the configuration from the descriptor that the interchange must keep open.
+
+        Raises
+        ------
+        RuntimeError
+            If the interchange does not start.
+        """
+        self._death_reader, death_writer = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, pass_fds=(death_writer,), start_new_session=True
+            )
+            stdin: IO[bytes] | None = self.process.stdin
+            assert stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # its death is reported below
+                write_config(config(death_writer), stdin)
+        finally:
+            os.close(death_writer)
+        self._thread.start()
+        try:
+            return self._ready.result(timeout=_START_TIMEOUT_S)
+        except TimeoutError:
+            raise RuntimeError(
+                f"The interchange ({' '.join(command)}) did not start within {_START_TIMEOUT_S:g} s."
+            ) from None
+
+    def submit(self, task: m.Task, frames: Sequence[Buffer]) -> None:
+        """Send a call. From any thread."""
+        self._outbox.append((task, frames))
+        self._wake()
+
+    def send(self, message: m.ToInterchange, frames: Sequence[Buffer] = ()) -> None:
+        """Send a message after what was sent before. From any thread."""
+        self._outbox.append((message, frames))
+        self._wake()
+
+    def ask(self, make: Callable[[m.RequestId], m.ToInterchange], kind: type[AnswerType]) -> AnswerType:
+        """Send a request and wait for its answer. From any thread but the client's own.
+
+        Raises
+        ------
+        RuntimeError
+            If the interchange has ended.
+        TimeoutError
+            If it does not answer.
+        """
+        request = m.RequestId(next(self._requests))
+        future: Future[m.Answer] = Future()
+        self._asked[request] = future
+        self.send(make(request))
+        if not self._thread.is_alive():
+            self._fail_requests()
+        try:
+            answer = future.result(timeout=_ANSWER_TIMEOUT_S)
+        finally:
+            self._asked.pop(request, None)
+        assert isinstance(answer, kind)
+        return answer
+
+    def close(self, timeout_s: float) -> None:
+        """Tell the interchange to end, wait, and release everything."""
+        self._closing = True
+        self.send(m.Quit())
+        if self.process is not None:
+            try:
+                self.process.wait(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                logger.warning("The interchange does not end; killing process %d", self.process.pid)
+                self.process.kill()
+                self.process.wait()
+            if self.process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    self.process.stdin.close()
+        if self._thread.is_alive():
+            self._thread.join(timeout=timeout_s)
+        self._socket.close(linger=0)
+        self._context.term()  # type: ignore[no-untyped-call]
+        self._wake_writer.close()
+
+    # --- in the thread
+
+    def _run(self) -> None:
+        loop = self._loop
+        assert self._death_reader is not None
+        loop.watch(self._death_reader, self._interchange_ended)
+        loop.watch(self._wake_reader, self._woken)
+        loop.watch_zmq(self._socket, self._received)
+        loop.run()
+        loop.unwatch_zmq(self._socket)
+        loop.close()
+        self._wake_reader.close()
+        os.close(self._death_reader)
+        self._fail_requests()
+
+    def _wake(self) -> None:
+        if not self._signalled:
+            self._signalled = True
+            with contextlib.suppress(OSError):  # the thread has ended; nobody is there to be woken
+                self._wake_writer.send(b"\0")
+
+    def _woken(self) -> None:
+        self._wake_reader.recv(4096)
+        self._signalled = False  # before the outbox is read: what comes after that signals again
+        tasks: list[m.Task] = []
+        frames: Frames = []
+        outbox = self._outbox
+        while outbox:
+            item, own = outbox.popleft()
+            if isinstance(item, m.Task):
+                tasks.append(item)
+                frames += own
+                continue
+            if tasks:
+                self._socket.send_multipart(encode(m.SubmitTasks(tasks=tasks), frames))
+                tasks, frames = [], []
+            self._socket.send_multipart(encode(item, own))
+        if tasks:
+            self._socket.send_multipart(encode(m.SubmitTasks(tasks=tasks), frames))
+
+    def _received(self, parts: list[bytes]) -> None:
+        try:
+            message, frames = self._decoder.decode(parts)
+        except MessageError as error:
+            logger.warning("Ignored a message of the interchange: %s", error)
+            return
+        match message:
+            case m.Results():
+                for result, own in deal(message.results, frames):
+                    self._events.result(result, own)
+            case m.TasksFailed():
+                self._events.failed(message, frames)
+            case m.InterchangeReady():
+                self._ready.set_result(message.worker_port)
+            case m.VersionsDiffer():
+                self._events.versions_differ(message)
+            case m.ManagerList() | m.PackageList() | m.BlockList() | m.ContextList() | m.Done():
+                asked = self._asked.get(message.request)
+                if asked is not None:
+                    asked.set_result(message)
+            case _:
+                assert_never(message)
+
+    def _interchange_ended(self) -> None:
+        """The pipe's other end is closed: only the end of the process does that."""
+        self._loop.stop()
+        if self._closing or self.process is None:
+            return
+        try:
+            exit_code: int | None = self.process.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            exit_code = None
+        if not self._ready.done():
+            self._ready.set_exception(RuntimeError(f"The interchange ended as it started, status {exit_code}."))
+        self._events.interchange_died(exit_code)
+
+    def _fail_requests(self) -> None:
+        for asked in list(self._asked.values()):
+            if not asked.done():
+                asked.set_exception(RuntimeError("The interchange has ended."))

@@ -1,0 +1,217 @@
+"""Functions and contexts on their way to workers: serialized once, sent once, named by digest from then on.
+
+The executor asks the code book what stands for a function. It remembers a bounded number of functions; what nobody
+has called for long, and no running call needs, is forgotten here and everywhere below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from parsl.serialize.errors import SerializationError
+
+from parsl_context import messages as m
+from parsl_context.app import ContextCall
+from parsl_context.context import Context
+from parsl_context.digests import digest_bytes
+from parsl_context.errors import ContextSerializationError
+from parsl_context.messages import Digest
+from parsl_context.serialization import pack_app, pack_code
+
+MAX_FUNCTIONS = 1024
+MAX_BYTES = 256 << 20
+_SEARCH_DEPTH = 6  # wrappers that may lie around a context app
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a call names instead of its function."""
+
+    digest: Digest
+    contexts: tuple[Digest, ...]
+    fresh: bool
+    keep: Any  # objects whose ids are in the key; they must live as long as it does
+    size: int
+
+
+class CodeBook:
+    """Knows what was sent. Thread-safe.
+
+    Parameters
+    ----------
+    send
+        Sends a message to the interchange.
+    in_use
+        Gives the digests that calls without an outcome name.
+    reuse
+        Level of contexts that do not choose one.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[m.ToInterchange, list[bytes]], None],
+        in_use: Callable[[], Iterable[Digest]],
+        reuse: str,
+    ) -> None:
+        self._send = send
+        self._in_use = in_use
+        self._reuse = reuse
+        self._codes: OrderedDict[Any, Code] = OrderedDict()
+        self._bytes = 0
+        self._sent: set[Digest] = set()
+        self._lock = threading.Lock()
+
+    def code(self, function: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[Code, dict[str, Any]]:
+        """What stands for a function, and the arguments of the call without those meant for its contexts.
+
+        Raises
+        ------
+        ContextSerializationError
+            If a context or a body cannot be pickled.
+        SerializationError
+            If another function cannot.
+        """
+        code = self._codes.get(id(function))
+        if code is not None:
+            with contextlib.suppress(KeyError):  # forgotten by another thread just now
+                self._codes.move_to_end(id(function))
+            return code, kwargs
+        call = _find_call(function, _SEARCH_DEPTH)
+        if call is None:
+            return self._remember(_key(function), function, self._pack_app), kwargs
+        settled, kwargs = call.settled(kwargs)
+        if function is call:
+            return self._remember(id(settled), settled, self._pack_call), kwargs
+
+        def pack(wrapper: Any) -> Code:
+            return self._pack_wrapped(wrapper, call, settled)
+
+        return self._remember((_key(function), id(settled)), function, pack), kwargs
+
+    def provide(self, context: Context) -> Digest:
+        """Make sure that a context and those it requires were sent."""
+        with self._lock:
+            self._provide(context)
+        return context.digest
+
+    def _remember(self, key: Any, function: Any, pack: Callable[[Any], Code]) -> Code:
+        with self._lock:
+            code = self._codes.get(key)
+            if code is None:
+                code = pack(function)
+                self._codes[key] = code
+                self._bytes += code.size
+                if len(self._codes) > MAX_FUNCTIONS or self._bytes > MAX_BYTES:
+                    self._forget_some(keep=code)
+            return code
+
+    def _forget_some(self, keep: Code) -> None:
+        """Forget the oldest quarter of what no call needs."""
+        needed = {keep.digest, *keep.contexts, *self._in_use()}
+        for key in list(self._codes)[: len(self._codes) // 4 + 1]:
+            if self._codes[key].digest not in needed:
+                self._bytes -= self._codes.pop(key).size
+        named = {digest for code in self._codes.values() for digest in (code.digest, *code.contexts)}
+        gone = [digest for digest in self._sent if digest not in named and digest not in needed]
+        self._sent.difference_update(gone)
+        if gone:
+            self._send(m.ForgetBlobs(digests=gone), [])
+
+    def _pack_app(self, function: Callable[..., Any]) -> Code:
+        try:
+            data = pack_app(function)
+        except Exception as error:
+            raise SerializationError(getattr(function, "__name__", repr(function))) from error
+        return self._store(function, data, (), fresh=False, keep=function)
+
+    def _pack_call(self, call: ContextCall) -> Code:
+        try:
+            data = pack_code(call.for_worker())
+        except ContextSerializationError:
+            raise
+        except Exception as error:
+            raise ContextSerializationError(f"The body {call.__name__}", error) from error
+        return self._store(call, data, call.contexts, fresh=self._is_fresh(call), keep=call)
+
+    def _pack_wrapped(self, wrapper: Callable[..., Any], call: ContextCall, settled: ContextCall) -> Code:
+        def replace(value: object) -> Any:
+            return settled.for_worker().__reduce_ex__(4) if value is call else NotImplemented
+
+        try:
+            data = pack_code(wrapper, replace)
+        except Exception as error:
+            raise ContextSerializationError(f"The body {call.__name__}", error) from error
+        keep = (wrapper, settled)
+        return self._store(wrapper, data, settled.contexts, fresh=self._is_fresh(settled), keep=keep)
+
+    def _store(self, function: Any, data: bytes, contexts: tuple[Context, ...], *, fresh: bool, keep: Any) -> Code:
+        for context in contexts:
+            self._provide(context)
+        digest = digest_bytes(data)
+        self._send_blob(digest, getattr(function, "__name__", type(function).__name__), data)
+        return Code(digest, tuple(context.digest for context in contexts), fresh, keep, len(data))
+
+    def _provide(self, context: Context) -> None:
+        if context.digest in self._sent:
+            return
+        for required in context.requires:
+            self._provide(required)
+        self._send_blob(context.digest, context.name, context.packed)
+        options = m.ContextOptions(
+            name=context.name,
+            reuse=context.options.reuse or self._reuse,
+            requires=tuple(required.digest for required in context.requires),
+            memory_gb=context.options.memory_gb,
+        )
+        self._send(m.DeclareContext(context=context.digest, options=options), [])
+
+    def _send_blob(self, digest: Digest, label: str, data: bytes) -> None:
+        if digest not in self._sent:
+            self._sent.add(digest)
+            self._send(m.StoreBlobs(blobs=[m.Blob(digest, label)]), [data])
+
+    def _is_fresh(self, call: ContextCall) -> bool:
+        return any((context.options.reuse or self._reuse) == "none" for context in call.contexts)
+
+
+def _find_call(value: Any, depth: int) -> ContextCall | None:
+    """The context call that a function is or wraps."""
+    if isinstance(value, ContextCall):
+        return value
+    if depth == 0:
+        return None
+    inner: list[Any] = []
+    if isinstance(value, types.FunctionType):
+        inner = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+    elif isinstance(value, functools.partial):
+        inner = [value.func, *value.args]
+    for item in inner:
+        if isinstance(item, ContextCall | types.FunctionType | functools.partial):
+            found = _find_call(item, depth - 1)
+            if found is not None:
+                return found
+    return None
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _key(function: Any) -> Any:
+    """Key of a function: itself; for wrappers that Parsl makes anew for each call, what they are made of."""
+    if isinstance(function, types.FunctionType) and function.__closure__:
+        module = function.__globals__.get("__name__", "")
+        if module.startswith("parsl.") and all(map(_is_filled, function.__closure__)):
+            return (function.__code__, *(_key(cell.cell_contents) for cell in function.__closure__))
+    return id(function)

@@ -1,0 +1,141 @@
+"""Messages <-> frames, and frames <-> a byte stream.
+
+A message is one header frame (MessagePack, decoded by msgspec without running code) and the user frames that its
+payloads announce. Over ZeroMQ the frames are the parts of one multipart message; between a manager and its workers
+they travel over a Unix stream socket, each message led by the number and the lengths of its frames.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from parsl_context.errors import MessageError
+from parsl_context.messages import Payload, Result, Task
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Frames: TypeAlias = list[Buffer]
+
+# A stream up to this size is copied into the header: below it, one more frame costs more than the copy.
+INLINE_LIMIT_BYTES = 16_384
+
+_MAX_FRAMES = 1 << 20  # more is no message of ours
+
+Message = TypeVar("Message")
+Item = TypeVar("Item", Task, Result)
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: msgspec.Struct, frames: Iterable[Buffer] = ()) -> Frames:
+    """Frames of a message, header first."""
+    return [_encoder.encode(message), *frames]
+
+
+class Decoder(Generic[Message]):
+    """Decodes the messages of one direction of one link.
+
+    Raises
+    ------
+    MessageError
+        From `decode`, for anything that is not a message of the union given.
+    """
+
+    def __init__(self, union: Any) -> None:
+        self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(union)
+
+    def decode(self, frames: Sequence[Buffer]) -> tuple[Message, Sequence[Buffer]]:
+        """The message and the user frames that follow its header."""
+        if not frames:
+            raise MessageError("A message without a header frame arrived.")
+        try:
+            return self._decoder.decode(frames[0]), frames[1:]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise MessageError(f"A malformed message of {len(frames)} frames arrived: {error}.") from error
+
+
+def make_payload(stream: bytes, buffers: Sequence[Buffer] = ()) -> tuple[Payload, Frames]:
+    """A payload and the frames that go with it."""
+    if len(stream) <= INLINE_LIMIT_BYTES:
+        return Payload(stream, len(buffers)), list(buffers)
+    return Payload(b"", 1 + len(buffers)), [stream, *buffers]
+
+
+def open_payload(payload: Payload, frames: Sequence[Buffer]) -> Frames:
+    """The stream and its buffers, from a payload and its frames."""
+    return [payload.inline, *frames] if payload.inline else list(frames)
+
+
+def deal(items: Sequence[Item], frames: Sequence[Buffer]) -> Iterator[tuple[Item, Sequence[Buffer]]]:
+    """Each task or result of a message with the frames that are its own.
+
+    Raises
+    ------
+    MessageError
+        If the message announces another number of frames than it has.
+    """
+    if sum(item.payload.frames for item in items) != len(frames):
+        raise MessageError(f"A message announces other frames than the {len(frames)} that it has.")
+    start = 0
+    for item in items:
+        end = start + item.payload.frames
+        yield item, frames[start:end]
+        start = end
+
+
+_count = struct.Struct("<I")
+
+
+def to_stream(frames: Sequence[Buffer]) -> list[Buffer]:
+    """Buffers to write to a stream socket, in order, for one message."""
+    sizes = [memoryview(frame).nbytes for frame in frames]
+    return [struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes), *frames]
+
+
+class StreamReader:
+    """Cuts the bytes read from a stream socket into messages (lists of frames)."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: Buffer) -> list[Frames]:
+        """Messages that are complete with `data`.
+
+        Raises
+        ------
+        MessageError
+            If the stream cannot be one of ours.
+        """
+        self._buffer += data
+        messages: list[Frames] = []
+        start = 0
+        while (found := self._cut(start)) is not None:
+            frames, start = found
+            messages.append(frames)
+        if start:
+            del self._buffer[:start]
+        return messages
+
+    def _cut(self, start: int) -> tuple[Frames, int] | None:
+        buffer = self._buffer
+        if len(buffer) < start + 4:
+            return None
+        (count,) = _count.unpack_from(buffer, start)
+        if count > _MAX_FRAMES:
+            raise MessageError(f"A stream announces a message of {count} frames.")
+        body = start + 4 + 8 * count
+        if len(buffer) < body:
+            return None
+        sizes = struct.unpack_from(f"<{count}Q", buffer, start + 4)
+        end = body + sum(sizes)
+        if len(buffer) < end:
+            return None
+        frames: Frames = []
+        with memoryview(buffer) as view:
+            for size in sizes:
+                frames.append(bytes(view[body : body + size]))
+                body += size
+        return frames, end

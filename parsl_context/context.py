@@ -1,0 +1,332 @@
+"""Contexts: costly state that many calls share, described so that it can be built anywhere.
+
+A *context function* builds the state. Calling it (once it is a `ContextFunction`) runs nothing: it makes a `Context`,
+a specification that is identified by the digest of its content: the function's code, its arguments, and the contexts
+among them. Where and when instances are built is decided by the executor; see `parsl_context.app`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, overload
+
+from parsl.data_provider.files import File
+
+from parsl_context.digests import digest_content
+from parsl_context.errors import ConfigurationError, ContextSerializationError
+from parsl_context.messages import Digest
+from parsl_context.pool.arguments import RequiredContext, map_leaves
+from parsl_context.serialization import pack_code
+
+REUSE_LEVELS = ("none", "disk", "memory", "node")
+AVAILABLE_LEVELS = ("none", "memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of a context function; None stands for the executor's default.
+
+    Attributes
+    ----------
+    reuse : str or None
+        Level of reuse: "none" or "memory".
+    memory_gb : float or None
+        Memory that one instance takes, as a hint before the first build. [GB]
+    """
+
+    reuse: str | None = None
+    memory_gb: float | None = None
+
+    def __post_init__(self) -> None:
+        check_reuse(self.reuse)
+        if self.memory_gb is not None and not self.memory_gb > 0:
+            raise ConfigurationError(f"memory_gb={self.memory_gb!r} of a context must be positive.")
+
+
+def check_reuse(level: str | None) -> None:
+    """Refuse a level of reuse that does not exist, or does not exist yet.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    if level is None or level in AVAILABLE_LEVELS:
+        return
+    available = ", ".join(repr(known) for known in AVAILABLE_LEVELS)
+    if level in REUSE_LEVELS:
+        raise ConfigurationError(f"reuse={level!r} is not available in this version; available are {available}.")
+    raise ConfigurationError(f"reuse={level!r} is no level of reuse; available are {available}.")
+
+
+class Context:
+    """A context that can be built: a context function with its arguments. Nothing runs when one is made.
+
+    Contexts with equal content are the same context. Arguments are taken as they are at the first use; a change to
+    an argument after that is not seen, and a context made anew sees it.
+
+    Arguments may be other contexts (they are built first and arrive as their instances), Parsl `File` objects (they
+    arrive as they are; `os.fspath` gives the path), and futures (the DataFlowKernel resolves them before the call).
+    """
+
+    def __init__(self, function: ContextFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._function = function
+        self._args = args
+        self._kwargs = dict(kwargs)
+
+    @property
+    def name(self) -> str:
+        """Name for people: the function and its arguments, shortened."""
+        shown = [_shorten(arg) for arg in self._args]
+        shown += [f"{key}={_shorten(arg)}" for key, arg in self._kwargs.items()]
+        return f"{self._function.__name__}({', '.join(shown)})"
+
+    @property
+    def options(self) -> Options:
+        """Options of its context function."""
+        return self._function.options
+
+    @property
+    def requires(self) -> tuple[Context, ...]:
+        """Contexts among the arguments, also inside lists, tuples and dictionaries."""
+        found = _find((self._args, self._kwargs), Context)
+        return tuple({context.digest: context for context in found}.values())
+
+    @property
+    def futures(self) -> tuple[Future[Any], ...]:
+        """Futures among the arguments, those of required contexts included; while there are any, no digest exists."""
+        return tuple(_find((self._args, self._kwargs), Future, into_contexts=True))
+
+    def substituted(self, swap: Callable[[Any], Any]) -> Context:
+        """The same context with each argument, also within containers and required contexts, swapped."""
+
+        def swap_leaf(value: Any) -> Any:
+            return value.substituted(swap) if isinstance(value, Context) else swap(value)
+
+        return Context(self._function, map_leaves(self._args, swap_leaf), map_leaves(self._kwargs, swap_leaf))
+
+    @functools.cached_property
+    def digest(self) -> Digest:
+        """Digest of the content.
+
+        Raises
+        ------
+        ContextSerializationError
+            If an argument or a captured value cannot be digested.
+        ConfigurationError
+            If futures among the arguments have not been resolved.
+        """
+        if self.futures:
+            raise ConfigurationError(
+                f"Context {self.name} has futures as arguments. Use it in a context app called under a "
+                "DataFlowKernel, which waits for them, or pass their results."
+            )
+        try:
+            parts = [self._function.function, self._args, self._kwargs, self.options.reuse]
+            return digest_content(parts, escape=_escape_context)
+        except Exception as error:
+            raise ContextSerializationError(self._culprit(), error) from error
+
+    @functools.cached_property
+    def packed(self) -> bytes:
+        """Pickle of the function and its arguments; required contexts stand in it by their digests.
+
+        Raises
+        ------
+        ContextSerializationError
+            If something in it cannot be pickled.
+        """
+        try:
+            return pack_code((self._function.function, self._args, self._kwargs), replace=_replace_context)
+        except Exception as error:
+            raise ContextSerializationError(self._culprit(), error) from error
+
+    def build(self, instance: Callable[[Digest], Any]) -> Any:
+        """Run the context function here.
+
+        Parameters
+        ----------
+        instance
+            Gives the instance of a required context by its digest.
+
+        Returns
+        -------
+        object
+            What the context function returned: the instance, or a generator that yields it.
+        """
+
+        def swap(value: Any) -> Any:
+            return instance(value.digest) if isinstance(value, Context) else value
+
+        return self._function.function(*map_leaves(self._args, swap), **map_leaves(self._kwargs, swap))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Context) and (self is other or self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<Context {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Context, (self._function, self._args, self._kwargs)
+
+    def _culprit(self) -> str:
+        """Which part cannot be pickled, tried one by one."""
+        named = [(f"Argument {i} of context {self.name}", arg) for i, arg in enumerate(self._args)]
+        named += [(f"Argument {key!r} of context {self.name}", arg) for key, arg in self._kwargs.items()]
+        for description, value in named:
+            try:
+                pack_code(value, replace=_replace_context)
+            except Exception:
+                return description
+        return f"The function of context {self.name}"
+
+
+class ContextFunction:
+    """A context function with its options. Calling it makes a `Context` and runs nothing.
+
+    `function` is the plain function, to be called in unit tests.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: Options) -> None:
+        if not callable(function):
+            raise ConfigurationError(f"A context needs a function; {function!r} cannot be called.")
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError(f"Context function {function!r} is asynchronous; write it as a plain function.")
+        self.function = function
+        self.options = options
+        self._signature = inspect.signature(function)
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Context:
+        """A context that this function builds with these arguments.
+
+        Raises
+        ------
+        TypeError
+            If the function does not take such arguments; found here rather than on a node.
+        """
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"context function {self.__name__}: {error}") from None
+        return Context(self, args, kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ContextFunction, (self.function, self.options)
+
+    def __repr__(self) -> str:
+        return f"<context function {self.__name__}>"
+
+
+@overload
+def context(function: Callable[..., Any], /) -> ContextFunction: ...
+
+
+@overload
+def context(
+    *, reuse: str | None = None, memory_gb: float | None = None
+) -> Callable[[Callable[..., Any]], ContextFunction]: ...
+
+
+def context(
+    function: Callable[..., Any] | None = None, /, **options: Any
+) -> ContextFunction | Callable[[Callable[..., Any]], ContextFunction]:
+    """Make a function a context function.
+
+    The function returns the context, or yields it once and cleans up after the yield. It runs where the calls run,
+    once per worker, not where it is written. Use as a decorator, with or without options, or on any function:
+    ``context(load_model)("weights.pt")``.
+
+    Parameters
+    ----------
+    function
+        The function that builds the context.
+    reuse : str, optional
+        Level of reuse; the executor's if not given.
+    memory_gb : float, optional
+        Memory that one instance takes. [GB]
+
+    Raises
+    ------
+    ConfigurationError
+        If an option is not valid.
+    """
+    if isinstance(function, ContextFunction):
+        return replace_options(function, **options)
+    if function is not None:
+        return ContextFunction(function, _make_options(options))
+    checked = _make_options(options)
+    return lambda decorated: ContextFunction(decorated, checked)
+
+
+def replace_options(function: ContextFunction, **options: Any) -> ContextFunction:
+    """The same context function with other options."""
+    return ContextFunction(function.function, replace(function.options, **options))
+
+
+def _make_options(options: dict[str, Any]) -> Options:
+    unknown = set(options) - set(Options.__dataclass_fields__)
+    if unknown:
+        known = ", ".join(Options.__dataclass_fields__)
+        raise ConfigurationError(f"context() has no option {', '.join(sorted(unknown))}; it has {known}.")
+    return Options(**options)
+
+
+def as_context(value: object) -> Context:
+    """A context from what `context=` of an app may be: a context, or a function without arguments.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is neither.
+    """
+    if isinstance(value, Context):
+        return value
+    if isinstance(value, ContextFunction) or (callable(value) and not isinstance(value, type)):
+        function = value if isinstance(value, ContextFunction) else context(value)
+        try:
+            return function()
+        except TypeError as error:
+            raise ConfigurationError(
+                f"{error}. Give the arguments where the app is made: context={function.__name__}(...)."
+            ) from None
+    raise ConfigurationError(f"context={value!r} is neither a context nor a function that builds one.")
+
+
+def _escape_context(value: object) -> str | None:
+    return f"context {value.digest}" if isinstance(value, Context) else None
+
+
+def _replace_context(value: object) -> Any:
+    return (RequiredContext, (value.digest,)) if isinstance(value, Context) else NotImplemented
+
+
+def _find(value: Any, kind: type, *, into_contexts: bool = False) -> Iterator[Any]:
+    if isinstance(value, kind):
+        yield value
+    elif isinstance(value, Context) and into_contexts:
+        yield from _find((value._args, value._kwargs), kind, into_contexts=True)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _find(item, kind, into_contexts=into_contexts)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _find(item, kind, into_contexts=into_contexts)
+
+
+def _shorten(value: object) -> str:
+    if isinstance(value, Context):
+        return value.name
+    if isinstance(value, File):
+        return repr(os.fspath(value))
+    text = repr(value) if isinstance(value, str | int | float | bool | type(None)) else f"<{type(value).__name__}>"
+    return text if len(text) <= 40 else text[:37] + "..."

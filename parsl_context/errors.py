@@ -1,0 +1,256 @@
+"""Every exception a user may meet.
+
+Each says what happened, to which task, context, manager and block, the likely cause and the next step. Identifiers
+are attributes as well as text. All survive pickling, because DataFlowKernel checkpoints and remote workers pickle them.
+`transient` tells whether a retry can help.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from typing import Any
+
+from parsl.errors import ParslError
+from parsl.executors.high_throughput.errors import ManagerLost as HTEXManagerLost
+from parsl.executors.high_throughput.errors import WorkerLost as HTEXWorkerLost
+from parsl.serialize.errors import SerializationError
+
+
+class ParslContextError(ParslError):
+    """Base class of what this package raises."""
+
+    transient = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword-only constructors are not covered by what BaseException does.
+        return _restore, (type(self), self.args, dict(self.__dict__), self.__cause__)
+
+
+def _restore(
+    kind: type[ParslContextError],
+    args: tuple[Any, ...],
+    attributes: dict[str, Any],
+    cause: BaseException | None,
+) -> ParslContextError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    error.__cause__ = cause
+    return error
+
+
+class ConfigurationError(ParslContextError, ValueError):
+    """An executor, context or app was given something that cannot work."""
+
+
+class ContextSerializationError(ParslContextError, SerializationError):
+    """A context, a body or arguments cannot be sent to a worker.
+
+    Attributes
+    ----------
+    part : str
+        What could not be serialized.
+    """
+
+    def __init__(self, part: str, cause: BaseException) -> None:
+        self.part = part
+        ParslError.__init__(
+            self,
+            f"{part} cannot be serialized: {type(cause).__name__}: {cause}. Create objects that cannot travel "
+            "(connections, locks, open files, device handles) inside the context function instead.",
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ContextBuildError(ParslContextError):
+    """A context function failed on a node, so the calls that waited for its context cannot run.
+
+    The exception of the context function, with its remote traceback, is the `__cause__`.
+
+    Attributes
+    ----------
+    context : str
+        Name of the context.
+    digest : str
+        Its digest.
+    manager, host, block : str
+        Where the last attempt was made.
+    attempts : int
+        Builds that were tried.
+    """
+
+    def __init__(
+        self,
+        *,
+        context: str,
+        digest: str,
+        manager: str,
+        host: str,
+        block: str,
+        attempts: int,
+        cause: BaseException | None = None,
+    ) -> None:
+        self.context = context
+        self.digest = digest
+        self.manager = manager
+        self.host = host
+        self.block = block
+        self.attempts = attempts
+        super().__init__(self._text(cause))
+        self.__cause__ = cause
+
+    def _text(self, cause: BaseException | None) -> str:
+        reason = f"{type(cause).__name__}: {cause}" if cause is not None else "unknown reason"
+        tries = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
+        text = (
+            f"Context {self.context} could not be built after {tries}, the last on manager {self.manager} "
+            f"(host {self.host}, block {self.block}): {reason}."
+        )
+        if isinstance(cause, ImportError):
+            text += " The worker may run another environment than the submitter; see worker_init of the provider."
+        elif isinstance(cause, OSError):
+            text += " Files named by a context are opened on the node: use paths that exist there."
+        elif isinstance(cause, WorkerLost):
+            text += " The context function ended its process, or used more memory than the node has."
+        return text
+
+
+class WorkerLost(ParslContextError, HTEXWorkerLost):
+    """A worker died while it ran the call (signal, out of memory, `os._exit`). Parsl's retries apply.
+
+    Attributes
+    ----------
+    worker_id, pid : int
+        The worker's rank on its node, and its process.
+    hostname, manager, block : str
+        Where it ran.
+    exit_code, signal : int or None
+        Exit status, or the signal that ended it.
+    """
+
+    transient = True
+
+    def __init__(
+        self,
+        *,
+        worker_id: int,
+        hostname: str,
+        manager: str,
+        block: str,
+        pid: int,
+        exit_code: int | None,
+        signal: int | None,
+    ) -> None:
+        self.worker_id = worker_id
+        self.hostname = hostname
+        self.manager = manager
+        self.block = block
+        self.pid = pid
+        self.exit_code = exit_code
+        self.signal = signal
+        ParslError.__init__(self, self._text())
+
+    def _text(self) -> str:
+        if self.signal is not None:
+            end = f"was ended by {_signal_name(self.signal)}"
+            hint = " A SIGKILL that nobody sent is mostly the system's answer to too little memory."
+            hint = hint if self.signal == signals.SIGKILL else ""
+        else:
+            end = f"exited with status {self.exit_code}"
+            hint = ""
+        return (
+            f"Task failure due to loss of worker {self.worker_id} on host {self.hostname}: process {self.pid} of "
+            f"manager {self.manager} (block {self.block}) {end} while it ran the task.{hint}"
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ManagerLost(ParslContextError, HTEXManagerLost):
+    """The manager that held the call died, left, or cannot be reached. Parsl's retries apply.
+
+    Attributes
+    ----------
+    manager_id : bytes
+        The manager, as in HTEX's exception of this name.
+    hostname, block, reason : str
+        Where it ran and what was seen.
+    """
+
+    transient = True
+
+    def __init__(self, *, manager_id: bytes, hostname: str, block: str, reason: str) -> None:
+        self.manager_id = manager_id
+        self.hostname = hostname
+        self.block = block
+        self.reason = reason
+        ParslError.__init__(
+            self,
+            f"Task failure due to loss of manager {manager_id.decode()} on host {hostname} (block {block}): {reason}. "
+            "The task may have run; let Parsl retry it (Config(retries=...)) if running twice does no harm.",
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class InterchangeLost(ParslContextError):
+    """The interchange process of an executor died; none of its calls can end any more.
+
+    Attributes
+    ----------
+    executor : str
+        Label of the executor.
+    exit_code : int or None
+        Exit status; negative for a signal.
+    """
+
+    def __init__(self, *, executor: str, exit_code: int | None, log: str) -> None:
+        self.executor = executor
+        self.exit_code = exit_code
+        end = "ended"
+        if exit_code is not None:
+            end = f"was ended by {_signal_name(-exit_code)}" if exit_code < 0 else f"exited with status {exit_code}"
+        super().__init__(f"The interchange of executor {executor!r} {end}. Its log is {log}. Load Parsl anew to go on.")
+
+
+class ExecutorClosedError(ParslContextError):
+    """The executor was shut down before the call ended.
+
+    Attributes
+    ----------
+    executor : str
+        Label of the executor.
+    """
+
+    def __init__(self, *, executor: str) -> None:
+        self.executor = executor
+        super().__init__(f"Executor {executor!r} was shut down before the task ended.")
+
+
+class UnservableTaskError(ParslContextError):
+    """A call asks for something that no worker of its executor can give.
+
+    Attributes
+    ----------
+    reason : str
+        What is missing.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class MessageError(ParslContextError):
+    """A message between processes could not be understood. Logged and counted, never fatal."""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,145 @@
+"""One event loop for the processes that move messages: file descriptors, ZeroMQ sockets, timers.
+
+Used by the interchange and the manager, one thread each. It sleeps until something happens; nothing here polls on a
+fixed period. A ZeroMQ socket announces events edge-triggered on its descriptor and any send may swallow the edge, so
+each turn asks the sockets themselves before it sleeps (ZeroMQ manual, zmq_getsockopt, ZMQ_FD).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import selectors
+import time
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+# Messages taken from one socket before the others get their turn.
+_MESSAGES_PER_TURN = 256
+
+
+class Timer:
+    """A call at a later time. `cancel` may be called at any time, also from within the call."""
+
+    __slots__ = ("at", "call", "cancelled")
+
+    def __init__(self, at: float, call: Callable[[], None]) -> None:
+        self.at = at
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class EventLoop:
+    """Runs handlers until `stop` is called. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._zmq: dict[zmq.Socket[bytes], Callable[[list[bytes]], None]] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._stopped = False
+        self.flush: list[Callable[[], None]] = []  # called once at the end of each turn
+
+    def watch(self, fileobj: Any, on_readable: Callable[[], None]) -> None:
+        """Call `on_readable` whenever `fileobj` can be read."""
+        self._selector.register(fileobj, selectors.EVENT_READ, (on_readable, None))
+
+    def watch_writable(self, fileobj: Any, on_writable: Callable[[], None] | None) -> None:
+        """Call `on_writable` while `fileobj`, watched already, can be written; None ends that."""
+        on_readable = self._selector.get_key(fileobj).data[0]
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on_writable else 0)
+        self._selector.modify(fileobj, events, (on_readable, on_writable))
+
+    def unwatch(self, fileobj: Any) -> None:
+        """Forget a watched object, before it is closed."""
+        self._selector.unregister(fileobj)
+
+    def watch_zmq(self, socket: zmq.Socket[bytes], on_message: Callable[[list[bytes]], None]) -> None:
+        """Call `on_message` with the parts of each message that arrives."""
+        self._zmq[socket] = on_message
+        self._selector.register(_descriptor(socket), selectors.EVENT_READ, (None, None))
+
+    def unwatch_zmq(self, socket: zmq.Socket[bytes]) -> None:
+        """Forget a watched socket, before it is closed."""
+        if self._zmq.pop(socket, None) is not None:
+            self._selector.unregister(_descriptor(socket))
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        """Call once, `delay_s` seconds from now."""
+        timer = Timer(time.monotonic() + delay_s, call)
+        heapq.heappush(self._timers, (timer.at, next(self._order), timer))
+        return timer
+
+    def stop(self) -> None:
+        """Return from `run` at the end of this turn."""
+        self._stopped = True
+
+    def run(self) -> None:
+        """Run until `stop`. A handler that raises is logged; the loop goes on."""
+        while not self._stopped:
+            for flush in self.flush:
+                self._guard(flush)
+            self._turn()
+        for flush in self.flush:
+            self._guard(flush)
+
+    def close(self) -> None:
+        """Release the descriptors of the loop itself."""
+        self._selector.close()
+
+    def _turn(self) -> None:
+        for key, mask in self._selector.select(self._patience_s()):
+            on_readable, on_writable = key.data
+            if mask & selectors.EVENT_WRITE and on_writable is not None:
+                self._guard(on_writable)
+            if mask & selectors.EVENT_READ and on_readable is not None:
+                self._guard(on_readable)
+        for socket, on_message in list(self._zmq.items()):
+            self._drain(socket, on_message)
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if not timer.cancelled:
+                self._guard(timer.call)
+
+    def _patience_s(self) -> float | None:
+        if self._stopped or any(map(_has_message, self._zmq)):
+            return 0.0
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return None
+        return max(0.0, self._timers[0][0] - time.monotonic())
+
+    def _drain(self, socket: zmq.Socket[bytes], on_message: Callable[[list[bytes]], None]) -> None:
+        for _ in range(_MESSAGES_PER_TURN):
+            if socket.closed or socket not in self._zmq:
+                return
+            try:
+                parts = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._guard(on_message, parts)
+
+    @staticmethod
+    def _guard(call: Callable[..., None], *args: Any) -> None:
+        try:
+            call(*args)
+        except Exception:
+            logger.exception("A handler of the event loop failed; the loop goes on")
+
+
+def _descriptor(socket: zmq.Socket[bytes]) -> int:
+    return int(socket.getsockopt(zmq.FD))
+
+
+def _has_message(socket: zmq.Socket[bytes]) -> bool:
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)

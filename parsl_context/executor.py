@@ -1,0 +1,422 @@
+"""`ContextExecutor`: HighThroughputExecutor with an interchange and workers that keep contexts warm."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import logging
+import os
+import pickle
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from parsl import curvezmq
+from parsl.app.errors import RemoteExceptionWrapper
+from parsl.executors.high_throughput.errors import VersionMismatch
+from parsl.executors.high_throughput.executor import (
+    DEFAULT_LAUNCH_CMD,
+    HighThroughputExecutor,
+    HTEXFuture,
+)
+from parsl.executors.status_handling import BlockProviderExecutor
+from parsl.monitoring.radios.zmq_router import start_zmq_receiver
+from parsl.providers import LocalProvider
+from parsl.serialize.errors import DeserializationError, SerializationError
+
+from parsl_context import messages as m
+from parsl_context.client import Events, InterchangeClient
+from parsl_context.codebook import CodeBook
+from parsl_context.codec import Buffer, make_payload, open_payload
+from parsl_context.context import Context, ContextFunction, as_context, check_reuse
+from parsl_context.errors import (
+    ConfigurationError,
+    ContextBuildError,
+    ExecutorClosedError,
+    InterchangeLost,
+    ManagerLost,
+    UnservableTaskError,
+    WorkerLost,
+)
+from parsl_context.interchange.config import InterchangeConfig
+from parsl_context.messages import ContextRow, Digest, TaskId
+from parsl_context.serialization import pack_value, unpack_value
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+_STOCK_POOL = "process_worker_pool.py"
+_ANY_PORT = (1024, 65535)
+
+
+class _TaskFuture(HTEXFuture):
+    """Future of a call; knows what the call names, so that this is not forgotten meanwhile."""
+
+    def __init__(self, task_id: TaskId, names: tuple[Digest, ...]) -> None:
+        super().__init__(task_id)
+        self.names = names
+
+
+class ContextExecutor(HighThroughputExecutor):
+    """A drop-in for Parsl's HighThroughputExecutor that builds contexts once per worker and routes calls to them.
+
+    Takes every argument of `HighThroughputExecutor`, with its meaning, and these:
+
+    Parameters
+    ----------
+    reuse : str
+        Level of reuse of contexts that do not choose one: "memory" (built once per worker) or "none" (built for
+        every call, in a process of its own).
+    prefetch_capacity : int, optional
+        As in HighThroughputExecutor; if not given, how many calls a manager holds beyond its workers is computed
+        from their run time.
+
+    Raises
+    ------
+    ConfigurationError
+        If `reuse` is no level that is available.
+    """
+
+    def __init__(
+        self,
+        label: str = "ContextExecutor",
+        *args: Any,
+        reuse: str = "memory",
+        prefetch_capacity: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_reuse(reuse)
+        super().__init__(label, *args, **{**kwargs, "prefetch_capacity": prefetch_capacity or 0})
+        self.reuse = reuse
+        self.prefetch_capacity = prefetch_capacity  # type: ignore[assignment]
+        python = shlex.quote(sys.executable) if isinstance(self.provider, LocalProvider) else "python3"
+        # A launch command written for HTEX starts our pool, which takes the same options.
+        self.launch_cmd = self.launch_cmd.replace(_STOCK_POOL, f"{python} -m parsl_context.pool")
+        if not _given(kwargs, args, "interchange_launch_cmd"):
+            self.interchange_launch_cmd = [sys.executable, "-m", "parsl_context.interchange"]
+        self._client: InterchangeClient | None = None
+        self._codes: CodeBook | None = None
+        self._task_ids = itertools.count(1)
+
+    # --- life
+
+    def start(self) -> None:
+        """Start the interchange and get ready to launch blocks."""
+        BlockProviderExecutor.start(self)  # type: ignore[no-untyped-call]
+        self._prepare_certificates()
+        self.logconf_path = self._write_log_config()  # type: ignore[assignment]
+        if self.monitoring_messages is not None:
+            self._start_monitoring()
+        self._client = InterchangeClient(
+            _ExecutorEvents(self),
+            cert_dir=self.cert_dir,
+            address=self.loopback_address,
+            port_range=self.interchange_port_range or _ANY_PORT,
+        )
+        self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse)
+        self.worker_port = self._client.start(self.interchange_launch_cmd, self._interchange_config)
+        self.interchange_proc = self._client.process
+        self.initialize_scaling()  # type: ignore[no-untyped-call]
+
+    def shutdown(self, timeout: float = 10.0) -> None:
+        """End the interchange, which tells the managers to end, and release everything."""
+        if self._client is None:
+            logger.info("ContextExecutor %s has not started; nothing to shut down", self.label)
+            return
+        client, self._client = self._client, None
+        client.close(timeout)
+        if self.zmq_monitoring:
+            self.zmq_monitoring.close()
+        self._fail_all(ExecutorClosedError(executor=self.label))
+        BlockProviderExecutor.shutdown(self)
+
+    def _prepare_certificates(self) -> None:
+        cert_dir: str | None = self.cert_dir
+        if self.encrypted and cert_dir is None:
+            self.cert_dir = curvezmq.create_certificates(self.logdir)
+        elif not self.encrypted and cert_dir:
+            raise AttributeError("cert_dir is set, but encrypted is False. Set cert_dir to None, or encrypted to True.")
+
+    def _write_log_config(self) -> str | None:
+        if not self.log_config:
+            return None
+        directory = os.path.join(self.logdir, "log_config")
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        path = os.path.join(directory, "log_config.pkl")
+        with open(path, "wb") as file:
+            pickle.dump(self.log_config, file)
+        return path
+
+    def _start_monitoring(self) -> None:
+        assert self.monitoring_messages is not None
+        self.zmq_monitoring = start_zmq_receiver(
+            monitoring_messages=self.monitoring_messages,
+            loopback_address=self.loopback_address,
+            port_range=self.interchange_port_range or _ANY_PORT,
+            logdir=self.logdir,
+            worker_debug=self.worker_debug,
+            cert_dir=self.cert_dir,
+        )
+        self.hub_zmq_port = self.zmq_monitoring.port  # type: ignore[assignment]
+
+    def _interchange_config(self, death_fd: int) -> InterchangeConfig:
+        assert self._client is not None
+        return InterchangeConfig(
+            label=self.label,
+            client_url=self._client.url,
+            listen_address=self.address,
+            worker_port=self.worker_port,
+            worker_port_range=self.worker_port_range or _ANY_PORT,
+            cert_dir=self.cert_dir,
+            heartbeat_threshold_s=self.heartbeat_threshold,
+            logdir=self.logdir,
+            debug=self.worker_debug,
+            log_config=self.log_config,
+            manager_selector=self.manager_selector,
+            check_versions=self._check_python_mismatch,
+            run_id=self.run_id,
+            hub_address=self.loopback_address if self.zmq_monitoring is not None else None,
+            hub_port=self.hub_zmq_port,
+            death_fd=death_fd,
+        )
+
+    # --- calls
+
+    def submit(
+        self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HTEXFuture:
+        """Run a function, or the `func` of a context app, on a worker.
+
+        Raises
+        ------
+        ContextSerializationError, SerializationError
+            If the function, a context or the arguments cannot be sent.
+        InvalidResourceSpecification
+            If the specification holds more than a priority.
+        """
+        self.validate_resource_spec(resource_specification)
+        client, codes = self._running()
+        code, kwargs = codes.code(func, kwargs)
+        try:
+            stream, buffers = pack_value((args, kwargs))
+        except Exception as error:
+            raise SerializationError(getattr(func, "__name__", repr(func))) from error
+        payload, frames = make_payload(stream, buffers)
+        names = (code.digest, *code.contexts)
+        return self._send(
+            client, names, code.digest, code.contexts, payload, frames, code.fresh, resource_specification
+        )
+
+    def submit_payload(self, context: dict[str, Any], buffer: bytes) -> HTEXFuture:
+        """Run a payload made by `parsl.serialize.pack_apply_message`, as in `HighThroughputExecutor`.
+
+        `context` may name another function to run it, under "task_executor", and a "resource_spec".
+        """
+        client, _ = self._running()
+        payload, frames = make_payload(pickle.dumps((context, buffer)))
+        return self._send(client, (), None, (), payload, frames, False, context.get("resource_spec"))
+
+    def _send(
+        self,
+        client: InterchangeClient,
+        names: tuple[Digest, ...],
+        code: Digest | None,
+        contexts: tuple[Digest, ...],
+        payload: m.Payload,
+        frames: list[Buffer],
+        fresh: bool,
+        resources: dict[str, Any] | None,
+    ) -> HTEXFuture:
+        task_id = TaskId(next(self._task_ids))
+        future = _TaskFuture(task_id, names)
+        self.tasks[task_id] = future
+        priority = resources.get("priority", float("inf")) if resources else float("inf")
+        client.submit(m.Task(task_id, code, contexts, payload, fresh, priority, resources or None), frames)
+        return future
+
+    def _running(self) -> tuple[InterchangeClient, CodeBook]:
+        if self.bad_state_is_set:
+            raise self.executor_exception
+        if self._client is None or self._codes is None:
+            raise ConfigurationError(f"Executor {self.label!r} has not been started, or was shut down.")
+        return self._client, self._codes
+
+    def _digests_in_use(self) -> Iterable[Digest]:
+        for future in list(self.tasks.values()):
+            if isinstance(future, _TaskFuture):
+                yield from future.names
+
+    # --- contexts
+
+    def contexts(self) -> list[ContextRow]:
+        """The contexts that this executor knows, a row for each node that holds or served one."""
+        client, _ = self._running()
+        answer = client.ask(lambda request: m.ListContexts(request=request), m.ContextList)
+        return answer.contexts
+
+    def preload(self, context: Context | ContextFunction) -> None:
+        """Build a context on every worker, now and when nodes join, ahead of any call."""
+        client, codes = self._running()
+        client.send(m.WantContext(context=codes.provide(as_context(context))))
+
+    # --- what HTEX's own methods use
+
+    def connected_managers(self) -> list[dict[str, Any]]:
+        """The managers, with the fields of `HighThroughputExecutor.connected_managers`."""
+        client, _ = self._running()
+        answer = client.ask(lambda request: m.ListManagers(request=request), m.ManagerList)
+        return [{name: getattr(row, name) for name in row.__struct_fields__} for row in answer.managers]
+
+    def connected_managers_packages(self) -> dict[str, dict[str, str]]:
+        """Distributions and versions on each manager's node."""
+        client, _ = self._running()
+        return client.ask(lambda request: m.ListPackages(request=request), m.PackageList).packages
+
+    def connected_blocks(self) -> list[str]:
+        """Every block that has connected, those scaled in included."""
+        client, _ = self._running()
+        return client.ask(lambda request: m.ListBlocks(request=request), m.BlockList).blocks
+
+    def _hold_manager(self, manager_id: str) -> None:
+        client, _ = self._running()
+        client.ask(lambda request: m.HoldManager(request=request, manager=m.ManagerId(manager_id)), m.Done)
+
+    def _fail_all(self, error: Exception) -> None:
+        while self.tasks:
+            _, future = self.tasks.popitem()
+            _settle(future, error=error)
+
+
+class _ExecutorEvents(Events):
+    """Turns what the interchange reports into outcomes of futures. Runs in the client's thread."""
+
+    def __init__(self, executor: ContextExecutor) -> None:
+        self._executor = executor
+        self._tasks = executor.tasks
+
+    def result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
+        future = self._tasks.pop(result.id, None)
+        if future is None:
+            return
+        try:
+            value = unpack_value(open_payload(result.payload, frames))
+        except Exception as error:
+            kind = "result" if result.ok else "exception"
+            failure = DeserializationError(f"Received a {kind} that cannot be unpickled here: {error!r}")
+            failure.__cause__ = error
+            _settle(future, error=failure)
+            return
+        if result.ok:
+            _settle(future, value)
+        else:
+            _settle(future, error=_remote_exception(value))
+
+    def failed(self, message: m.TasksFailed, frames: Sequence[Buffer]) -> None:
+        for task in message.tasks:
+            future = self._tasks.pop(task, None)
+            if future is not None:
+                # One exception for each future: raising one adds to its traceback.
+                _settle(future, error=_exception(message.cause, frames))
+
+    def versions_differ(self, message: m.VersionsDiffer) -> None:
+        self._executor.set_bad_state_and_fail_all(VersionMismatch(message.interchange, message.manager))
+
+    def interchange_died(self, exit_code: int | None) -> None:
+        executor = self._executor
+        error = InterchangeLost(
+            executor=executor.label, exit_code=exit_code, log=os.path.join(executor.logdir, "interchange.log")
+        )
+        executor._executor_exception = error
+        executor._executor_bad_state.set()
+        executor._fail_all(error)
+
+
+def _settle(future: Future[Any], value: Any = None, *, error: BaseException | None = None) -> None:
+    """Give a future its outcome, unless somebody cancelled it."""
+    if not future.set_running_or_notify_cancel():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(value)
+
+
+def _remote_exception(value: Any) -> BaseException:
+    if isinstance(value, RemoteExceptionWrapper):
+        return value.get_exception()
+    if isinstance(value, BaseException):
+        return value
+    return DeserializationError(f"Received {value!r} in place of an exception")
+
+
+def _exception(cause: m.Cause, frames: Sequence[Buffer]) -> Exception:
+    match cause:
+        case m.WorkerDied():
+            return _worker_lost(cause)
+        case m.ManagerGone():
+            return ManagerLost(
+                manager_id=cause.manager.encode(),
+                hostname=cause.host,
+                block=cause.block,
+                reason=cause.reason,
+            )
+        case m.BuildFailed():
+            return ContextBuildError(
+                context=cause.name,
+                digest=cause.context,
+                manager=cause.manager,
+                host=cause.host,
+                block=cause.block,
+                attempts=cause.attempts,
+                cause=_build_cause(cause, frames),
+            )
+        case m.Unservable():
+            return UnservableTaskError(cause.reason)
+
+
+def _build_cause(cause: m.BuildFailed, frames: Sequence[Buffer]) -> BaseException | None:
+    if cause.died is not None:
+        return _worker_lost(cause.died)
+    if cause.error is None:
+        return None
+    try:
+        return _remote_exception(unpack_value(open_payload(cause.error, frames)))
+    except Exception as error:
+        return DeserializationError(f"The exception of the context function cannot be unpickled here: {error!r}")
+
+
+def _worker_lost(died: m.WorkerDied) -> WorkerLost:
+    return WorkerLost(
+        worker_id=died.worker,
+        hostname=died.host,
+        manager=died.manager,
+        block=died.block,
+        pid=died.pid,
+        exit_code=died.exit_code,
+        signal=died.signal,
+    )
+
+
+def _given(kwargs: dict[str, Any], args: tuple[Any, ...], name: str) -> bool:
+    """Whether an argument of HTEX's constructor after `label` was given."""
+    names = [p for p in inspect.signature(HighThroughputExecutor.__init__).parameters if p not in ("self", "label")]
+    bound = dict(zip(names, args, strict=False)) | kwargs
+    return bool(bound.get(name))
+
+
+def _full_signature() -> inspect.Signature:
+    """HTEX's constructor with our parameters: what documentation, editors and Parsl's `repr` see."""
+    stock = inspect.signature(HighThroughputExecutor.__init__)
+    ours = inspect.signature(ContextExecutor.__init__).parameters
+    parameters = [
+        p.replace(default=ours[p.name].default) if p.name in ("label", "prefetch_capacity") else p
+        for p in stock.parameters.values()
+    ]
+    added = [p for p in ours.values() if p.kind is p.KEYWORD_ONLY and p.name not in stock.parameters]
+    return stock.replace(parameters=[*parameters, *added])
+
+
+ContextExecutor.__init__.__signature__ = _full_signature()  # type: ignore[attr-defined]
+
+assert _STOCK_POOL in DEFAULT_LAUNCH_CMD, "HTEX's launch command has changed"

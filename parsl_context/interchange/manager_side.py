@@ -1,0 +1,118 @@
+"""The interchange's links to its managers: one ROUTER socket, what each manager was sent, and which links broke.
+
+A connection is a session: ZeroMQ loses nothing while it stands and says nothing of what was lost when it breaks. So a
+broken link means a lost manager, noticed at once: the socket's monitor tells that *some* link broke, and a ping to a
+manager that is gone fails with EHOSTUNREACH (ZMQ_ROUTER_MANDATORY).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import zmq
+from parsl import curvezmq
+from parsl.addresses import tcp_url
+
+from parsl_context.codec import Buffer, Decoder, Frames, encode
+from parsl_context.messages import Digest, FromManager, Joined, ManagerId, Ping, RunTasks, Task, ToManager
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+
+@dataclass
+class Session:
+    """What the interchange remembers of a manager besides what it decides with."""
+
+    joined: Joined
+    known: set[Digest] = field(default_factory=set)  # blobs it was sent
+    tasks: list[Task] = field(default_factory=list)  # to send at the next flush
+    frames: Frames = field(default_factory=list)
+
+
+class ManagerSide:
+    """Sends to managers; calls are gathered and leave together at `flush`.
+
+    Parameters
+    ----------
+    on_lost
+        Called with a manager whose link is found broken.
+    """
+
+    def __init__(
+        self,
+        context: curvezmq.ServerContext,
+        *,
+        address: str | None,
+        port: int | None,
+        port_range: tuple[int, int],
+        on_lost: Callable[[ManagerId, str], None],
+    ) -> None:
+        self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+        self.socket.set_hwm(0)
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.port = self._bind(address or "*", port, port_range)
+        self.sessions: dict[ManagerId, Session] = {}
+        self._pending: set[ManagerId] = set()  # managers with calls to send
+        self._decoder: Decoder[FromManager] = Decoder(FromManager)
+        self._on_lost = on_lost
+
+    def _bind(self, address: str, port: int | None, port_range: tuple[int, int]) -> int:
+        if port:
+            self.socket.bind(tcp_url(address, port))
+            return port
+        low, high = port_range
+        return self.socket.bind_to_random_port(tcp_url(address), min_port=low, max_port=high, max_tries=100)
+
+    def decode(self, parts: list[bytes]) -> tuple[ManagerId, FromManager, list[bytes]]:
+        """The sender, its message and the frames.
+
+        Raises
+        ------
+        MessageError
+            If it is no message of ours.
+        """
+        message, _ = self._decoder.decode(parts[1:])
+        return ManagerId(parts[0].decode("utf-8", "replace")), message, parts[2:]
+
+    def send(self, manager: ManagerId, message: ToManager, frames: list[Buffer] | None = None) -> bool:
+        """Send now. False, and `on_lost` called for a manager with a session, if the link is broken."""
+        try:
+            self.socket.send_multipart([manager.encode(), *encode(message, frames or [])])
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            if manager in self.sessions:
+                self._on_lost(manager, "its connection broke")
+            return False
+        return True
+
+    def add_task(self, manager: ManagerId, task: Task, frames: list[Buffer]) -> None:
+        """Send a call at the next flush."""
+        session = self.sessions[manager]
+        session.tasks.append(task)
+        session.frames += frames
+        self._pending.add(manager)
+
+    def flush(self) -> None:
+        """Send the calls gathered."""
+        while self._pending:
+            manager = self._pending.pop()
+            session = self.sessions.get(manager)
+            if session is None:
+                continue
+            tasks, frames = session.tasks, session.frames
+            session.tasks, session.frames = [], []
+            self.send(manager, RunTasks(tasks=tasks), frames)
+
+    def ping_all(self) -> None:
+        """Find the managers whose links are broken."""
+        for manager in list(self.sessions):
+            self.send(manager, Ping())
+
+    def close(self) -> None:
+        """Close the sockets; what was sent is delivered if it can be."""
+        self.socket.disable_monitor()
+        self.monitor.close()

@@ -1,0 +1,577 @@
+"""Every message that crosses a process boundary, one class each.
+
+Four links, one tagged union per direction::
+
+    executor ──ToInterchange──▶ interchange ──ToManager──▶ manager ──ToWorker──▶ worker
+             ◀─FromInterchange─             ◀─FromManager─         ◀─FromWorker─
+
+A message is a small typed header. User data (arguments, results, functions, contexts) follows in frames of its own
+that stay opaque until the process that runs it: a `Payload` or a `Blob` in a header says how many frames belong to it.
+`codec.py` turns messages into frames and back; nothing else knows the wire format.
+
+Between hosts only durations travel, never instants: clocks of two machines are not comparable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NewType, TypeAlias
+
+from msgspec import Struct
+
+PROTOCOL_VERSION = 1
+
+TaskId = NewType("TaskId", int)
+ManagerId = NewType("ManagerId", str)
+WorkerId = NewType("WorkerId", int)  # index of a worker on its node, [0, slots)
+Digest = NewType("Digest", str)  # hexadecimal digest of a blob's content
+RequestId = NewType("RequestId", int)
+
+
+# --- parts of messages ------------------------------------------------------------------------------------------------
+
+
+class Payload(Struct, frozen=True, array_like=True):
+    """A pickle stream with its out-of-band buffers.
+
+    A short stream travels inside the header; otherwise `inline` is empty and the stream is the first frame.
+    """
+
+    inline: bytes
+    frames: int  # frames of the message that belong to this payload, in order
+
+
+class Task(Struct, frozen=True, array_like=True):
+    """One call, as the executor submits it."""
+
+    id: TaskId
+    code: Digest | None  # what to call; None when the payload carries its own code (`submit_payload`)
+    contexts: tuple[Digest, ...]  # contexts that must be warm before the call
+    payload: Payload
+    fresh: bool = False  # run in a process of its own (reuse level "none")
+    priority: float = float("inf")  # lower runs first, as in HTEX
+    resources: dict[str, int | float | str] | None = None
+
+
+class Result(Struct, frozen=True, array_like=True):
+    """Outcome of a call that ran: what it returned or, with `ok` false, what it raised."""
+
+    id: TaskId
+    ok: bool
+    payload: Payload
+    run_s: float  # wall time of the body on the worker. [s]
+
+
+class Blob(Struct, frozen=True, array_like=True):
+    """Content sent once and named by its digest afterwards; one frame follows."""
+
+    digest: Digest
+    label: str  # name for people
+
+
+class ContextOptions(Struct, frozen=True, kw_only=True):
+    """What the scheduler must know of a context; the context itself stays opaque."""
+
+    name: str
+    reuse: str  # level of reuse, see DESIGN section "Levels of reuse"
+    requires: tuple[Digest, ...] = ()  # contexts that are arguments of this one
+    memory_gb: float | None = None  # declared size of one instance. [GB]
+
+
+@dataclass(frozen=True)
+class ContextRow:
+    """One line of `executor.contexts()`: a context on one node, or a context that lives nowhere yet."""
+
+    name: str
+    digest: str
+    state: str  # "cold", "building", "ready" or "failed"
+    where: str | None  # manager, or None when no node holds it
+    workers: int  # processes that hold an instance there
+    loads: int  # times it was built there
+    calls: int  # calls served there
+    load_s: float  # mean time of one build. [s]
+    bytes: int  # memory that one instance took when it was built. [bytes]
+    last_used_s: float | None  # since the last call ended. [s]
+
+
+# --- what ended a call other than its body ----------------------------------------------------------------------------
+
+
+class WorkerDied(Struct, frozen=True, kw_only=True, tag=True):
+    """The process that ran the call, or built its context, died."""
+
+    manager: ManagerId
+    host: str
+    block: str
+    worker: WorkerId
+    pid: int
+    exit_code: int | None  # exit status, or None when a signal ended it
+    signal: int | None
+
+
+class ManagerGone(Struct, frozen=True, kw_only=True, tag=True):
+    """The manager left or can no longer be reached."""
+
+    manager: ManagerId
+    host: str
+    block: str
+    reason: str
+
+
+class BuildFailed(Struct, frozen=True, kw_only=True, tag=True):
+    """A context could not be built: its function raised (`error`, one payload) or its worker died (`died`)."""
+
+    context: Digest
+    name: str
+    manager: ManagerId
+    host: str
+    block: str
+    attempts: int
+    died: WorkerDied | None
+    error: Payload | None
+
+
+class Unservable(Struct, frozen=True, kw_only=True, tag=True):
+    """The call asks for something that no worker of this executor can give."""
+
+    reason: str
+
+
+Cause: TypeAlias = WorkerDied | ManagerGone | BuildFailed | Unservable
+
+
+# --- executor -> interchange ------------------------------------------------------------------------------------------
+
+
+class StoreBlobs(Struct, frozen=True, kw_only=True, tag=True):
+    """Content that later messages name by digest. Always sent before its first use on a link; one frame per blob."""
+
+    blobs: list[Blob]
+
+
+class DeclareContext(Struct, frozen=True, kw_only=True, tag=True):
+    """A context that calls may name from now on. Its blob was stored before."""
+
+    context: Digest
+    options: ContextOptions
+
+
+class SubmitTasks(Struct, frozen=True, kw_only=True, tag=True):
+    """Calls to queue, in order."""
+
+    tasks: list[Task]
+
+
+class ForgetBlobs(Struct, frozen=True, kw_only=True, tag=True):
+    """No later message names these; drop them, and evict those that are contexts."""
+
+    digests: list[Digest]
+
+
+class CancelTask(Struct, frozen=True, kw_only=True, tag=True):
+    """Nobody waits for this call any more. It is dropped if it has not been sent to a manager."""
+
+    task: TaskId
+
+
+class WantContext(Struct, frozen=True, kw_only=True, tag=True):
+    """Build this context on every worker, now and when managers join."""
+
+    context: Digest
+
+
+class ListManagers(Struct, frozen=True, kw_only=True, tag=True):
+    """Ask for a `ManagerList`."""
+
+    request: RequestId
+
+
+class ListPackages(Struct, frozen=True, kw_only=True, tag=True):
+    """Ask for a `PackageList`."""
+
+    request: RequestId
+
+
+class ListBlocks(Struct, frozen=True, kw_only=True, tag=True):
+    """Ask for a `BlockList`."""
+
+    request: RequestId
+
+
+class ListContexts(Struct, frozen=True, kw_only=True, tag=True):
+    """Ask for a `ContextList`."""
+
+    request: RequestId
+
+
+class HoldManager(Struct, frozen=True, kw_only=True, tag=True):
+    """Send this manager no more tasks. Answered by `Done`."""
+
+    request: RequestId
+    manager: ManagerId
+
+
+class Quit(Struct, frozen=True, kw_only=True, tag=True):
+    """The executor shuts down: tell the managers to leave, then end."""
+
+
+ToInterchange: TypeAlias = (
+    StoreBlobs
+    | DeclareContext
+    | SubmitTasks
+    | ForgetBlobs
+    | CancelTask
+    | WantContext
+    | ListManagers
+    | ListPackages
+    | ListBlocks
+    | ListContexts
+    | HoldManager
+    | Quit
+)
+
+
+# --- interchange -> executor ------------------------------------------------------------------------------------------
+
+
+class InterchangeReady(Struct, frozen=True, kw_only=True, tag=True):
+    """First message of the interchange: it listens for managers."""
+
+    worker_port: int
+
+
+class Results(Struct, frozen=True, kw_only=True, tag=True):
+    """Outcomes of calls that ran."""
+
+    results: list[Result]
+
+
+class TasksFailed(Struct, frozen=True, kw_only=True, tag=True):
+    """Calls that ended without an outcome of their own."""
+
+    tasks: list[TaskId]
+    cause: Cause
+
+
+class ManagerRow(Struct, frozen=True, kw_only=True):
+    """One manager, with the fields that HTEX gives in `connected_managers`."""
+
+    manager: ManagerId
+    block_id: str
+    worker_count: int
+    tasks: int
+    idle_duration: float  # [s]
+    active: bool
+    draining: bool
+    parsl_version: str
+    python_version: str
+    hostname: str
+
+
+class ManagerList(Struct, frozen=True, kw_only=True, tag=True):
+    """Answer to `ListManagers`."""
+
+    request: RequestId
+    managers: list[ManagerRow]
+
+
+class PackageList(Struct, frozen=True, kw_only=True, tag=True):
+    """Answer to `ListPackages`: distribution and version, by manager."""
+
+    request: RequestId
+    packages: dict[str, dict[str, str]]
+
+
+class BlockList(Struct, frozen=True, kw_only=True, tag=True):
+    """Answer to `ListBlocks`: every block that ever connected, in order."""
+
+    request: RequestId
+    blocks: list[str]
+
+
+class ContextList(Struct, frozen=True, kw_only=True, tag=True):
+    """Answer to `ListContexts`."""
+
+    request: RequestId
+    contexts: list[ContextRow]
+
+
+class Done(Struct, frozen=True, kw_only=True, tag=True):
+    """Answer to a request that has no other."""
+
+    request: RequestId
+
+
+class VersionsDiffer(Struct, frozen=True, kw_only=True, tag=True):
+    """A manager of other versions tried to join; the executor cannot go on."""
+
+    interchange: str
+    manager: str
+
+
+FromInterchange: TypeAlias = (
+    InterchangeReady
+    | Results
+    | TasksFailed
+    | ManagerList
+    | PackageList
+    | BlockList
+    | ContextList
+    | Done
+    | VersionsDiffer
+)
+Answer: TypeAlias = ManagerList | PackageList | BlockList | ContextList | Done
+
+
+# --- interchange -> manager -------------------------------------------------------------------------------------------
+
+
+class Welcome(Struct, frozen=True, kw_only=True, tag=True):
+    """The manager was accepted."""
+
+
+class Refuse(Struct, frozen=True, kw_only=True, tag=True):
+    """The manager was not accepted and must end."""
+
+    reason: str
+
+
+class Rejoin(Struct, frozen=True, kw_only=True, tag=True):
+    """This manager was given up (its calls have failed); it may join anew under another identity."""
+
+
+class ProbeReply(Struct, frozen=True, kw_only=True, tag=True):
+    """Answer to `Probe`."""
+
+
+class Ping(Struct, frozen=True, kw_only=True, tag=True):
+    """Sent to learn whether the link still stands; needs no answer."""
+
+
+class HeartbeatReply(Struct, frozen=True, kw_only=True, tag=True):
+    """Answer to `Heartbeat`."""
+
+
+class RunTasks(Struct, frozen=True, kw_only=True, tag=True):
+    """Calls to run on this node."""
+
+    tasks: list[Task]
+
+
+class BuildContext(Struct, frozen=True, kw_only=True, tag=True):
+    """Build this context on each worker as soon as it is idle."""
+
+    context: Digest
+
+
+class Shutdown(Struct, frozen=True, kw_only=True, tag=True):
+    """End the workers, run clean-ups, leave."""
+
+    reason: str
+
+
+ToManager: TypeAlias = (
+    Welcome
+    | Refuse
+    | Rejoin
+    | ProbeReply
+    | Ping
+    | HeartbeatReply
+    | StoreBlobs
+    | DeclareContext
+    | ForgetBlobs
+    | RunTasks
+    | BuildContext
+    | Shutdown
+)
+
+
+# --- manager -> interchange -------------------------------------------------------------------------------------------
+
+
+class Probe(Struct, frozen=True, kw_only=True, tag=True):
+    """Is an interchange at this address?"""
+
+
+class Joined(Struct, frozen=True, kw_only=True, tag=True):
+    """A manager joined and may be sent tasks. First message of every manager."""
+
+    manager: ManagerId
+    node: str  # the same through every rejoin of one manager process
+    protocol: int
+    block: str
+    host: str
+    slots: int  # workers that can each run one task
+    prefetch: int | None  # tasks held beyond the slots; None: computed from the tasks' run time
+    drain_in_s: float | None  # time until the manager wants to drain. [s]
+    up_s: float  # time since the manager process started. [s]
+    pid: int
+    python_version: str
+    parsl_version: str
+    packages: dict[str, str]
+    os: str
+    dir: str
+    cpu_count: int
+    total_memory: int  # [bytes]
+
+
+class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):
+    """The manager lives."""
+
+
+class ContextUp(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker built a context."""
+
+    context: Digest
+    worker: WorkerId
+    load_s: float  # [s]
+    size_bytes: int
+
+
+class ContextDown(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker no longer holds a context."""
+
+    context: Digest
+    worker: WorkerId
+
+
+class ContextBuilding(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker began to build a context."""
+
+    context: Digest
+    worker: WorkerId
+
+
+class ContextBroken(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker could not build a context; calls of this node that waited for it come back unstarted."""
+
+    context: Digest
+    worker: WorkerId
+    returned: list[TaskId]
+    died: WorkerDied | None
+    error: Payload | None
+
+
+class TasksReturned(Struct, frozen=True, kw_only=True, tag=True):
+    """Calls that were not started here and will not be."""
+
+    tasks: list[TaskId]
+
+
+class WorkerFell(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker died; `task`, if any, may have run."""
+
+    task: TaskId | None
+    died: WorkerDied
+
+
+class Monitoring(Struct, frozen=True, kw_only=True, tag=True):
+    """A record for Parsl's monitoring, opaque; one frame."""
+
+
+class Leaving(Struct, frozen=True, kw_only=True, tag=True):
+    """The manager takes no more tasks and ends when the running ones have."""
+
+    reason: str
+
+
+class Left(Struct, frozen=True, kw_only=True, tag=True):
+    """Last message of a manager."""
+
+    reason: str
+
+
+FromManager: TypeAlias = (
+    Probe
+    | Joined
+    | Heartbeat
+    | Results
+    | ContextUp
+    | ContextDown
+    | ContextBuilding
+    | ContextBroken
+    | TasksReturned
+    | WorkerFell
+    | Monitoring
+    | Leaving
+    | Left
+)
+
+
+# --- manager <-> worker -----------------------------------------------------------------------------------------------
+
+
+class RunTask(Struct, frozen=True, kw_only=True, tag=True):
+    """One call to run, after those sent before."""
+
+    task: Task
+
+
+class LoadContext(Struct, frozen=True, kw_only=True, tag=True):
+    """Build this context now, ahead of any call."""
+
+    context: Digest
+
+
+class Exit(Struct, frozen=True, kw_only=True, tag=True):
+    """Run clean-ups, then end."""
+
+
+ToWorker: TypeAlias = StoreBlobs | ForgetBlobs | RunTask | LoadContext | Exit
+
+
+class WorkerUp(Struct, frozen=True, kw_only=True, tag=True):
+    """First message of a worker."""
+
+    pid: int
+
+
+class TaskDone(Struct, frozen=True, kw_only=True, tag=True):
+    """The oldest call that this worker holds has ended."""
+
+    result: Result
+
+
+class LoadStarted(Struct, frozen=True, kw_only=True, tag=True):
+    """The worker builds a context from now on."""
+
+    context: Digest
+
+
+class Loaded(Struct, frozen=True, kw_only=True, tag=True):
+    """The worker built a context."""
+
+    context: Digest
+    load_s: float  # [s]
+    size_bytes: int
+
+
+class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
+    """A context function raised; `task`, the call that needed it, has not run."""
+
+    context: Digest
+    task: TaskId | None
+    error: Payload
+
+
+class Unloaded(Struct, frozen=True, kw_only=True, tag=True):
+    """The worker no longer holds a context."""
+
+    context: Digest
+
+
+FromWorker: TypeAlias = WorkerUp | TaskDone | LoadStarted | Loaded | LoadFailed | Unloaded
+
+
+# --- manager -> zygote ------------------------------------------------------------------------------------------------
+
+
+class ForkWorker(Struct, frozen=True, kw_only=True, tag=True):
+    """Fork a worker; its end of the socket pair comes with this message."""
+
+    worker: WorkerId
+    environment: dict[str, str]
+    cores: list[int] | None  # processor cores to run on
+
+
+Settings: TypeAlias = dict[str, Any]

@@ -1,0 +1,55 @@
+"""Which modules a worker can be expected to have: what a fresh interpreter finds, not what lies beside the script."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@functools.lru_cache(maxsize=4096)
+def is_installed(name: str | None) -> bool:
+    """Whether a loaded module belongs to the standard library, an installed distribution, or PYTHONPATH."""
+    if name is None or name == "__main__":
+        return False
+    module = sys.modules.get(name.partition(".")[0])
+    if module is None:
+        return False
+    file = getattr(module, "__file__", None)
+    # Built-in modules have no file; namespace packages have a path only.
+    locations = [file] if file is not None else list(getattr(module, "__path__", []))
+    return not locations or any(_resolved(path).startswith(_installed_roots()) for path in locations)
+
+
+@functools.cache
+def _installed_roots() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    roots = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    sites = {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
+    roots |= sites
+    roots |= {path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path}
+    for site in sites:
+        roots |= set(_path_files(Path(site)))
+    roots |= set(_editable_sources())
+    return tuple(_resolved(root) + suffix for root in roots for suffix in ("/", ".py"))
+
+
+def _path_files(site: Path) -> Iterator[str]:
+    for file in site.glob("*.pth"):
+        for line in file.read_text(errors="replace").splitlines():
+            if line and not line.startswith(("#", "import ", "import\t")) and Path(site, line).is_dir():
+                yield str(Path(site, line))
+
+
+def _editable_sources() -> Iterator[str]:
+    """Places named by the finders that setuptools installs for editable packages (PEP 660)."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__editable__") and isinstance(getattr(module, "MAPPING", None), dict):
+            yield from module.MAPPING.values()
+
+
+def _resolved(path: str) -> str:
+    return str(Path(path).resolve())

@@ -1,0 +1,81 @@
+"""Entry point of a node's worker pool; the launch command of `ContextExecutor` runs it on every node of a block."""
+
+from __future__ import annotations
+
+import time
+
+_STARTED_AT = time.time()  # before the imports: the batch system counts from here
+
+import logging  # noqa: E402
+import os  # noqa: E402
+import pathlib  # noqa: E402
+import pickle  # noqa: E402
+import socket  # noqa: E402
+import sys  # noqa: E402
+from typing import Any  # noqa: E402
+
+from parsl.log_utils import set_file_logger  # noqa: E402
+from parsl.logconfigs.base import oneshot_initialize_logging  # noqa: E402
+from parsl.utils import setproctitle  # noqa: E402
+
+from parsl_context.pool import processes, zygote  # noqa: E402
+from parsl_context.pool.manager import Manager  # noqa: E402
+from parsl_context.pool.settings import ManagerSettings, parse_settings  # noqa: E402
+from parsl_context.pool.worker import WorkerSettings  # noqa: E402
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+_MONITORING_BUFFER_BYTES = 1 << 22
+
+
+def main() -> int:
+    """Run a manager. Gives its exit status."""
+    settings = parse_settings(sys.argv[1:], started_at=_STARTED_AT)
+    setproctitle("parsl: context manager")
+    processes.adopt_orphans()
+    receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MONITORING_BUFFER_BYTES)
+    receiver.setblocking(False)
+    log_config = _read_log_config(settings)
+    # The zygote is forked before this process opens a log file, a ZeroMQ context or a thread.
+    pathlib.Path(settings.log_dir).mkdir(parents=True, exist_ok=True)
+    control, pid = zygote.start_zygote(
+        WorkerSettings(
+            pool=settings.uid,
+            block=settings.block,
+            manager_pid=os.getpid(),
+            workers=settings.workers,
+            log_dir=settings.log_dir,
+            log_config=log_config,
+            debug=settings.debug,
+            monitoring=sender,
+        )
+    )
+    sender.close()
+    _start_logging(settings, log_config)
+    logger.info("Manager %s of block %s starts: %s", settings.uid, settings.block, settings)
+    try:
+        return Manager(settings, control, pid, receiver).run()
+    except Exception:
+        logger.critical("The manager failed", exc_info=True)
+        raise
+
+
+def _read_log_config(settings: ManagerSettings) -> Any:
+    if settings.log_config_path is None:
+        return None
+    with open(settings.log_config_path, "rb") as file:
+        return pickle.load(file)  # written by the executor into its own run directory
+
+
+def _start_logging(settings: ManagerSettings, log_config: Any) -> None:
+    if log_config is not None:
+        path = pathlib.Path(settings.log_dir)
+        oneshot_initialize_logging(log_config=log_config, log_dir=path, log_name="manager")
+    else:
+        level = logging.DEBUG if settings.debug else logging.INFO
+        set_file_logger(f"{settings.log_dir}/manager.log", level=level)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

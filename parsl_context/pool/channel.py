@@ -1,0 +1,127 @@
+"""Message streams between a manager and one of its workers, over a Unix socket pair."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from parsl_context.codec import Buffer, Frames, StreamReader, to_stream
+from parsl_context.eventloop import EventLoop
+
+_READ_BYTES = 1 << 18
+_BUFFERS_PER_SEND = 512  # below IOV_MAX of Linux, 1024
+
+
+class Channel:
+    """The manager's end: never blocks; what a busy worker does not read yet is kept and sent when it can be.
+
+    Parameters
+    ----------
+    on_message
+        Called with the frames of each message.
+    on_end
+        Called once when the other end is closed.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        sock: socket.socket,
+        on_message: Callable[[Frames], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._socket = sock
+        self._reader = StreamReader()
+        self._unsent: deque[memoryview] = deque()
+        self._on_message = on_message
+        self._on_end = on_end
+        self._open = True
+        sock.setblocking(False)
+        loop.watch(sock, self.read)
+
+    def send(self, frames: Frames) -> None:
+        """Send a message after those before."""
+        if not self._open:
+            return
+        was_idle = not self._unsent
+        self._unsent.extend(memoryview(part).cast("B") for part in to_stream(frames) if len(part))
+        if was_idle:
+            self._write()
+
+    def read(self) -> None:
+        """Take what has arrived."""
+        while self._open:
+            try:
+                data = self._socket.recv(_READ_BYTES)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            if not data:
+                self.close()
+                self._on_end()
+                return
+            for frames in self._reader.feed(data):
+                self._on_message(frames)
+            if len(data) < _READ_BYTES:
+                return
+
+    def close(self) -> None:
+        """Close this end."""
+        if self._open:
+            self._open = False
+            self._unsent.clear()
+            self._loop.unwatch(self._socket)
+            self._socket.close()
+
+    def _write(self) -> None:
+        try:
+            while self._unsent:
+                batch = [self._unsent[i] for i in range(min(len(self._unsent), _BUFFERS_PER_SEND))]
+                self._forget(self._socket.sendmsg(batch))
+        except BlockingIOError:
+            self._loop.watch_writable(self._socket, self._write)
+            return
+        except ConnectionError:
+            self._unsent.clear()  # the end of the stream will be read in a moment
+        self._loop.watch_writable(self._socket, None)
+
+    def _forget(self, sent: int) -> None:
+        while sent:
+            head = self._unsent.popleft()
+            if sent < head.nbytes:
+                self._unsent.appendleft(head[sent:])
+                return
+            sent -= head.nbytes
+
+
+class WorkerChannel:
+    """The worker's end: blocks."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._reader = StreamReader()
+        self._received: deque[Frames] = deque()
+
+    def send(self, frames: Frames) -> None:
+        """Send a message whole."""
+        parts: deque[Buffer] = deque(to_stream(frames))
+        if sum(len(part) for part in parts) < _READ_BYTES:
+            self._socket.sendall(b"".join(parts))
+            return
+        for part in parts:
+            self._socket.sendall(part)
+
+    def receive(self) -> Frames | None:
+        """The next message; None when the manager is gone."""
+        while not self._received:
+            try:
+                data = self._socket.recv(_READ_BYTES)
+            except ConnectionError:
+                return None
+            if not data:
+                return None
+            self._received.extend(self._reader.feed(data))
+        return self._received.popleft()

@@ -1,0 +1,199 @@
+"""The manager's link to the interchange.
+
+A connection is a session. When it breaks, the interchange gives this manager's calls up at once; so the manager drops
+them too and joins anew, under another identity and with what its workers hold, for as long as an interchange may be
+there. When none answers it ends: no worker outlives its executor.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+
+import zmq
+from parsl import curvezmq
+from parsl.addresses import tcp_url
+
+from parsl_context import messages as m
+from parsl_context.codec import Buffer, Decoder, encode
+from parsl_context.errors import MessageError
+from parsl_context.eventloop import EventLoop, Timer
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+# A link that breaks may come back; an interchange that died does not. [s]
+RECONNECT_WINDOW_S = 5.0
+_LINGER_MS = 1000
+
+
+def find_interchange(context: curvezmq.ClientContext, addresses: Sequence[str], port: int, timeout_s: float) -> str:
+    """URL of the first address at which an interchange answers.
+
+    Raises
+    ------
+    ConnectionError
+        If none does in time.
+    """
+    sockets: dict[zmq.Socket[bytes], str] = {}
+    poller = zmq.Poller()
+    try:
+        for address in addresses:
+            url = tcp_url(address, port)
+            sock = context.socket(zmq.DEALER)
+            sock.setsockopt(zmq.LINGER, 0)
+            sock.setsockopt(zmq.IDENTITY, f"probe-{uuid.uuid4().hex}".encode())
+            sock.connect(url)
+            sock.send_multipart(encode(m.Probe()))
+            poller.register(sock, zmq.POLLIN)
+            sockets[sock] = url
+        ready = poller.poll(int(timeout_s * 1000))
+        if ready:
+            return sockets[ready[0][0]]
+    finally:
+        for sock in sockets:
+            sock.close()
+    tried = ", ".join(sockets.values())
+    raise ConnectionError(
+        f"No interchange answered within {timeout_s:g} s at {tried}. Set address= of the executor to one that "
+        "compute nodes can reach, and check that a firewall lets the worker ports through."
+    )
+
+
+class InterchangeLink:
+    """Sends to the interchange, beats, and joins anew when the connection breaks.
+
+    Parameters
+    ----------
+    join
+        Makes the `Joined` message of a session from the identity given.
+    on_message
+        Called with each message and its frames.
+    on_break
+        Called when a session ended, before the next one begins.
+    on_end
+        Called when there is no interchange any more, with the reason.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        context: curvezmq.ClientContext,
+        url: str,
+        *,
+        node: str,
+        heartbeat_period_s: float,
+        heartbeat_threshold_s: float,
+        join: Callable[[m.ManagerId], m.Joined],
+        on_message: Callable[[m.ToManager, list[bytes]], None],
+        on_break: Callable[[], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._context = context
+        self._url = url
+        self._node = node
+        self._period_s = heartbeat_period_s
+        self._threshold_s = heartbeat_threshold_s
+        self._join = join
+        self._on_message = on_message
+        self._on_break = on_break
+        self._on_end = on_end
+        self._decoder: Decoder[m.ToManager] = Decoder(m.ToManager)
+        self._sessions = 0
+        self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._silence: Timer | None = None
+        self._welcome = False
+        self._heard = True  # something arrived since the last check
+        self._beat()
+
+    @property
+    def manager(self) -> m.ManagerId:
+        """Identity of the present session."""
+        return m.ManagerId(self._node if self._sessions == 1 else f"{self._node}.{self._sessions}")
+
+    def connect(self) -> None:
+        """Begin a session."""
+        self._sessions += 1
+        self._welcome = False
+        sock = self._context.socket(zmq.DEALER)
+        sock.setsockopt(zmq.IDENTITY, self.manager.encode())
+        sock.setsockopt(zmq.LINGER, _LINGER_MS)
+        sock.set_hwm(0)
+        self._socket = sock
+        self._monitor = sock.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._loop.watch_zmq(self._monitor, self._link_event)
+        self._loop.watch_zmq(sock, self._received)
+        sock.connect(self._url)
+        self.send(self._join(self.manager))
+        window_s = self._threshold_s if self._sessions == 1 else min(RECONNECT_WINDOW_S, self._threshold_s)
+        self._expect_contact(window_s)
+
+    def send(self, message: m.FromManager, frames: Sequence[Buffer] = ()) -> None:
+        """Send a message in the present session."""
+        if self._socket is not None:
+            self._socket.send_multipart(encode(message, frames))
+
+    def close(self) -> None:
+        """End the session; what was sent is delivered if it can be."""
+        if self._silence is not None:
+            self._silence.cancel()
+        if self._socket is None or self._monitor is None:
+            return
+        self._loop.unwatch_zmq(self._monitor)
+        self._loop.unwatch_zmq(self._socket)
+        self._socket.disable_monitor()
+        self._monitor.close()
+        self._socket.close()
+        self._socket = self._monitor = None
+
+    def _received(self, parts: list[bytes]) -> None:
+        self._heard = True
+        try:
+            message, _ = self._decoder.decode(parts)
+        except MessageError as error:
+            logger.warning("Ignored a message of the interchange: %s", error)
+            return
+        match message:
+            case m.Welcome():
+                logger.info("Joined as %s", self.manager)
+                self._welcome = True
+                self._expect_contact(self._threshold_s)
+            case m.Refuse():
+                self._on_end(f"the interchange refused this manager: {message.reason}")
+            case m.Rejoin():
+                self._begin_anew("the interchange gave this manager up")
+            case m.Ping() | m.HeartbeatReply() | m.ProbeReply():
+                pass
+            case _:
+                self._on_message(message, parts[1:])
+
+    def _link_event(self, parts: list[bytes]) -> None:
+        if self._welcome:
+            self._begin_anew("the connection to the interchange broke")
+
+    def _begin_anew(self, reason: str) -> None:
+        logger.warning("Session %s ended: %s", self.manager, reason)
+        self.close()
+        self._on_break()
+        self.connect()
+
+    def _beat(self) -> None:
+        if self._welcome:
+            self.send(m.Heartbeat())
+        self._loop.call_later(self._period_s, self._beat)
+
+    def _expect_contact(self, within_s: float) -> None:
+        """End unless something arrives within this time, again and again."""
+        if self._silence is not None:
+            self._silence.cancel()
+        self._heard = False
+
+        def check() -> None:
+            if not self._heard:
+                self._on_end(f"nothing was heard of the interchange for {within_s:g} s")
+            else:
+                self._expect_contact(within_s)
+
+        self._silence = self._loop.call_later(within_s, check)

@@ -1,0 +1,53 @@
+"""What Linux offers to keep a family of processes together (prctl(2), pidfd_open(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from dataclasses import dataclass
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended."""
+
+    pid: int
+    code: int | None  # exit status; None when a signal ended it
+    signal: int | None
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all descendants whose parents end: the manager is the parent of its workers."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def reap() -> list[Exit]:
+    """Children that ended since the last call."""
+    ended: list[Exit] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        code = os.waitstatus_to_exitcode(status)
+        ended.append(Exit(pid, code if code >= 0 else None, -code if code < 0 else None))
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process that may have ended."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "prctl")

@@ -1,0 +1,266 @@
+"""A worker: runs calls one at a time and keeps the contexts they need.
+
+It reads messages from its manager, in order, and answers each call before it starts the next; so the manager knows
+that only the oldest call it has not heard of can have started. Parsl's serializers and the user's code run here and
+nowhere above.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import pathlib
+import pickle
+import signal
+import socket
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import parsl.executors.high_throughput.monitoring_info as monitoring_info
+from parsl.app.errors import RemoteExceptionWrapper
+from parsl.executors.execute_task import execute_task
+from parsl.log_utils import set_file_logger
+from parsl.logconfigs.base import oneshot_initialize_logging
+from parsl.serialize import serialize as parsl_serialize
+from parsl.utils import setproctitle
+from typing_extensions import assert_never
+
+from parsl_context import messages as m
+from parsl_context.codec import Buffer, Decoder, deal, encode, make_payload, open_payload
+from parsl_context.messages import Digest
+from parsl_context.pool import calls
+from parsl_context.pool.arguments import fill_in
+from parsl_context.pool.channel import WorkerChannel
+from parsl_context.pool.instances import Instance, Instances, build
+from parsl_context.serialization import pack_value, unpack_code, unpack_value
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+_FUNCTIONS_KEPT = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What all workers of a pool have in common."""
+
+    pool: str
+    block: str
+    manager_pid: int
+    workers: int
+    log_dir: str  # of this pool
+    log_config: Any  # parsl.logconfigs.base.LogConfig or None
+    debug: bool
+    monitoring: socket.socket  # datagrams to the manager
+
+
+def main(sock: socket.socket, message: m.ForkWorker, settings: WorkerSettings) -> int:
+    """Serve one manager until it says so or is gone. Gives the exit status."""
+    _prepare_process(message, settings)
+    return Worker(WorkerChannel(sock), settings).run()
+
+
+def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> None:
+    number = message.worker
+    while os.getppid() != settings.manager_pid:
+        time.sleep(0.0005)  # the process between us and the manager is about to end
+    setproctitle(f"parsl: context worker {number}")
+    # A batch system signals every process of a job; the manager decides when workers end. A handler rather than
+    # SIG_IGN, because programs that the user's code starts inherit what is ignored.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(
+        PARSL_WORKER_RANK=str(number),
+        PARSL_WORKER_COUNT=str(settings.workers),
+        PARSL_WORKER_POOL_ID=settings.pool,
+        PARSL_WORKER_BLOCK_ID=settings.block,
+        **message.environment,
+    )
+    if message.cores is not None:
+        os.sched_setaffinity(0, message.cores)
+    _start_logging(number, settings)
+    monitoring_info.result_queue = _MonitoringQueue(settings.monitoring)  # type: ignore[assignment]
+
+
+def _start_logging(number: int, settings: WorkerSettings) -> None:
+    for handler in logging.getLogger("parsl").handlers[:]:
+        logging.getLogger("parsl").removeHandler(handler)  # the manager's, inherited by fork
+    name = f"worker_{number}"
+    if settings.log_config is not None:
+        oneshot_initialize_logging(
+            log_config=settings.log_config, log_dir=pathlib.Path(settings.log_dir), log_name=name
+        )
+    else:
+        level = logging.DEBUG if settings.debug else logging.INFO
+        set_file_logger(f"{settings.log_dir}/{name}.log", level=level)
+
+
+class _MonitoringQueue:
+    """What Parsl's HTEXRadio puts its records in. Also used by forked children of a worker: datagrams stay whole."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def put(self, record: bytes) -> None:
+        # The radio wraps what the hub wants to see; it is unwrapped here, because nothing above may unpickle.
+        self._socket.send(pickle.dumps(pickle.loads(record)["payload"]))
+
+
+class Worker:
+    """The loop of a worker, and what it remembers."""
+
+    def __init__(self, channel: WorkerChannel, settings: WorkerSettings) -> None:
+        self._channel = channel
+        self._settings = settings
+        self._decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
+        self._blobs: dict[Digest, tuple[str, Buffer]] = {}
+        self._functions: OrderedDict[Digest, Callable[..., Any]] = OrderedDict()
+        self._instances = Instances()
+        calls.resident = self._instances
+
+    def run(self) -> int:
+        """Serve until told to exit or the manager is gone; clean up."""
+        self._send(m.WorkerUp(pid=os.getpid()))
+        try:
+            while (frames := self._channel.receive()) is not None:
+                message, rest = self._decoder.decode(frames)
+                if isinstance(message, m.Exit):
+                    break
+                self._handle(message, rest)
+        finally:
+            self._instances.close()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        return 0
+
+    def _handle(self, message: m.ToWorker, frames: Sequence[Buffer]) -> None:
+        match message:
+            case m.RunTask():
+                ((task, own),) = deal([message.task], frames)
+                self._run_task(task, own)
+            case m.StoreBlobs():
+                for blob, frame in zip(message.blobs, frames, strict=True):
+                    self._blobs[blob.digest] = (blob.label, frame)
+            case m.LoadContext():
+                self._load_wanted(message.context)
+            case m.ForgetBlobs():
+                self._forget(message.digests)
+            case m.Exit():
+                raise AssertionError("handled by the loop")
+            case _:
+                assert_never(message)
+
+    def _send(self, message: m.FromWorker, frames: Sequence[Buffer] = ()) -> None:
+        self._channel.send(encode(message, frames))
+
+    # --- calls
+
+    def _run_task(self, task: m.Task, frames: Sequence[Buffer]) -> None:
+        for context in task.contexts:
+            if context not in self._instances and not self._load(context, task.id):
+                return
+        ok, run_s, stream, buffers = self._call(task, frames)
+        payload, out = make_payload(stream, buffers)
+        self._send(m.TaskDone(result=m.Result(task.id, ok, payload, run_s)), out)
+
+    def _call(self, task: m.Task, frames: Sequence[Buffer]) -> tuple[bool, float, bytes, list[Buffer]]:
+        start = time.perf_counter()
+        try:
+            value = self._evaluate(task, open_payload(task.payload, frames))
+            run_s = time.perf_counter() - start
+            return True, run_s, *pack_value(value)
+        except Exception:
+            logger.info("Task %d raised", task.id, exc_info=True)
+            return False, time.perf_counter() - start, _pack_error(), []
+
+    def _evaluate(self, task: m.Task, payload: list[Buffer]) -> Any:
+        if task.code is None:
+            context, buffer = unpack_value(payload)
+            return _execute_payload(context, buffer)
+        function = self._function(task.code)
+        args, kwargs = unpack_value(payload)
+        return function(*args, **kwargs)
+
+    def _function(self, digest: Digest) -> Callable[..., Any]:
+        function = self._functions.get(digest)
+        if function is None:
+            function = unpack_code(self._blobs[digest][1])
+            self._functions[digest] = function
+            if len(self._functions) > _FUNCTIONS_KEPT:
+                self._functions.popitem(last=False)
+        return function
+
+    # --- contexts
+
+    def _load(self, digest: Digest, task: m.TaskId | None) -> bool:
+        """Build a context. On failure the manager is told, and which call has not run for it."""
+        self._send(m.LoadStarted(context=digest))
+        try:
+            self._build(digest)
+        except Exception:
+            name = self._blobs[digest][0]
+            logger.warning("Context %s could not be built", name, exc_info=True)
+            payload, frames = make_payload(_pack_error())
+            self._send(m.LoadFailed(context=digest, task=task, error=payload), frames)
+            return False
+        return True
+
+    def _load_wanted(self, digest: Digest) -> None:
+        if digest in self._instances:
+            instance = m.Loaded(context=digest, load_s=0.0, size_bytes=0)
+            self._send(instance)
+        else:
+            self._load(digest, None)
+
+    def _build(self, digest: Digest) -> Any:
+        """The instance of a context, built if need be, after those it requires."""
+        if digest in self._instances:
+            return self._instances[digest]
+        label, packed = self._blobs[digest]
+        required: list[Digest] = []
+
+        def instance_of(other: Digest) -> Any:
+            required.append(other)
+            return self._build(other)
+
+        function, args, kwargs = unpack_code(packed)
+        args, kwargs = fill_in(args, instance_of), fill_in(kwargs, instance_of)
+        made: Instance = build(label, lambda: function(*args, **kwargs), tuple(required))
+        self._instances.add(digest, made)
+        logger.info("Built context %s in %.3f s", label, made.load_s)
+        self._send(m.Loaded(context=digest, load_s=made.load_s, size_bytes=made.size_bytes))
+        return made.value
+
+    def _forget(self, digests: list[Digest]) -> None:
+        for digest in digests:
+            for dropped in self._instances.drop(digest):
+                self._send(m.Unloaded(context=dropped))
+            self._functions.pop(digest, None)
+            self._blobs.pop(digest, None)
+
+
+def _execute_payload(context: dict[str, Any], buffer: bytes) -> Any:
+    """Run what `submit_payload` was given, as HTEX's workers do."""
+    chosen = context.get("task_executor")
+    if not chosen:
+        return execute_task(buffer)
+    module, _, name = chosen["f"].rpartition(".")
+    function = getattr(importlib.import_module(module), name)
+    return function(buffer, *chosen.get("a", ()), **chosen.get("k", {}))
+
+
+def _pack_error() -> bytes:
+    """The exception being handled with its traceback, as HTEX's workers send it."""
+    kind, value, trace = sys.exc_info()
+    assert kind is not None
+    assert value is not None
+    try:
+        return parsl_serialize(RemoteExceptionWrapper(kind, value, trace))
+    except Exception as error:
+        # An exception that cannot be pickled still has a type and a text.
+        text = f"{kind.__module__}.{kind.__qualname__}: {value} (sent as text, it cannot be pickled: {error})"
+        return parsl_serialize(RemoteExceptionWrapper(RuntimeError, RuntimeError(text), trace))
