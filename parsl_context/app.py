@@ -257,24 +257,21 @@ class ContextApp(AppBase):
             return
         for executor in self._context_executors():
             for context in self.contexts:
-                executor.preload(context)
+                if (context.options.reuse or executor.reuse) != "none":
+                    executor.preload(context)
 
     def _map(self, items: Iterator[tuple[Any, ...]], chunksize: int | None, max_pending: int) -> Iterator[Any]:
         func = self.func.as_chunk()
         sizer = _ChunkSizer(chunksize)
         pending: deque[AppFuture] = deque()
-        try:
-            while True:
-                while len(pending) < max_pending and (chunk := list(itertools.islice(items, sizer.size))):
-                    future = self._submit(func, (chunk,), {})
-                    sizer.observe(future, len(chunk))
-                    pending.append(future)
-                if not pending:
-                    return
-                yield from pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while True:
+            while len(pending) < max_pending and (chunk := list(itertools.islice(items, sizer.size))):
+                future = self._submit(func, (chunk,), {})
+                sizer.observe(future, len(chunk))
+                pending.append(future)
+            if not pending:
+                return
+            yield from pending.popleft().result()
 
     def _submit(self, func: ContextCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
         return self._kernel().submit(

@@ -11,7 +11,7 @@ import functools
 import threading
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from parsl_context.context import Context
 from parsl_context.digests import digest_bytes
 from parsl_context.errors import ContextSerializationError
 from parsl_context.messages import Digest
+from parsl_context.modules import is_installed
 from parsl_context.serialization import pack_app, pack_code
 
 MAX_FUNCTIONS = 1024
@@ -37,6 +38,7 @@ class Code:
     digest: Digest
     contexts: tuple[Digest, ...]
     fresh: bool
+    chunked: bool  # its one argument is a list of calls
     keep: Any  # objects whose ids are in the key; they must live as long as it does
     size: int
 
@@ -83,9 +85,9 @@ class CodeBook:
             with contextlib.suppress(KeyError):  # forgotten by another thread just now
                 self._codes.move_to_end(id(function))
             return code, kwargs
-        call = _find_call(function, _SEARCH_DEPTH)
+        call = _find_call(function)
         if call is None:
-            return self._remember(_key(function), function, self._pack_app), kwargs
+            return self._app(function), kwargs
         settled, kwargs = call.settled(kwargs)
         if function is call:
             return self._remember(id(settled), settled, self._pack_call), kwargs
@@ -104,7 +106,9 @@ class CodeBook:
     def _remember(self, key: Any, function: Any, pack: Callable[[Any], Code]) -> Code:
         with self._lock:
             code = self._codes.get(key)
-            if code is None:
+            if code is not None:
+                self._codes.move_to_end(key)
+            else:
                 code = pack(function)
                 self._codes[key] = code
                 self._bytes += code.size
@@ -124,12 +128,20 @@ class CodeBook:
         if gone:
             self._send(m.ForgetBlobs(digests=gone), [])
 
-    def _pack_app(self, function: Callable[..., Any]) -> Code:
+    def _app(self, function: Callable[..., Any]) -> Code:
+        """An ordinary app: serialized by Parsl, which remembers it, unless no worker can import it."""
         try:
-            data = pack_app(function)
+            if any(module != "__main__" and not is_installed(module) for module in _modules(function)):
+                return self._remember(_key(function), function, self._pack_local_app)
+            return self._remember(pack_app(function), function, self._pack_app)
         except Exception as error:
             raise SerializationError(getattr(function, "__name__", repr(function))) from error
-        return self._store(function, data, (), fresh=False, keep=function)
+
+    def _pack_app(self, function: Callable[..., Any]) -> Code:
+        return self._store(function, pack_app(function), (), fresh=False, keep=None)
+
+    def _pack_local_app(self, function: Callable[..., Any]) -> Code:
+        return self._store(function, pack_code(function), (), fresh=False, keep=function)
 
     def _pack_call(self, call: ContextCall) -> Code:
         try:
@@ -156,7 +168,9 @@ class CodeBook:
             self._provide(context)
         digest = digest_bytes(data)
         self._send_blob(digest, getattr(function, "__name__", type(function).__name__), data)
-        return Code(digest, tuple(context.digest for context in contexts), fresh, keep, len(data))
+        digests = tuple(context.digest for context in contexts)
+        chunked = isinstance(function, ContextCall) and function.chunked
+        return Code(digest, digests, fresh, chunked, keep, len(data))
 
     def _provide(self, context: Context) -> None:
         if context.digest in self._sent:
@@ -181,23 +195,26 @@ class CodeBook:
         return any((context.options.reuse or self._reuse) == "none" for context in call.contexts)
 
 
-def _find_call(value: Any, depth: int) -> ContextCall | None:
-    """The context call that a function is or wraps."""
-    if isinstance(value, ContextCall):
-        return value
-    if depth == 0:
-        return None
+def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:
+    """A function and the functions that it wraps, the outermost first."""
+    yield value
     inner: list[Any] = []
     if isinstance(value, types.FunctionType):
         inner = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
     elif isinstance(value, functools.partial):
         inner = [value.func, *value.args]
-    for item in inner:
+    for item in inner if depth else ():
         if isinstance(item, ContextCall | types.FunctionType | functools.partial):
-            found = _find_call(item, depth - 1)
-            if found is not None:
-                return found
-    return None
+            yield from _callables(item, depth - 1)
+
+
+def _find_call(function: Any) -> ContextCall | None:
+    """The context call that a function is or wraps."""
+    return next((found for found in _callables(function) if isinstance(found, ContextCall)), None)
+
+
+def _modules(function: Any) -> set[str]:
+    return {getattr(found, "__module__", None) or "builtins" for found in _callables(function)}
 
 
 def _is_filled(cell: types.CellType) -> bool:

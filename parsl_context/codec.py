@@ -53,7 +53,7 @@ class Decoder(Generic[Message]):
             raise MessageError("A message without a header frame arrived.")
         try:
             return self._decoder.decode(frames[0]), frames[1:]
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MessageError(f"A malformed message of {len(frames)} frames arrived: {error}.") from error
 
 
@@ -77,7 +77,8 @@ def deal(items: Sequence[Item], frames: Sequence[Buffer]) -> Iterator[tuple[Item
     MessageError
         If the message announces another number of frames than it has.
     """
-    if sum(item.payload.frames for item in items) != len(frames):
+    counts = [item.payload.frames for item in items]
+    if sum(counts) != len(frames) or any(count < 0 for count in counts):
         raise MessageError(f"A message announces other frames than the {len(frames)} that it has.")
     start = 0
     for item in items:
@@ -136,6 +137,6 @@ class StreamReader:
         frames: Frames = []
         with memoryview(buffer) as view:
             for size in sizes:
-                frames.append(bytes(view[body : body + size]))
+                frames.append(bytearray(view[body : body + size]))  # arrays take it over and may be written
                 body += size
         return frames, end

@@ -80,7 +80,7 @@ class Context:
 
     @property
     def name(self) -> str:
-        """Name for people: the function and its arguments, shortened."""
+        """The function and its arguments, shortened, as people know the context."""
         shown = [_shorten(arg) for arg in self._args]
         shown += [f"{key}={_shorten(arg)}" for key, arg in self._kwargs.items()]
         return f"{self._function.__name__}({', '.join(shown)})"

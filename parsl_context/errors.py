@@ -35,7 +35,8 @@ def _restore(
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(attributes)
-    error.__cause__ = cause
+    if cause is not None:  # setting it, even to None, would hide the exception that was being handled
+        error.__cause__ = cause
     return error
 
 

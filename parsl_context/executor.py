@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import logging
+import math
 import os
 import pickle
 import shlex
@@ -53,9 +54,9 @@ _ANY_PORT = (1024, 65535)
 class _TaskFuture(HTEXFuture):
     """Future of a call; knows what the call names, so that this is not forgotten meanwhile."""
 
-    def __init__(self, task_id: TaskId, names: tuple[Digest, ...]) -> None:
-        super().__init__(task_id)
-        self.names = names
+    def __init__(self, task: m.Task) -> None:
+        super().__init__(task.id)
+        self.names = task.contexts if task.code is None else (task.code, *task.contexts)
 
 
 class ContextExecutor(HighThroughputExecutor):
@@ -203,10 +204,17 @@ class ContextExecutor(HighThroughputExecutor):
         except Exception as error:
             raise SerializationError(getattr(func, "__name__", repr(func))) from error
         payload, frames = make_payload(stream, buffers)
-        names = (code.digest, *code.contexts)
-        return self._send(
-            client, names, code.digest, code.contexts, payload, frames, code.fresh, resource_specification
+        task = m.Task(
+            TaskId(next(self._task_ids)),
+            code.digest,
+            code.contexts,
+            payload,
+            code.fresh,
+            _priority(resource_specification),
+            resource_specification or None,
+            len(args[0]) if code.chunked else 1,
         )
+        return self._send(client, task, frames)
 
     def submit_payload(self, context: dict[str, Any], buffer: bytes) -> HTEXFuture:
         """Run a payload made by `parsl.serialize.pack_apply_message`, as in `HighThroughputExecutor`.
@@ -215,24 +223,17 @@ class ContextExecutor(HighThroughputExecutor):
         """
         client, _ = self._running()
         payload, frames = make_payload(pickle.dumps((context, buffer)))
-        return self._send(client, (), None, (), payload, frames, False, context.get("resource_spec"))
-
-    def _send(
-        self,
-        client: InterchangeClient,
-        names: tuple[Digest, ...],
-        code: Digest | None,
-        contexts: tuple[Digest, ...],
-        payload: m.Payload,
-        frames: list[Buffer],
-        fresh: bool,
-        resources: dict[str, Any] | None,
-    ) -> HTEXFuture:
+        resources = context.get("resource_spec")
         task_id = TaskId(next(self._task_ids))
-        future = _TaskFuture(task_id, names)
-        self.tasks[task_id] = future
-        priority = resources.get("priority", float("inf")) if resources else float("inf")
-        client.submit(m.Task(task_id, code, contexts, payload, fresh, priority, resources or None), frames)
+        task = m.Task(task_id, None, (), payload, priority=_priority(resources), resources=resources or None)
+        return self._send(client, task, frames)
+
+    def _send(self, client: InterchangeClient, task: m.Task, frames: list[Buffer]) -> HTEXFuture:
+        future = _TaskFuture(task)
+        self.tasks[task.id] = future
+        if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
+            raise self.executor_exception  # it came between our check and the list of calls to fail
+        client.submit(task, frames)
         return future
 
     def _running(self) -> tuple[InterchangeClient, CodeBook]:
@@ -256,9 +257,18 @@ class ContextExecutor(HighThroughputExecutor):
         return answer.contexts
 
     def preload(self, context: Context | ContextFunction) -> None:
-        """Build a context on every worker, now and when nodes join, ahead of any call."""
+        """Build a context on every worker, now and when nodes join, ahead of any call.
+
+        Raises
+        ------
+        ConfigurationError
+            If its level of reuse keeps nothing between calls.
+        """
         client, codes = self._running()
-        client.send(m.WantContext(context=codes.provide(as_context(context))))
+        wanted = as_context(context)
+        if (wanted.options.reuse or self.reuse) == "none":
+            raise ConfigurationError(f"Context {wanted.name} cannot be built ahead of calls at reuse='none'.")
+        client.send(m.WantContext(context=codes.provide(wanted)))
 
     # --- what HTEX's own methods use
 
@@ -334,12 +344,16 @@ class _ExecutorEvents(Events):
 
 def _settle(future: Future[Any], value: Any = None, *, error: BaseException | None = None) -> None:
     """Give a future its outcome, unless somebody cancelled it."""
-    if not future.set_running_or_notify_cancel():
+    if future.done() or not future.set_running_or_notify_cancel():
         return
     if error is not None:
         future.set_exception(error)
     else:
         future.set_result(value)
+
+
+def _priority(resources: dict[str, Any] | None) -> float:
+    return float(resources.get("priority", math.inf)) if resources else math.inf
 
 
 def _remote_exception(value: Any) -> BaseException:

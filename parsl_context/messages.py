@@ -51,6 +51,7 @@ class Task(Struct, frozen=True, array_like=True):
     fresh: bool = False  # run in a process of its own (reuse level "none")
     priority: float = float("inf")  # lower runs first, as in HTEX
     resources: dict[str, int | float | str] | None = None
+    calls: int = 1  # of the body; more in a chunk of a map
 
 
 class Result(Struct, frozen=True, array_like=True):

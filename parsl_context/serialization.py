@@ -55,7 +55,7 @@ def unpack_value(frames: Sequence[Buffer]) -> Any:
     """The value of a stream and its buffers. Runs code: call it only where the value is wanted."""
     stream = frames[0]
     if stream[0] == _PICKLE_START:
-        return pickle.loads(stream, buffers=frames[1:])
+        return pickle.loads(stream, buffers=map(_writable, frames[1:]))
     return parsl_deserialize(bytes(stream))
 
 
@@ -104,6 +104,11 @@ def _is_simple(value: Any) -> bool:
 
 def _flat(buffer: pickle.PickleBuffer) -> Buffer:
     return buffer.raw()
+
+
+def _writable(frame: Buffer) -> Buffer:
+    """A frame that the value may keep and change in place; pickle itself keeps what was read-only read-only."""
+    return bytearray(frame) if memoryview(frame).readonly else frame
 
 
 _registry_lock = threading.Lock()

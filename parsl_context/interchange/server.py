@@ -265,8 +265,9 @@ class Interchange:
                 logger.warning("Manager %s sent a result of task %d, which it does not hold", manager, result.id)
                 continue
             self._executor.add_result(result, list(own))
-            self._tasks.pop(result.id, None)
-            self._decide(cluster.TaskEnded(manager=manager, task=result.id, run_s=result.run_s))
+            task, _ = self._tasks.pop(result.id)
+            ended = cluster.TaskEnded(manager=manager, task=result.id, run_s=result.run_s, calls=task.calls)
+            self._decide(ended)
         self._report_node(manager)
 
     def _keep_build_error(

@@ -67,6 +67,7 @@ class TaskEnded:
     manager: ManagerId
     task: TaskId
     run_s: float
+    calls: int = 1  # of the body, within this one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -433,7 +434,7 @@ class ClusterState:
         for context in task.lane.contexts:
             if (record := self._contexts.get(context)) is not None:
                 on_node = record.nodes.setdefault(event.manager, _OnNode())
-                on_node.calls += 1
+                on_node.calls += event.calls
                 on_node.used_at = now
         return self._release(event.manager, [event.task], now) + self._fill(event.manager, now)
 

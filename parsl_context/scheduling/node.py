@@ -194,7 +194,7 @@ class _Worker:
     held: deque[NodeTask] = field(default_factory=deque)  # sent, oldest first; the first may be running
     resident: set[Digest] = field(default_factory=set)
     building: Digest | None = None
-    wanted: deque[Digest] = field(default_factory=deque)  # to build ahead of calls
+    failed: set[Digest] = field(default_factory=set)  # contexts that could not be built ahead of calls
 
     @property
     def is_idle(self) -> bool:
@@ -212,6 +212,7 @@ class NodeState:
         self._lanes: dict[Lane, deque[tuple[float, NodeTask]]] = {}  # waiting calls with the time they came
         self._run: dict[Digest | None, Estimate] = {}
         self._build: dict[Digest, Estimate] = {}
+        self._wanted: dict[Digest, None] = {}  # to build on every worker ahead of calls, in this order
         self._draining = False
 
     @property
@@ -247,12 +248,12 @@ class NodeState:
             case WorkerEnded():
                 return self._end_worker(event, now)
             case BuildWanted():
-                for worker in self._workers.values():
-                    worker.wanted.append(event.context)
+                self._wanted[event.context] = None
                 return self._feed_all()
             case BlobForgotten():
                 self._build.pop(event.digest, None)
                 self._run.pop(event.digest, None)
+                self._wanted.pop(event.digest, None)
                 return []
             case DrainBegan():
                 self._draining = True
@@ -278,12 +279,14 @@ class NodeState:
         worker = self._workers[event.worker]
         worker.building = None
         worker.resident.add(event.context)
+        worker.failed.discard(event.context)
         self._build.setdefault(event.context, Estimate()).add(event.load_s)
         return self._feed(worker)
 
     def _break_load(self, event: LoadBroke) -> list[Action]:
         worker = self._workers[event.worker]
         worker.building = None
+        worker.failed.add(event.context)
         returned = [worker.held.popleft().id] if event.task is not None else []
         return self._give_back_lanes(event.context, returned) + self._feed(worker)
 
@@ -349,10 +352,12 @@ class NodeState:
         return [self._assign(worker, lane)]
 
     def _load_wanted(self, worker: _Worker) -> list[Action]:
-        while worker.is_idle and worker.wanted:
-            context = worker.wanted.popleft()
-            if context not in worker.resident:
+        if not worker.is_idle or self._draining:
+            return []
+        for context in self._wanted:
+            if context not in worker.resident and context not in worker.failed:
                 worker.building = context
+                worker.used = True
                 return [Load(worker=worker.id, context=context)]
         return []
 

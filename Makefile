@@ -1,0 +1,83 @@
+# One command for each thing a developer does. `make help` lists them.
+#
+# Every target makes the virtual environment it needs; a stamp file in it says what has been installed, so that the
+# next run starts at once. A change of setup.cfg or pyproject.toml makes them install again.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+CALLS  ?= 40
+GROUP  ?= fast
+PARSL  ?=
+ARGS   ?=
+
+# Parsl starts its own scripts by name, so they must be found first.
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PY       := $(VENV)/bin/python
+DEV      := $(VENV)/.stamp-dev
+EXAMPLES := $(VENV)/.stamp-examples
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv demo lnni test test-fast test-parsl check format docs bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+venv: $(DEV)  ## make .venv with the package, its tests and its documentation tools
+
+demo: $(EXAMPLES)  ## a quick look: a search index, then a neural network at each level of reuse
+	$(PY) examples/quickstart.py
+	$(PY) examples/lnni.py --calls 12
+
+lnni: $(EXAMPLES)  ## many neural network inferences; CALLS=40 ARGS="--levels none,memory"
+	$(PY) examples/lnni.py --calls $(CALLS) $(ARGS)
+
+test: $(DEV)  ## all tests; ARGS="-k name" for some of them
+	$(PY) -m pytest $(ARGS)
+
+test-fast: $(DEV)  ## the tests that start no process
+	$(PY) -m pytest tests/unit $(ARGS)
+
+test-parsl: $(DEV)  ## Parsl's own tests with ContextExecutor; GROUP=fast|all|... PARSL=version
+	$(PY) tests/parsl_suite/run --group $(GROUP) $(if $(PARSL),--parsl $(PARSL)) $(ARGS)
+
+check: $(DEV)  ## lint, formatting, types, documentation
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	@$(MAKE) --no-print-directory docs
+
+format: $(DEV)  ## put the code into shape
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+docs: $(DEV)  ## build the documentation in docs/_build/html; a warning is an error
+	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+bench: $(DEV)  ## benchmarks
+	$(PY) -m benchmarks $(ARGS)
+
+clean:  ## remove what builds, tests and runs leave behind; keeps .venv
+	rm -rf build dist docs/_build examples/output runinfo .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf *.egg-info
+	find . -name __pycache__ -not -path './.*' -prune -exec rm -rf {} +
+
+$(PY):
+	@test -n "$(PYTHON)" || { echo "No python3.11 or python3 found; give one: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV) || { \
+	  rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; \
+	  exit 1; }
+
+$(DEV): $(PY) setup.cfg pyproject.toml
+	$(PY) -m pip install -q --editable '.[dev]'
+	@touch $@
+
+# torch comes in the same step as what needs it, so that nothing pulls in another one.
+$(EXAMPLES): $(PY) setup.cfg pyproject.toml
+	@echo "Installing the examples' libraries into $(VENV); PyTorch is large, this takes a while the first time."
+	$(PY) -m pip install -q --editable '.[examples]'
+	@touch $@

@@ -1,0 +1,103 @@
+"""Reference pages that cannot drift from the code: messages with their fields, and help texts of commands.
+
+    .. message-union:: parsl_context.messages.ToManager
+
+documents each message of a union, with its fields, their types and the comments beside them; and
+
+    .. command-help:: parsl-context
+
+shows what the command prints for ``--help``; further arguments name a subcommand.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import subprocess
+import sys
+import sysconfig
+import textwrap
+import typing
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+class MessageUnion(SphinxDirective):
+    """Document the members of a union of message classes."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        module_name, _, name = self.arguments[0].rpartition(".")
+        union = getattr(importlib.import_module(module_name), name)
+        described = self.env.temp_data.setdefault("message-union", set())
+        lines: list[str] = []
+        for member in typing.get_args(union):
+            lines += [f".. autoclass:: {member.__module__}.{member.__name__}()"]
+            if member in described:  # in two unions: described twice, indexed once
+                lines += ["   :no-index:"]
+            described.add(member)
+            lines += [""]
+        container = nodes.container()
+        source, _ = self.get_source_info()
+        self.state.nested_parse(StringList(lines, source=source), self.content_offset, container)
+        return container.children
+
+
+class CommandHelp(SphinxDirective):
+    """Show the help text of an installed command."""
+
+    required_arguments = 1
+    optional_arguments = 8
+
+    def run(self) -> list[nodes.Node]:
+        command, *subcommand = self.arguments
+        path = Path(sysconfig.get_path("scripts"), command)
+        done = subprocess.run(
+            [sys.executable, path, *subcommand, "--help"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COLUMNS": "90", "TERM": "dumb", "NO_COLOR": "1"},
+        )
+        if done.returncode != 0:
+            raise self.error(f"{path.name} --help ended with status {done.returncode}: {done.stderr}")
+        return [nodes.literal_block(done.stdout, done.stdout, language="none")]
+
+
+def add_fields(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Append the fields of a message to its description (a handler of autodoc-process-docstring)."""
+    if what != "class" or not (fields := _fields(obj)):
+        return
+    lines += ["", ".. list-table::", "   :widths: auto", ""]
+    for field, annotation, comment in fields:
+        lines += [f"   * - ``{field}``", f"     - ``{annotation}``", f"     - {comment}"]
+    lines += [""]
+
+
+def _fields(cls: object) -> list[tuple[str, str, str]]:
+    """Name, type and comment of the annotated fields in the body of a class of the messages module."""
+    if not inspect.isclass(cls) or cls.__module__ != "parsl_context.messages":
+        return []
+    source = textwrap.dedent(inspect.getsource(cls))
+    text = source.splitlines()
+    (definition,) = ast.parse(source).body
+    assert isinstance(definition, ast.ClassDef)
+    found = []
+    for node in definition.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            _, _, comment = text[node.end_lineno - 1][node.end_col_offset :].partition("# ")
+            found.append((node.target.id, ast.unparse(node.annotation), comment))
+    return found
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("message-union", MessageUnion)
+    app.add_directive("command-help", CommandHelp)
+    app.connect("autodoc-process-docstring", add_fields)
+    return {"parallel_read_safe": True}

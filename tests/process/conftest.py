@@ -1,0 +1,93 @@
+"""Real executors on the local provider, and a check that nothing of them is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import parsl
+import psutil
+import pytest
+from parsl.providers import LocalProvider
+
+from parsl_context import ContextExecutor
+
+LEFT_WITHIN_S = 15.0
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+    """The condition's first true value."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {condition}"
+        time.sleep(0.02)
+    return value
+
+
+def family(run_dir: Path) -> list[psutil.Process]:
+    """Processes that work in this run's directory, ours excepted."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            is_other = process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+            if is_other and process.cwd().startswith(str(run_dir)):
+                found.append(process)
+    return found
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Directory of a run; after the test no process of the run and no descriptor of ours is left."""
+    monkeypatch.chdir(tmp_path)  # inherited by all that the run starts
+    me = psutil.Process()
+    before = me.num_fds(), me.num_threads()
+    yield tmp_path
+    wait_for(lambda: not family(tmp_path), LEFT_WITHIN_S)
+    wait_for(lambda: (me.num_fds(), me.num_threads()) <= (before[0] + 2, before[1]) or _explain(before), 10)
+
+
+def _explain(before: tuple[int, int]) -> None:
+    import gc
+
+    gc.collect()
+    me = psutil.Process()
+    print(f"descriptors, threads: {before} before, {me.num_fds(), me.num_threads()} now")
+
+
+@pytest.fixture
+def make_executor(run_dir: Path) -> Callable[..., ContextExecutor]:
+    """A `ContextExecutor` with two workers on this machine."""
+
+    def make(**options: Any) -> ContextExecutor:
+        defaults: dict[str, Any] = {
+            "label": "contexts",
+            "address": "127.0.0.1",
+            "max_workers_per_node": 2,
+            "cores_per_worker": 0.1,
+            "provider": LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
+        }
+        return ContextExecutor(**{**defaults, **options})
+
+    return make
+
+
+@pytest.fixture
+def load(run_dir: Path, make_executor: Callable[..., ContextExecutor]) -> Iterator[Callable[..., ContextExecutor]]:
+    """Loads Parsl with one executor; options of the executor, or of the Config by `config=`."""
+    loaded = []
+
+    def start(*, config: dict[str, Any] | None = None, **options: Any) -> ContextExecutor:
+        executor = make_executor(**options)
+        defaults = {"run_dir": str(run_dir), "strategy": "none", "strategy_period": 0.2, "usage_tracking": 0}
+        loaded.append(parsl.load(parsl.Config(executors=[executor], **{**defaults, **(config or {})})))
+        return executor
+
+    yield start
+    for kernel in loaded:
+        if not kernel.cleanup_called:
+            kernel.cleanup()
+    parsl.clear()

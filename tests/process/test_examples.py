@@ -1,0 +1,41 @@
+"""What documents and examples show is run as shown."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.process
+ROOT = Path(__file__).parents[2]
+
+
+def run(script: Path, folder: Path) -> str:
+    done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "docs" / "code").glob("*.py")), ids=lambda path: path.stem)
+def test_scripts_of_the_documentation_run(script: Path, run_dir: Path) -> None:
+    assert run(script, run_dir)
+
+
+def test_quickstart_loads_its_context_once_per_worker(run_dir: Path) -> None:
+    ((calls, loads),) = re.findall(
+        r"(\d+) calls, (\d+) loads: per worker", run(ROOT / "examples/quickstart.py", run_dir)
+    )
+    assert int(calls) == 12
+    assert 1 <= int(loads) <= 2
+
+
+def test_the_example_of_the_readme_runs(run_dir: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    script = run_dir / "readme.py"
+    script.write_text(code)
+    output = run(script, run_dir)
+    assert output.startswith("[0, 1, 2, 3, 4, ")
+    assert "ContextRow(name=\"classifier('svm')\"" in output
