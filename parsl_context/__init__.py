@@ -15,6 +15,7 @@ from parsl_context.errors import (
 )
 from parsl_context.executor import ContextExecutor
 from parsl_context.messages import ContextRow
+from parsl_context.mpi import ContextMPIExecutor
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ __all__ = [
     "ContextApp",
     "ContextBuildError",
     "ContextExecutor",
+    "ContextMPIExecutor",
     "ContextRow",
     "ContextSerializationError",
     "ExecutorClosedError",

@@ -12,18 +12,21 @@ import inspect
 import itertools
 import pickle
 import time
+import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from parsl.app.app import AppBase
+from parsl.app.python import timeout
 from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
 from parsl.dataflow.futures import AppFuture
 from parsl.dataflow.memoization import id_for_memo
 from rich.progress import track
 
 from parsl_context.context import Context, as_context
+from parsl_context.digests import digest_content
 from parsl_context.errors import ConfigurationError
 from parsl_context.pool.calls import BodyCall, ChunkCall, bind
 from parsl_context.portable import process_contexts
@@ -87,15 +90,14 @@ class ContextCall:
     @property
     def __signature__(self) -> inspect.Signature:
         signature = inspect.signature(self.body)
-        parameters = list(signature.parameters.values())
-        if self.names == (None,):
-            parameters = parameters[1:]
+        parameters = list(signature.parameters.values())[self.names.count(None) :]
         return signature.replace(parameters=[p for p in parameters if p.name not in self.names])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call, kwargs = self.settled(kwargs)
         with process_contexts.using(call.contexts) as instances:
-            bound = bind(call.body, call.names, instances)
+            body = call.body if call.walltime_s is None else timeout(call.body, call.walltime_s)
+            bound = bind(body, call.names, instances)
             return [bound(*item) for item in args[0]] if call.chunked else bound(*args, **kwargs)
 
     def settled(self, kwargs: dict[str, Any]) -> tuple[ContextCall, dict[str, Any]]:
@@ -104,10 +106,16 @@ class ContextCall:
             return self, kwargs
         prefix = _AWAITED.format("")
         values = {key: value for key, value in kwargs.items() if key.startswith(prefix)}
+        if not values:
+            raise ConfigurationError(
+                f"The contexts of {self.__name__} have futures as arguments. Call the app under a DataFlowKernel, "
+                "which waits for them, or pass their results."
+            )
         rest = {key: value for key, value in kwargs.items() if key not in values}
         identity = tuple(id(value) for value in values.values())
         # The DataFlowKernel gives the same object to every call that waits for one future: digest it once.
-        if identity not in self._memo:
+        found = self._memo.get(identity)
+        if found is None:
             if len(self._memo) > 64:
                 self._memo.clear()
             contexts = tuple(
@@ -115,8 +123,8 @@ class ContextCall:
                 for context in self.contexts
             )
             settled = ContextCall(self.body, self.names, contexts, chunked=self.chunked, walltime_s=self.walltime_s)
-            self._memo[identity] = (settled, list(values.values()))
-        return self._memo[identity][0], rest
+            found = self._memo[identity] = (settled, list(values.values()))
+        return found[0], rest
 
     def limited(self, walltime_s: float) -> ContextCall:
         """The same call with a limit on the run time of its body. [s]"""
@@ -127,10 +135,10 @@ class ContextCall:
         return self._variant("chunk", chunked=True)
 
     def _variant(self, key: Any, **changes: Any) -> ContextCall:
-        if key not in self._memo:
+        found: ContextCall | None = self._memo.get(key)
+        if found is None:
             options = {"chunked": self.chunked, "walltime_s": self.walltime_s, "late": self.late, **changes}
-            self._memo[key] = ContextCall(self.body, self.names, self.contexts, **options)
-        found: ContextCall = self._memo[key]
+            found = self._memo[key] = ContextCall(self.body, self.names, self.contexts, **options)
         return found
 
     def for_worker(self) -> BodyCall:
@@ -151,8 +159,17 @@ class ContextCall:
         return f"<ContextCall {self.__name__}>"
 
 
-@functools.lru_cache(maxsize=64)
+def _itself(value: Any) -> Any:
+    return value
+
+
 def _unpack_call(packed: bytes, chunked: bool, walltime_s: float | None, late: bool) -> ContextCall:
+    # dill pickles what `lru_cache` returns by value, and every call would unpack with an empty cache of its own.
+    return _unpacked_call(packed, chunked, walltime_s, late)
+
+
+@functools.lru_cache(maxsize=64)
+def _unpacked_call(packed: bytes, chunked: bool, walltime_s: float | None, late: bool) -> ContextCall:
     body, names, contexts = pickle.loads(packed)
     return ContextCall(body, names, contexts, chunked=chunked, walltime_s=walltime_s, late=late)
 
@@ -161,7 +178,10 @@ def _unpack_call(packed: bytes, chunked: bool, walltime_s: float | None, late: b
 def _id_for_memo_call(call: ContextCall, output_ref: bool = False) -> bytes:
     """Memoization tells calls apart by body (name and module, as for any app) and by the content of the contexts."""
     digests = [] if call.late else [context.digest for context in call.contexts]
-    return pickle.dumps(["ContextCall", call.__name__, call.body.__module__, call.names, digests])
+    body = call.body
+    # Methods, partials and other callables have no name of their own that tells them apart.
+    name = [body.__module__, body.__name__] if isinstance(body, types.FunctionType) else digest_content(body)
+    return pickle.dumps(["ContextCall", name, call.names, call.chunked, digests])
 
 
 class ContextApp(AppBase):
@@ -190,8 +210,8 @@ class ContextApp(AppBase):
     ) -> None:
         self.body = body
         self.contexts = tuple(contexts.values())
-        _check_parameters(body, tuple(contexts))
-        call, self._awaited = _defer_futures(body, contexts)
+        names, placed = _place(body, contexts)
+        call, self._awaited = _defer_futures(body, names, placed)
         super().__init__(
             call,
             data_flow_kernel=data_flow_kernel,
@@ -208,6 +228,10 @@ class ContextApp(AppBase):
         walltime_s = invocation_kwargs.get("walltime")
         func = self.func if walltime_s is None else self.func.limited(walltime_s)
         return self._submit(func, args, invocation_kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # On a worker there is no DataFlowKernel to submit to: there, an app is what it calls.
+        return _itself, (self.func,)
 
     def map(
         self,
@@ -261,7 +285,8 @@ class ContextApp(AppBase):
                     executor.preload(context)
 
     def _map(self, items: Iterator[tuple[Any, ...]], chunksize: int | None, max_pending: int) -> Iterator[Any]:
-        func = self.func.as_chunk()
+        walltime_s = self.kwargs.get("walltime")
+        func = (self.func if walltime_s is None else self.func.limited(walltime_s)).as_chunk()
         sizer = _ChunkSizer(chunksize)
         pending: deque[AppFuture] = deque()
         while True:
@@ -377,30 +402,49 @@ def context_app(
     return decorate if function is None else decorate(function)
 
 
-def _check_parameters(body: Callable[..., Any], names: tuple[str | None, ...]) -> None:
-    if not names:
-        raise ConfigurationError(f"context_app {body!r} has an empty mapping of contexts.")
-    parameters = list(inspect.signature(body).parameters.values())
+def _place(
+    body: Callable[..., Any], contexts: Mapping[str | None, Context]
+) -> tuple[tuple[str | None, ...], tuple[Context, ...]]:
+    """How the body gets its contexts: the leading parameters by position (None), the others by name.
+
+    Raises
+    ------
+    ConfigurationError
+        If the body does not take them.
+    """
     where = f"The body {getattr(body, '__name__', body)!r}"
-    if names == (None,):
-        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if not contexts:
+        raise ConfigurationError(f"{where} has an empty mapping of contexts.")
+    try:
+        parameters = list(inspect.signature(body).parameters.values())
+    except ValueError:
+        raise ConfigurationError(f"{where} does not tell its parameters; wrap it in a function that does.") from None
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if None in contexts:
         if not parameters or parameters[0].kind not in (*positional, inspect.Parameter.VAR_POSITIONAL):
             raise ConfigurationError(f"{where} has no first positional parameter to take its context.")
-        return
-    by_name = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        return (None,), tuple(contexts.values())
+    by_name = dict(contexts)
+    leading = []
+    for parameter in parameters:
+        if parameter.kind not in positional or parameter.name not in by_name:
+            break
+        leading.append(by_name.pop(parameter.name))
+    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    missing = [name for name in names if name not in by_name and not takes_any]
+    missing = [name for name in by_name if name not in named and not takes_any]
     if missing:
         raise ConfigurationError(f"{where} has no parameter {', '.join(map(repr, missing))} to take its context.")
+    return (*[None] * len(leading), *by_name), (*leading, *by_name.values())
 
 
 def _defer_futures(
-    body: Callable[..., Any], contexts: Mapping[str | None, Context]
+    body: Callable[..., Any], names: tuple[str | None, ...], contexts: tuple[Context, ...]
 ) -> tuple[ContextCall, dict[str, Future[Any]]]:
     """The call, with futures in its contexts replaced by keys, and the futures by key."""
     awaited: dict[str, Future[Any]] = {}
     keys: dict[int, str] = {}
-    for future in itertools.chain.from_iterable(context.futures for context in contexts.values()):
+    for future in itertools.chain.from_iterable(context.futures for context in contexts):
         if id(future) not in keys:
             keys[id(future)] = _AWAITED.format(len(keys))
             awaited[keys[id(future)]] = future
@@ -408,5 +452,5 @@ def _defer_futures(
     def swap(leaf: Any) -> Any:
         return _Awaited(keys[id(leaf)]) if isinstance(leaf, Future) else leaf
 
-    made = tuple(context.substituted(swap) if awaited else context for context in contexts.values())
-    return ContextCall(body, tuple(contexts), made, late=bool(awaited)), awaited
+    made = tuple(context.substituted(swap) if awaited else context for context in contexts)
+    return ContextCall(body, names, made, late=bool(awaited)), awaited

@@ -18,7 +18,7 @@ from typing import Any
 from parsl.serialize.errors import SerializationError
 
 from parsl_context import messages as m
-from parsl_context.app import ContextCall
+from parsl_context.app import ContextApp, ContextCall
 from parsl_context.context import Context
 from parsl_context.digests import digest_bytes
 from parsl_context.errors import ContextSerializationError
@@ -68,6 +68,8 @@ class CodeBook:
         self._codes: OrderedDict[Any, Code] = OrderedDict()
         self._bytes = 0
         self._sent: set[Digest] = set()
+        self._requires: dict[Digest, tuple[Digest, ...]] = {}  # of each context that was sent
+        self._provided: set[Digest] = set()  # sent ahead of calls
         self._lock = threading.Lock()
 
     def code(self, function: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[Code, dict[str, Any]]:
@@ -101,6 +103,7 @@ class CodeBook:
         """Make sure that a context and those it requires were sent."""
         with self._lock:
             self._provide(context)
+            self._provided.add(context.digest)
         return context.digest
 
     def _remember(self, key: Any, function: Any, pack: Callable[[Any], Code]) -> Code:
@@ -123,22 +126,34 @@ class CodeBook:
             if self._codes[key].digest not in needed:
                 self._bytes -= self._codes.pop(key).size
         named = {digest for code in self._codes.values() for digest in (code.digest, *code.contexts)}
-        gone = [digest for digest in self._sent if digest not in named and digest not in needed]
+        kept = self._with_required(needed | named | self._provided)
+        gone = [digest for digest in self._sent if digest not in kept]
         self._sent.difference_update(gone)
+        for digest in gone:
+            self._requires.pop(digest, None)
         if gone:
             self._send(m.ForgetBlobs(digests=gone), [])
+
+    def _with_required(self, digests: Iterable[Digest]) -> set[Digest]:
+        """These and the contexts that they require."""
+        found: set[Digest] = set()
+        waiting = list(digests)
+        while waiting:
+            digest = waiting.pop()
+            if digest not in found:
+                found.add(digest)
+                waiting += self._requires.get(digest, ())
+        return found
 
     def _app(self, function: Callable[..., Any]) -> Code:
         """An ordinary app: serialized by Parsl, which remembers it, unless no worker can import it."""
         try:
             if any(module != "__main__" and not is_installed(module) for module in _modules(function)):
                 return self._remember(_key(function), function, self._pack_local_app)
-            return self._remember(pack_app(function), function, self._pack_app)
+            data = pack_app(function)
+            return self._remember(data, function, lambda app: self._store(app, data, (), fresh=False, keep=None))
         except Exception as error:
             raise SerializationError(getattr(function, "__name__", repr(function))) from error
-
-    def _pack_app(self, function: Callable[..., Any]) -> Code:
-        return self._store(function, pack_app(function), (), fresh=False, keep=None)
 
     def _pack_local_app(self, function: Callable[..., Any]) -> Code:
         return self._store(function, pack_code(function), (), fresh=False, keep=function)
@@ -154,7 +169,7 @@ class CodeBook:
 
     def _pack_wrapped(self, wrapper: Callable[..., Any], call: ContextCall, settled: ContextCall) -> Code:
         def replace(value: object) -> Any:
-            return settled.for_worker().__reduce_ex__(4) if value is call else NotImplemented
+            return settled.for_worker().__reduce__() if value is call else NotImplemented
 
         try:
             data = pack_code(wrapper, replace)
@@ -178,10 +193,11 @@ class CodeBook:
         for required in context.requires:
             self._provide(required)
         self._send_blob(context.digest, context.name, context.packed)
+        requires = self._requires[context.digest] = tuple(required.digest for required in context.requires)
         options = m.ContextOptions(
             name=context.name,
             reuse=context.options.reuse or self._reuse,
-            requires=tuple(required.digest for required in context.requires),
+            requires=requires,
             memory_gb=context.options.memory_gb,
         )
         self._send(m.DeclareContext(context=context.digest, options=options), [])
@@ -204,7 +220,9 @@ def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:
     elif isinstance(value, functools.partial):
         inner = [value.func, *value.args]
     for item in inner if depth else ():
-        if isinstance(item, ContextCall | types.FunctionType | functools.partial):
+        if isinstance(item, ContextApp):
+            yield item.func
+        elif isinstance(item, ContextCall | types.FunctionType | functools.partial):
             yield from _callables(item, depth - 1)
 
 
@@ -231,4 +249,6 @@ def _key(function: Any) -> Any:
         module = function.__globals__.get("__name__", "")
         if module.startswith("parsl.") and all(map(_is_filled, function.__closure__)):
             return (function.__code__, *(_key(cell.cell_contents) for cell in function.__closure__))
+    if isinstance(function, int | float | str):  # a walltime, say; equal ones need not be one object
+        return (type(function), function)
     return id(function)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any, overload
 
 from parsl.data_provider.files import File
@@ -44,8 +44,12 @@ class Options:
 
     def __post_init__(self) -> None:
         check_reuse(self.reuse)
-        if self.memory_gb is not None and not self.memory_gb > 0:
-            raise ConfigurationError(f"memory_gb={self.memory_gb!r} of a context must be positive.")
+        if self.memory_gb is not None and not _is_positive(self.memory_gb):
+            raise ConfigurationError(f"memory_gb={self.memory_gb!r} of a context must be a positive number.")
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, Real) and float(value) > 0
 
 
 def check_reuse(level: str | None) -> None:
@@ -201,7 +205,7 @@ class ContextFunction:
             raise ConfigurationError(f"Context function {function!r} is asynchronous; write it as a plain function.")
         self.function = function
         self.options = options
-        self._signature = inspect.signature(function)
+        self._signature = _signature(function)
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
@@ -215,7 +219,8 @@ class ContextFunction:
             If the function does not take such arguments; found here rather than on a node.
         """
         try:
-            self._signature.bind(*args, **kwargs)
+            if self._signature is not None:
+                self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"context function {self.__name__}: {error}") from None
         return Context(self, args, kwargs)
@@ -270,7 +275,7 @@ def context(
 
 def replace_options(function: ContextFunction, **options: Any) -> ContextFunction:
     """The same context function with other options."""
-    return ContextFunction(function.function, replace(function.options, **options))
+    return ContextFunction(function.function, _make_options({**asdict(function.options), **options}))
 
 
 def _make_options(options: dict[str, Any]) -> Options:
@@ -302,6 +307,14 @@ def as_context(value: object) -> Context:
     raise ConfigurationError(f"context={value!r} is neither a context nor a function that builds one.")
 
 
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Signature of a function; some that are written in C do not tell theirs."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return None
+
+
 def _escape_context(value: object) -> str | None:
     return f"context {value.digest}" if isinstance(value, Context) else None
 
@@ -327,6 +340,6 @@ def _shorten(value: object) -> str:
     if isinstance(value, Context):
         return value.name
     if isinstance(value, File):
-        return repr(os.fspath(value))
+        return repr(value.local_path or (value.path if value.scheme == "file" else value.url))
     text = repr(value) if isinstance(value, str | int | float | bool | type(None)) else f"<{type(value).__name__}>"
     return text if len(text) <= 40 else text[:37] + "..."

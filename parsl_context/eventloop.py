@@ -96,12 +96,14 @@ class EventLoop:
         self._selector.close()
 
     def _turn(self) -> None:
-        for key, mask in self._selector.select(self._patience_s()):
-            on_readable, on_writable = key.data
-            if mask & selectors.EVENT_WRITE and on_writable is not None:
-                self._guard(on_writable)
-            if mask & selectors.EVENT_READ and on_readable is not None:
-                self._guard(on_readable)
+        for ready, mask in self._selector.select(self._patience_s()):
+            for event in (selectors.EVENT_WRITE, selectors.EVENT_READ):
+                # An earlier handler of this turn may have forgotten the object, or another may have its descriptor.
+                key = self._selector.get_map().get(ready.fd)
+                if mask & event and key is not None and key.fileobj is ready.fileobj:
+                    handler = key.data[0 if event == selectors.EVENT_READ else 1]
+                    if handler is not None:
+                        self._guard(handler)
         for socket, on_message in list(self._zmq.items()):
             self._drain(socket, on_message)
         now = time.monotonic()

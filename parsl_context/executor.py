@@ -23,7 +23,6 @@ from parsl.executors.high_throughput.executor import (
     HTEXFuture,
 )
 from parsl.executors.status_handling import BlockProviderExecutor
-from parsl.monitoring.radios.zmq_router import start_zmq_receiver
 from parsl.providers import LocalProvider
 from parsl.serialize.errors import DeserializationError, SerializationError
 
@@ -31,6 +30,7 @@ from parsl_context import messages as m
 from parsl_context.client import Events, InterchangeClient
 from parsl_context.codebook import CodeBook
 from parsl_context.codec import Buffer, make_payload, open_payload
+from parsl_context.compat import start_monitoring_receiver
 from parsl_context.context import Context, ContextFunction, as_context, check_reuse
 from parsl_context.errors import (
     ConfigurationError,
@@ -132,6 +132,10 @@ class ContextExecutor(HighThroughputExecutor):
         self._fail_all(ExecutorClosedError(executor=self.label))
         BlockProviderExecutor.shutdown(self)
 
+    @property
+    def _log_config(self) -> Any:
+        return getattr(self, "log_config", None)  # older Parsl has none
+
     def _prepare_certificates(self) -> None:
         cert_dir: str | None = self.cert_dir
         if self.encrypted and cert_dir is None:
@@ -140,18 +144,18 @@ class ContextExecutor(HighThroughputExecutor):
             raise AttributeError("cert_dir is set, but encrypted is False. Set cert_dir to None, or encrypted to True.")
 
     def _write_log_config(self) -> str | None:
-        if not self.log_config:
+        if not self._log_config:
             return None
         directory = os.path.join(self.logdir, "log_config")
         os.makedirs(directory, mode=0o700, exist_ok=True)
         path = os.path.join(directory, "log_config.pkl")
         with open(path, "wb") as file:
-            pickle.dump(self.log_config, file)
+            pickle.dump(self._log_config, file)
         return path
 
     def _start_monitoring(self) -> None:
         assert self.monitoring_messages is not None
-        self.zmq_monitoring = start_zmq_receiver(
+        self.zmq_monitoring = start_monitoring_receiver(
             monitoring_messages=self.monitoring_messages,
             loopback_address=self.loopback_address,
             port_range=self.interchange_port_range or _ANY_PORT,
@@ -173,7 +177,7 @@ class ContextExecutor(HighThroughputExecutor):
             heartbeat_threshold_s=self.heartbeat_threshold,
             logdir=self.logdir,
             debug=self.worker_debug,
-            log_config=self.log_config,
+            log_config=self._log_config,
             manager_selector=self.manager_selector,
             check_versions=self._check_python_mismatch,
             run_id=self.run_id,
@@ -197,7 +201,7 @@ class ContextExecutor(HighThroughputExecutor):
             If the specification holds more than a priority.
         """
         self.validate_resource_spec(resource_specification)
-        client, codes = self._running()
+        client, codes = self._accepting()
         code, kwargs = codes.code(func, kwargs)
         try:
             stream, buffers = pack_value((args, kwargs))
@@ -221,7 +225,7 @@ class ContextExecutor(HighThroughputExecutor):
 
         `context` may name another function to run it, under "task_executor", and a "resource_spec".
         """
-        client, _ = self._running()
+        client, _ = self._accepting()
         payload, frames = make_payload(pickle.dumps((context, buffer)))
         resources = context.get("resource_spec")
         task_id = TaskId(next(self._task_ids))
@@ -236,9 +240,12 @@ class ContextExecutor(HighThroughputExecutor):
         client.submit(task, frames)
         return future
 
-    def _running(self) -> tuple[InterchangeClient, CodeBook]:
+    def _accepting(self) -> tuple[InterchangeClient, CodeBook]:
         if self.bad_state_is_set:
             raise self.executor_exception
+        return self._running()
+
+    def _running(self) -> tuple[InterchangeClient, CodeBook]:
         if self._client is None or self._codes is None:
             raise ConfigurationError(f"Executor {self.label!r} has not been started, or was shut down.")
         return self._client, self._codes
@@ -264,7 +271,7 @@ class ContextExecutor(HighThroughputExecutor):
         ConfigurationError
             If its level of reuse keeps nothing between calls.
         """
-        client, codes = self._running()
+        client, codes = self._accepting()
         wanted = as_context(context)
         if (wanted.options.reuse or self.reuse) == "none":
             raise ConfigurationError(f"Context {wanted.name} cannot be built ahead of calls at reuse='none'.")
@@ -277,6 +284,10 @@ class ContextExecutor(HighThroughputExecutor):
         client, _ = self._running()
         answer = client.ask(lambda request: m.ListManagers(request=request), m.ManagerList)
         return [{name: getattr(row, name) for name in row.__struct_fields__} for row in answer.managers]
+
+    def connected_workers(self) -> int:
+        """Workers of all connected managers."""
+        return sum(row["worker_count"] for row in self.connected_managers())
 
     def connected_managers_packages(self) -> dict[str, dict[str, str]]:
         """Distributions and versions on each manager's node."""
@@ -419,10 +430,10 @@ def _given(kwargs: dict[str, Any], args: tuple[Any, ...], name: str) -> bool:
     return bool(bound.get(name))
 
 
-def _full_signature() -> inspect.Signature:
-    """HTEX's constructor with our parameters: what documentation, editors and Parsl's `repr` see."""
-    stock = inspect.signature(HighThroughputExecutor.__init__)
-    ours = inspect.signature(ContextExecutor.__init__).parameters
+def full_signature(stock_init: Callable[..., None], our_init: Callable[..., None]) -> inspect.Signature:
+    """A stock constructor with our parameters: what documentation, editors and Parsl's `repr` see."""
+    stock = inspect.signature(stock_init)
+    ours = {**_OUR_PARAMETERS, "label": inspect.signature(our_init).parameters["label"]}
     parameters = [
         p.replace(default=ours[p.name].default) if p.name in ("label", "prefetch_capacity") else p
         for p in stock.parameters.values()
@@ -431,6 +442,9 @@ def _full_signature() -> inspect.Signature:
     return stock.replace(parameters=[*parameters, *added])
 
 
-ContextExecutor.__init__.__signature__ = _full_signature()  # type: ignore[attr-defined]
+_OUR_PARAMETERS = inspect.signature(ContextExecutor.__init__).parameters
+ContextExecutor.__init__.__signature__ = full_signature(  # type: ignore[attr-defined]
+    HighThroughputExecutor.__init__, ContextExecutor.__init__
+)
 
 assert _STOCK_POOL in DEFAULT_LAUNCH_CMD, "HTEX's launch command has changed"

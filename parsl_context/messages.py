@@ -459,6 +459,13 @@ class TasksReturned(Struct, frozen=True, kw_only=True, tag=True):
     tasks: list[TaskId]
 
 
+class TaskRefused(Struct, frozen=True, kw_only=True, tag=True):
+    """A call asks for more than this node can ever give."""
+
+    task: TaskId
+    reason: str
+
+
 class WorkerFell(Struct, frozen=True, kw_only=True, tag=True):
     """A worker died; `task`, if any, may have run."""
 
@@ -492,6 +499,7 @@ FromManager: TypeAlias = (
     | ContextBuilding
     | ContextBroken
     | TasksReturned
+    | TaskRefused
     | WorkerFell
     | Monitoring
     | Leaving
@@ -506,6 +514,7 @@ class RunTask(Struct, frozen=True, kw_only=True, tag=True):
     """One call to run, after those sent before."""
 
     task: Task
+    nodes: tuple[str, ...] = ()  # nodes of the block that the call has for itself (MPI)
 
 
 class LoadContext(Struct, frozen=True, kw_only=True, tag=True):

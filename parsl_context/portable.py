@@ -8,6 +8,7 @@ empty, because what its parent built may not survive a fork.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import threading
 from collections import Counter
@@ -28,19 +29,24 @@ class ProcessContexts:
     def __init__(self, max_contexts: int = MAX_CONTEXTS) -> None:
         self._max_contexts = max_contexts
         self._reset()
+        os.register_at_fork(after_in_child=self._disown)
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
         self._instances = Instances()
         self._in_use: Counter[Digest] = Counter()
         self._lock = threading.RLock()
         self._building: dict[Digest, threading.RLock] = {}
 
+    def _disown(self) -> None:
+        """Start empty in a forked child."""
+        # A generator that is collected runs its `finally` clauses, and would clean up what the parent uses: these
+        # must live on to the very end.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._instances))
+        self._reset()
+
     @contextmanager
     def using(self, contexts: Sequence[Context]) -> Iterator[list[Any]]:
         """The instances of these contexts, built if need be, kept at least until the block ends."""
-        if self._pid != os.getpid():
-            self._reset()
         held: list[Digest] = []
         try:
             values = [self._take(context, held) for context in contexts]
@@ -53,12 +59,11 @@ class ProcessContexts:
 
     def close(self) -> None:
         """Clean up everything; later calls build anew."""
-        if self._pid == os.getpid():
-            with self._lock:
-                self._instances.close()
+        with self._lock:
+            self._instances.close()
 
     def __len__(self) -> int:
-        return len(self._instances) if self._pid == os.getpid() else 0
+        return len(self._instances)
 
     def _take(self, context: Context, held: list[Digest]) -> Any:
         digest = context.digest
@@ -78,13 +83,13 @@ class ProcessContexts:
             return made.value
 
     def _trim(self) -> None:
-        """Drop the least recently used contexts beyond the bound that nobody uses."""
-        spare = [digest for digest in self._instances if not self._in_use[digest]]
-        while len(self._instances) > self._max_contexts and spare:
-            for dropped in self._instances.drop(spare.pop(0)):
-                self._building.pop(dropped, None)
-                if dropped in spare:
-                    spare.remove(dropped)
+        """Drop the least recently used contexts beyond the bound that nobody uses or requires."""
+        while len(self._instances) > self._max_contexts:
+            spare = next((digest for digest in self._instances.leaves() if not self._in_use[digest]), None)
+            if spare is None:
+                return
+            self._instances.drop(spare)
+            self._building.pop(spare, None)
 
 
 process_contexts = ProcessContexts()

@@ -10,6 +10,7 @@ import zmq
 from parsl import curvezmq
 from parsl.monitoring.message_type import MessageType
 
+from parsl_context.compat import monitoring_context, monitoring_socket
 from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.messages import Joined, ManagerId
 
@@ -22,10 +23,8 @@ class NodeMonitor:
         self._socket: zmq.Socket[bytes] | None = None
         self._context: curvezmq.ClientContext | None = None
         if config.hub_address is not None and config.hub_port is not None:
-            self._context = curvezmq.ClientContext(config.cert_dir)
-            self._socket = self._context.socket(zmq.DEALER)
-            self._socket.set_hwm(0)
-            self._socket.connect(f"tcp://{config.hub_address}:{config.hub_port}")
+            self._context = monitoring_context(config.cert_dir)
+            self._socket = monitoring_socket(self._context, config.hub_address, config.hub_port)
 
     @property
     def is_on(self) -> bool:

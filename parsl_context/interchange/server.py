@@ -21,6 +21,7 @@ from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.interchange.executor_side import ExecutorSide
 from parsl_context.interchange.manager_side import ManagerSide, Session
 from parsl_context.interchange.monitoring import NodeMonitor
+from parsl_context.interchange.selection import preference
 from parsl_context.messages import Digest, ManagerId, TaskId
 from parsl_context.scheduling import cluster
 from parsl_context.scheduling.node import Lane
@@ -49,7 +50,10 @@ class Interchange:
             on_lost=self._link_lost,
         )
         self._monitor = NodeMonitor(config)
-        self._state = cluster.ClusterState(heartbeat_threshold_s=config.heartbeat_threshold_s)
+        self._state = cluster.ClusterState(
+            heartbeat_threshold_s=config.heartbeat_threshold_s,
+            preference=preference(config.manager_selector),
+        )
         self._tasks: dict[TaskId, tuple[m.Task, list[Buffer]]] = {}
         self._blobs: dict[Digest, tuple[m.Blob, Buffer]] = {}
         self._options: dict[Digest, m.ContextOptions] = {}
@@ -215,8 +219,12 @@ class Interchange:
                 self._decide(cluster.BuildBroke(manager=manager, context=message.context, tasks=message.returned))
             case m.TasksReturned():
                 self._decide(cluster.TasksReturned(manager=manager, tasks=message.tasks))
+            case m.TaskRefused():
+                self._fail_task(manager, message.task, m.Unservable(reason=message.reason))
             case m.WorkerFell():
-                self._fail_lost_task(manager, message)
+                logger.warning("Worker %d of manager %s died", message.died.worker, manager)
+                if message.task is not None:
+                    self._fail_task(manager, message.task, message.died)
             case m.Monitoring():
                 self._monitor.forward(frames)
             case m.Leaving():
@@ -287,14 +295,11 @@ class Interchange:
         logger.warning("Context %s could not be built on manager %s", failure.name, manager)
         self._build_errors[message.context] = (failure, list(frames))
 
-    def _fail_lost_task(self, manager: ManagerId, message: m.WorkerFell) -> None:
-        logger.warning("Worker %d of manager %s died", message.died.worker, manager)
-        task = message.task
-        if task is None or task not in self._state.managers[manager].held:
-            return
-        self._tasks.pop(task, None)
-        self._executor.send(m.TasksFailed(tasks=[task], cause=message.died))
-        self._decide(cluster.TaskLost(manager=manager, task=task))
+    def _fail_task(self, manager: ManagerId, task: TaskId, cause: m.Cause) -> None:
+        if task in self._state.managers[manager].held:
+            self._tasks.pop(task, None)
+            self._executor.send(m.TasksFailed(tasks=[task], cause=cause))
+            self._decide(cluster.TaskLost(manager=manager, task=task))
 
     # --- links
 

@@ -14,10 +14,9 @@ import socket  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
-from parsl.log_utils import set_file_logger  # noqa: E402
-from parsl.logconfigs.base import oneshot_initialize_logging  # noqa: E402
 from parsl.utils import setproctitle  # noqa: E402
 
+from parsl_context.compat import start_logging  # noqa: E402
 from parsl_context.pool import processes, zygote  # noqa: E402
 from parsl_context.pool.manager import Manager  # noqa: E402
 from parsl_context.pool.settings import ManagerSettings, parse_settings  # noqa: E402
@@ -48,11 +47,12 @@ def main() -> int:
             log_dir=settings.log_dir,
             log_config=log_config,
             debug=settings.debug,
+            mpi_launcher=settings.mpi_launcher,
             monitoring=sender,
         )
     )
     sender.close()
-    _start_logging(settings, log_config)
+    start_logging(log_config, settings.log_dir, "manager", debug=settings.debug)
     logger.info("Manager %s of block %s starts: %s", settings.uid, settings.block, settings)
     try:
         return Manager(settings, control, pid, receiver).run()
@@ -66,15 +66,6 @@ def _read_log_config(settings: ManagerSettings) -> Any:
         return None
     with open(settings.log_config_path, "rb") as file:
         return pickle.load(file)  # written by the executor into its own run directory
-
-
-def _start_logging(settings: ManagerSettings, log_config: Any) -> None:
-    if log_config is not None:
-        path = pathlib.Path(settings.log_dir)
-        oneshot_initialize_logging(log_config=log_config, log_dir=path, log_name="manager")
-    else:
-        level = logging.DEBUG if settings.debug else logging.INFO
-        set_file_logger(f"{settings.log_dir}/manager.log", level=level)
 
 
 if __name__ == "__main__":

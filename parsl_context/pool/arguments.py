@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -23,11 +24,31 @@ def fill_in(value: Any, instance: Callable[[Digest], Any]) -> Any:
 
 
 def map_leaves(value: Any, swap: Callable[[Any], Any]) -> Any:
-    """A copy of nested lists, tuples and dictionaries with everything else in them swapped."""
+    """A copy of nested lists, tuples and dictionaries with everything else in them swapped.
+
+    Of their subclasses (named tuples, ordered dictionaries), those in which something was swapped are copied.
+    """
     if type(value) is list:
         return [map_leaves(item, swap) for item in value]
     if type(value) is tuple:
         return tuple(map_leaves(item, swap) for item in value)
     if type(value) is dict:
         return {key: map_leaves(item, swap) for key, item in value.items()}
+    if isinstance(value, list | tuple | dict):
+        return _map_subclass(value, swap)
     return swap(value)
+
+
+def _map_subclass(value: Any, swap: Callable[[Any], Any]) -> Any:
+    old = list(value.values()) if isinstance(value, dict) else list(value)
+    new = [map_leaves(item, swap) for item in old]
+    if all(a is b for a, b in zip(old, new, strict=True)):
+        return value
+    if isinstance(value, tuple):
+        return value._make(new) if hasattr(value, "_make") else type(value)(new)
+    made = copy.copy(value)
+    if isinstance(value, dict):
+        made.update(zip(value, new, strict=True))
+    else:
+        made[:] = new
+    return made

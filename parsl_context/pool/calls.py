@@ -22,7 +22,7 @@ class BodyCall:
     body
         The user's function.
     names
-        Parameter of the body for each context, or None where it is the first positional one.
+        Parameter of the body for each context; None for those that are its first positional ones, in order.
     digests
         The contexts, in the same order.
     walltime_s
@@ -36,16 +36,21 @@ class BodyCall:
         digests: Sequence[Digest],
         walltime_s: float | None,
     ) -> None:
-        self._body = body if walltime_s is None else timeout(body, walltime_s)
+        self._body = body
         self._names = tuple(names)
         self._digests = tuple(digests)
+        self._walltime_s = walltime_s
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._bound()(*args, **kwargs)
 
     def _bound(self) -> Callable[..., Any]:
         assert resident is not None, "a BodyCall runs on a worker only"
-        return bind(self._body, self._names, [resident[digest] for digest in self._digests])
+        body = self._body if self._walltime_s is None else timeout(self._body, self._walltime_s)
+        return bind(body, self._names, [resident[digest] for digest in self._digests])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._body, self._names, self._digests, self._walltime_s)
 
 
 class ChunkCall(BodyCall):
@@ -57,9 +62,10 @@ class ChunkCall(BodyCall):
 
 
 def bind(body: Callable[..., Any], names: Sequence[str | None], values: Sequence[Any]) -> Callable[..., Any]:
-    """The body with its contexts filled in."""
-    if len(names) == 1 and names[0] is None:
-        (value,) = values
-        return lambda *args, **kwargs: body(value, *args, **kwargs)
-    filled = dict(zip([name for name in names if name is not None], values, strict=True))
-    return lambda *args, **kwargs: body(*args, **kwargs, **filled)
+    """The body with its contexts filled in: those without a name, which come first, by position."""
+    count = names.count(None)
+    leading = values[:count]
+    if count == len(names):
+        return lambda *args, **kwargs: body(*leading, *args, **kwargs)
+    filled = dict(zip([name for name in names if name is not None], values[count:], strict=True))
+    return lambda *args, **kwargs: body(*leading, *args, **kwargs, **filled)

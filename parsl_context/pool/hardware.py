@@ -57,7 +57,8 @@ def cores_of_worker(policy: str, worker: int, workers: int) -> list[int] | None:
     Raises
     ------
     ConfigurationError
-        If there are more workers than cores, or the list does not have an entry for each worker.
+        If there are more workers than cores, the list does not have an entry for each worker, or an entry cannot be
+        understood.
     """
     if policy == "none":
         return None
@@ -107,9 +108,12 @@ def accelerator_environment(accelerator: str, workers: int) -> dict[str, str]:
 
 def _parse_cores(text: str) -> list[int]:
     cores: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        cores += range(int(first), int(last or first) + 1)
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            cores += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise ConfigurationError(f"cpu_affinity names the cores {text!r} of a worker; write them like 0,2-3.") from None
     return cores
 
 

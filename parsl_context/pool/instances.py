@@ -97,6 +97,11 @@ class Instances:
         """Make this the most recently used."""
         self._instances[digest] = self._instances.pop(digest)
 
+    def leaves(self) -> list[Digest]:
+        """Those that no other requires, the least recently used first."""
+        required = {digest for instance in self._instances.values() for digest in instance.requires}
+        return [digest for digest in self._instances if digest not in required]
+
     def drop(self, digest: Digest) -> list[Digest]:
         """End an instance and, before it, those that require it. Gives what was dropped, in that order."""
         if digest not in self._instances:

@@ -22,6 +22,7 @@ from importlib.metadata import distributions
 
 import psutil
 from parsl import curvezmq
+from parsl.executors.high_throughput.mpi_resource_management import get_nodes_in_batchjob, identify_scheduler
 from parsl.version import VERSION as PARSL_VERSION
 from typing_extensions import assert_never
 
@@ -72,7 +73,8 @@ class Manager:
         self._zygote_pid: int | None = zygote_pid
         self._monitoring = monitoring
         self._loop = EventLoop()
-        self._state = node.NodeState(settings.workers)
+        self._nodes = get_nodes_in_batchjob(identify_scheduler()) if settings.mpi_mode else []
+        self._state = node.NodeState(settings.workers, self._nodes)
         self._processes: dict[WorkerId, _WorkerProcess] = {}
         self._by_pid: dict[int, _WorkerProcess] = {}
         self._exits: dict[int, processes.Exit] = {}  # deaths of processes whose first message is still unread
@@ -224,7 +226,14 @@ class Manager:
         arrived = []
         for task, own in deal(message.tasks, frames):
             self._tasks[task.id] = (task, own)
-            arrived.append(node.NodeTask(id=task.id, lane=Lane(task.contexts, task.fresh), code=task.code))
+            nodes = int((task.resources or {}).get("num_nodes", 0)) if self._settings.mpi_mode else 0
+            if nodes > len(self._nodes):
+                reason = f"Task {task.id} asks for {nodes} nodes; its block has {len(self._nodes)}."
+                self._tasks.pop(task.id)
+                self._link.send(m.TaskRefused(task=task.id, reason=reason))
+                continue
+            lane = Lane(task.contexts, task.fresh)
+            arrived.append(node.NodeTask(id=task.id, lane=lane, code=task.code, nodes=nodes))
         self._decide(node.TasksArrived(tasks=arrived))
 
     def _forget(self, message: m.ForgetBlobs) -> None:
@@ -244,7 +253,7 @@ class Manager:
         self._tasks.clear()
         self._results.clear()
         self._result_frames.clear()
-        self._state = node.NodeState(self._settings.workers)
+        self._state = node.NodeState(self._settings.workers, self._nodes)
         for process in self._processes.values():
             process.known.clear()
             if process not in busy and process.pid is not None:
@@ -491,7 +500,7 @@ class Manager:
         process = self._processes[action.worker]
         self._provide(process, task.code, task.contexts)
         process.tasks.append(task.id)
-        process.channel.send(encode(m.RunTask(task=task), frames))
+        process.channel.send(encode(m.RunTask(task=task, nodes=action.nodes), frames))
 
     def _provide(self, process: _WorkerProcess, code: Digest | None, contexts: Sequence[Digest]) -> None:
         """Send a worker the content it lacks."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parsl.executors.high_throughput.mpi_prefix_composer import VALID_LAUNCHERS
+
 from parsl_context.pool.hardware import count_workers
 
 
@@ -106,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--available-accelerators", nargs="*", default=[], help="names of accelerators")
     add("--enable_mpi_mode", action="store_true", help="each task gets nodes of the block for itself")
-    add("--mpi-launcher", default="mpiexec", help="srun, aprun or mpiexec")
+    add("--mpi-launcher", default="mpiexec", choices=VALID_LAUNCHERS, help="program that starts MPI ranks")
     return parser
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import pathlib
 import pickle
 import signal
 import socket
@@ -24,14 +23,14 @@ from typing import Any
 import parsl.executors.high_throughput.monitoring_info as monitoring_info
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.execute_task import execute_task
-from parsl.log_utils import set_file_logger
-from parsl.logconfigs.base import oneshot_initialize_logging
+from parsl.executors.high_throughput.mpi_prefix_composer import compose_all
 from parsl.serialize import serialize as parsl_serialize
 from parsl.utils import setproctitle
 from typing_extensions import assert_never
 
 from parsl_context import messages as m
 from parsl_context.codec import Buffer, Decoder, deal, encode, make_payload, open_payload
+from parsl_context.compat import start_logging
 from parsl_context.messages import Digest
 from parsl_context.pool import calls
 from parsl_context.pool.arguments import fill_in
@@ -55,6 +54,7 @@ class WorkerSettings:
     log_dir: str  # of this pool
     log_config: Any  # parsl.logconfigs.base.LogConfig or None
     debug: bool
+    mpi_launcher: str
     monitoring: socket.socket  # datagrams to the manager
 
 
@@ -89,14 +89,7 @@ def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> None:
 def _start_logging(number: int, settings: WorkerSettings) -> None:
     for handler in logging.getLogger("parsl").handlers[:]:
         logging.getLogger("parsl").removeHandler(handler)  # the manager's, inherited by fork
-    name = f"worker_{number}"
-    if settings.log_config is not None:
-        oneshot_initialize_logging(
-            log_config=settings.log_config, log_dir=pathlib.Path(settings.log_dir), log_name=name
-        )
-    else:
-        level = logging.DEBUG if settings.debug else logging.INFO
-        set_file_logger(f"{settings.log_dir}/{name}.log", level=level)
+    start_logging(settings.log_config, settings.log_dir, f"worker_{number}", debug=settings.debug)
 
 
 class _MonitoringQueue:
@@ -141,6 +134,7 @@ class Worker:
         match message:
             case m.RunTask():
                 ((task, own),) = deal([message.task], frames)
+                _describe_resources(task.resources, message.nodes, self._settings.mpi_launcher)
                 self._run_task(task, own)
             case m.StoreBlobs():
                 for blob, frame in zip(message.blobs, frames, strict=True):
@@ -241,6 +235,16 @@ class Worker:
                 self._send(m.Unloaded(context=dropped))
             self._functions.pop(digest, None)
             self._blobs.pop(digest, None)
+
+
+def _describe_resources(resources: dict[str, Any] | None, nodes: Sequence[str], launcher: str) -> None:
+    """Variables that tell a call what it was given, as HTEX's workers set them."""
+    if not resources:
+        return
+    os.environ.update({f"PARSL_{name.upper()}": str(value) for name, value in resources.items()})
+    if nodes:
+        os.environ["PARSL_MPI_NODELIST"] = ",".join(nodes)
+        os.environ.update(compose_all(launcher, resource_spec=resources, node_hostnames=list(nodes)))
 
 
 def _execute_payload(context: dict[str, Any], buffer: bytes) -> Any:

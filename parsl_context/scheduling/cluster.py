@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TypeAlias
@@ -338,10 +338,18 @@ class ClusterState:
     ----------
     heartbeat_threshold_s
         A manager that was silent for longer is lost. [s]
+    preference
+        Puts managers into the order in which they are considered for calls without contexts; None: as they joined.
     """
 
-    def __init__(self, *, heartbeat_threshold_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        heartbeat_threshold_s: float,
+        preference: Callable[[list[Manager]], list[Manager]] | None = None,
+    ) -> None:
         self._threshold_s = heartbeat_threshold_s
+        self._preference = preference
         self.managers: dict[ManagerId, Manager] = {}
         self.blocks: list[str] = []  # every block that connected, in order
         self._tasks: dict[TaskId, _Queued] = {}
@@ -626,16 +634,16 @@ class ClusterState:
 
     def _fill_all(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        for manager_id in list(self._open):
+        for manager in list(self._candidates(Lane((), False))):
             if not self._lanes:
                 break
-            actions += self._fill(manager_id, now)
+            actions += self._fill(manager.id, now)
         return actions
 
     def _place_lane(self, lane: Lane, now: float) -> list[Action]:
         """Send the newest arrival somewhere, if any manager has room for it."""
         cold: Manager | None = None
-        for manager in self._open.values():
+        for manager in self._candidates(lane):
             if not self._has_room(manager, lane):
                 continue
             if manager.holds(lane):
@@ -643,6 +651,11 @@ class ClusterState:
             if cold is None and self._may_build(lane, manager, now) and self._pays(lane, manager):
                 cold = manager
         return [self._send(lane, cold)] if cold is not None and lane in self._lanes else []
+
+    def _candidates(self, lane: Lane) -> Iterable[Manager]:
+        if self._preference is None or lane.contexts:
+            return self._open.values()
+        return self._preference(list(self._open.values()))
 
     def _fill(self, manager_id: ManagerId, now: float) -> list[Action]:
         """Send a manager what it has room for."""

@@ -9,6 +9,7 @@ Cost of an event: O(lanes waiting on this node) for the worker concerned; an arr
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -39,6 +40,7 @@ class NodeTask:
     id: TaskId
     lane: Lane
     code: Digest | None  # calls of one code are expected to take the same time
+    nodes: int = 0  # nodes of the block that the call needs for itself (MPI)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,7 @@ class Assign:
 
     task: TaskId
     worker: WorkerId
+    nodes: tuple[str, ...] = ()  # for this call alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,15 +208,27 @@ class _Worker:
 
 
 class NodeState:
-    """Workers, their contexts, and the calls waiting on a node. Changed by `handle` alone."""
+    """Workers, their contexts, and the calls waiting on a node. Changed by `handle` alone.
 
-    def __init__(self, workers: int) -> None:
+    Parameters
+    ----------
+    workers
+        How many there are; they begin without a process.
+    nodes
+        Names of the nodes that calls may ask for (MPI). Such calls get nodes in the order in which they came: none is
+        overtaken by one that needs fewer.
+    """
+
+    def __init__(self, workers: int, nodes: Sequence[str] = ()) -> None:
         self._workers = {WorkerId(i): _Worker(WorkerId(i)) for i in range(workers)}
         self._lanes: dict[Lane, deque[tuple[float, NodeTask]]] = {}  # waiting calls with the time they came
         self._run: dict[Digest | None, Estimate] = {}
         self._build: dict[Digest, Estimate] = {}
         self._wanted: dict[Digest, None] = {}  # to build on every worker ahead of calls, in this order
         self._draining = False
+        self._free_nodes = list(nodes)
+        self._taken_nodes: dict[TaskId, tuple[str, ...]] = {}
+        self._nodes_queue: deque[TaskId] = deque()  # calls that wait for nodes, oldest first
 
     @property
     def waiting(self) -> int:
@@ -264,6 +279,8 @@ class NodeState:
             return [GiveBack(tasks=[task.id for task in event.tasks])]
         for task in event.tasks:
             self._lanes.setdefault(task.lane, deque()).append((now, task))
+            if task.nodes:
+                self._nodes_queue.append(task.id)
         return self._feed_all()
 
     def _end_task(self, event: TaskEnded) -> list[Action]:
@@ -271,9 +288,9 @@ class NodeState:
         task = worker.held.popleft()
         assert task.id == event.task, f"worker {event.worker} ended task {event.task}, expected {task.id}"
         self._run_estimate(task.code).add(event.run_s)
-        if task.lane.fresh:
-            return [self._replace(worker)]
-        return self._feed(worker)
+        freed = self._release_nodes(task.id)
+        actions = [self._replace(worker)] if task.lane.fresh else self._feed(worker)
+        return actions + (self._feed_all() if freed else [])
 
     def _end_load(self, event: LoadEnded) -> list[Action]:
         worker = self._workers[event.worker]
@@ -288,12 +305,16 @@ class NodeState:
         worker.building = None
         worker.failed.add(event.context)
         returned = [worker.held.popleft().id] if event.task is not None else []
+        for task in returned:
+            self._release_nodes(task)
         return self._give_back_lanes(event.context, returned) + self._feed(worker)
 
     def _end_worker(self, event: WorkerEnded, now: float) -> list[Action]:
         worker = self._workers[event.worker]
         self._workers[worker.id] = _Worker(worker.id)
         actions: list[Action] = []
+        for task in worker.held:
+            self._release_nodes(task.id)
         if worker.building is not None:
             returned = [task.id for task in worker.held]
             worker.held.clear()
@@ -302,18 +323,27 @@ class NodeState:
             actions.append(Lose(task=worker.held.popleft().id))
         for task in reversed(worker.held):
             self._lanes.setdefault(task.lane, deque()).appendleft((now, task))
+            if task.nodes:
+                self._nodes_queue.appendleft(task.id)
         return actions + (self._give_back_waiting() if self._draining else self._feed_all())
 
     def _give_back_lanes(self, broken: Digest, returned: list[TaskId]) -> list[Action]:
         """All calls of this node that wait for a context that could not be built."""
         for lane in [lane for lane in self._lanes if broken in lane.contexts]:
             returned += [task.id for _, task in self._lanes.pop(lane)]
+        self._nodes_queue = deque(task for task in self._nodes_queue if task not in returned)
         return [GiveBack(tasks=returned, broken=broken)]
 
     def _give_back_waiting(self) -> list[Action]:
         tasks = [task.id for queue in self._lanes.values() for _, task in queue]
         self._lanes.clear()
+        self._nodes_queue.clear()
         return [GiveBack(tasks=tasks)] if tasks else []
+
+    def _release_nodes(self, task: TaskId) -> bool:
+        nodes = self._taken_nodes.pop(task, ())
+        self._free_nodes += nodes
+        return bool(nodes)
 
     # --- placement
 
@@ -380,8 +410,10 @@ class NodeState:
         return best
 
     def _may_take(self, worker: _Worker, task: NodeTask, warm: bool, warm_only: bool) -> bool:
+        if task.nodes and (task.nodes > len(self._free_nodes) or task.id != self._nodes_queue[0]):
+            return False
         if worker.held:
-            return warm and self._has_room(worker, task)
+            return warm and not task.nodes and self._has_room(worker, task)
         if warm:
             return True
         return not warm_only and (task.lane.fresh or self._pays(worker, task.lane))
@@ -423,7 +455,13 @@ class NodeState:
             del self._lanes[lane]
         worker.held.append(task)
         worker.used = True
-        return Assign(task=task.id, worker=worker.id)
+        if not task.nodes:
+            return Assign(task=task.id, worker=worker.id)
+        self._nodes_queue.popleft()
+        nodes = tuple(self._free_nodes[: task.nodes])
+        del self._free_nodes[: task.nodes]
+        self._taken_nodes[task.id] = nodes
+        return Assign(task=task.id, worker=worker.id, nodes=nodes)
 
     def _run_estimate(self, code: Digest | None) -> Estimate:
         return self._run.setdefault(code, Estimate())

@@ -34,7 +34,9 @@ def family(run_dir: Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             is_other = process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
-            if is_other and process.cwd().startswith(str(run_dir)):
+            # Parsl's monitoring starts Python's resource tracker, which belongs to the test process until its end.
+            is_tracker = any("multiprocessing.resource_tracker" in word for word in process.cmdline())
+            if is_other and not is_tracker and process.cwd().startswith(str(run_dir)):
                 found.append(process)
     return found
 

@@ -1,0 +1,54 @@
+"""Where the supported Parsl releases differ, in one place.
+
+Since 2026.5 or later (see setup.cfg for the range) Parsl has configurable logging (`parsl.logconfigs`), and its
+monitoring hub may ask for CurveZMQ.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import pathlib
+from typing import Any
+
+import zmq
+from parsl import curvezmq
+from parsl.log_utils import set_file_logger
+from parsl.monitoring.radios.zmq_router import start_zmq_receiver
+
+try:
+    from parsl.logconfigs.base import oneshot_initialize_logging
+except ImportError:  # before Parsl had log configurations
+    oneshot_initialize_logging = None  # type: ignore[assignment]
+
+_HUB_IS_ENCRYPTED = "cert_dir" in inspect.signature(start_zmq_receiver).parameters
+
+
+def start_logging(log_config: Any, directory: str, name: str, *, debug: bool) -> None:
+    """Log to where the user's log configuration says, or to `name`.log in a directory."""
+    path = pathlib.Path(directory)
+    if log_config is not None and oneshot_initialize_logging is not None:
+        oneshot_initialize_logging(log_config=log_config, log_dir=path, log_name=name)
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    set_file_logger(str(path / f"{name}.log"), level=logging.DEBUG if debug else logging.INFO)
+
+
+def start_monitoring_receiver(**settings: Any) -> Any:
+    """Parsl's receiver of monitoring records from interchanges."""
+    if not _HUB_IS_ENCRYPTED:
+        del settings["cert_dir"]
+    return start_zmq_receiver(**settings)
+
+
+def monitoring_context(cert_dir: str | None) -> curvezmq.ClientContext:
+    """A ZeroMQ context for the link to that receiver."""
+    return curvezmq.ClientContext(cert_dir if _HUB_IS_ENCRYPTED else None)
+
+
+def monitoring_socket(context: curvezmq.ClientContext, address: str, port: int) -> zmq.Socket[bytes]:
+    """The link itself."""
+    sock: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    sock.set_hwm(0)
+    sock.connect(f"tcp://{address}:{port}")
+    return sock
