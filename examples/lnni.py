@@ -2,9 +2,9 @@
 
 The workload of the HPDC'24 paper (doi 10.1145/3625549.3658663) in small: many short calls, each of which runs
 16 inferences with the same network. The network is all-MiniLM-L6-v2, which embeds sentences and has 22.7
-million parameters; the text is the docstrings of Python's standard library. Setting up takes seconds
-(importing the software, loading the weights), one call takes a second or less: how often the set-up runs
-decides how long the job takes.
+million parameters; the text is the docstrings of Python's standard library, of each the first paragraph, which
+says what the thing is for. Setting up takes seconds (importing the software, loading the weights), one call a
+fraction of a second: how often the set-up runs decides how long the job takes.
 
 Each level runs the same calls on the same two workers, one level after the other:
 
@@ -105,13 +105,14 @@ class Outcome:
 
 
 def docstrings() -> list[tuple[str, str]]:
-    """Return (name, docstring) of what the standard library's modules define, in a random order."""
+    """Return (name, first paragraph of the docstring) of what the standard library defines, in a random order."""
     found = []
     for path in sorted(pathlib.Path(sysconfig.get_path("stdlib")).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_bytes())):
             documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
             if documented and (text := ast.get_docstring(node)):
-                found.append((f"{path.stem}.{getattr(node, 'name', '')}".rstrip("."), text))
+                summary = " ".join(text.partition("\n\n")[0].split())
+                found.append((f"{path.stem}.{getattr(node, 'name', '')}".rstrip("."), summary))
     random.Random(0).shuffle(found)  # the same order in every run
     return found
 

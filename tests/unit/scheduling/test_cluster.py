@@ -1,0 +1,216 @@
+"""Decisions of the interchange."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from parsl_context.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
+from parsl_context.scheduling import cluster
+from parsl_context.scheduling.cluster import ClusterState, FailBuild, FailTasks, SendBuild, SendTask, StopManager
+from parsl_context.scheduling.node import Lane
+
+A, B, CODE = Digest("a"), Digest("b"), Digest("code")
+M1, M2 = ManagerId("m1"), ManagerId("m2")
+NOTHING = Lane((), False)
+
+
+def joined(manager: ManagerId, slots: int = 1, **changes: object) -> cluster.ManagerJoined:
+    fields = {"manager": manager, "node": str(manager), "block": "0", "slots": slots, **changes}
+    return cluster.ManagerJoined(**fields)  # type: ignore[arg-type]
+
+
+def make(
+    managers: dict[ManagerId, int], warm: dict[ManagerId, Digest] | None = None, build_s: float = 1.0
+) -> ClusterState:
+    state = ClusterState(heartbeat_threshold_s=100.0)
+    for context in (A, B):
+        options = ContextOptions(name=f"{context}()", reuse="memory")
+        state.handle(cluster.ContextDeclared(context=context, options=options), now=0.0)
+    for manager, slots in managers.items():
+        state.handle(joined(manager, slots), now=0.0)
+    for manager, context in (warm or {}).items():
+        ended = cluster.BuildEnded(manager=manager, worker=WorkerId(0), context=context, load_s=build_s, size_bytes=100)
+        state.handle(ended, now=0.0)
+    return state
+
+
+def submit(
+    state: ClusterState, number: int, *contexts: Digest, now: float = 1.0, **more: float
+) -> list[cluster.Action]:
+    event = cluster.TaskSubmitted(task=TaskId(number), lane=Lane(contexts, False), code=CODE, **more)
+    return state.handle(event, now=now)
+
+
+def end(
+    state: ClusterState, manager: ManagerId, number: int, run_s: float = 1.0, now: float = 2.0
+) -> list[cluster.Action]:
+    return state.handle(cluster.TaskEnded(manager=manager, task=TaskId(number), run_s=run_s), now=now)
+
+
+def test_a_call_goes_where_its_context_is_warm() -> None:
+    state = make({M1: 1, M2: 1}, warm={M2: A})
+    assert submit(state, 1, A) == [SendTask(task=TaskId(1), manager=M2)]
+
+
+def test_calls_wait_in_order_until_a_manager_joins() -> None:
+    state = make({})
+    for number in (1, 2, 3):
+        assert submit(state, number) == []
+    assert state.handle(joined(M1, slots=2), now=2.0) == [
+        SendTask(task=TaskId(1), manager=M1),
+        SendTask(task=TaskId(2), manager=M1),
+    ]
+    assert state.waiting == 1
+
+
+def test_priority_goes_before_age() -> None:
+    state = make({})
+    submit(state, 1)
+    submit(state, 2, priority=5)
+    submit(state, 3, priority=1)
+    state.handle(joined(M1), now=2.0)
+    assert end(state, M1, 3) == [SendTask(task=TaskId(2), manager=M1)]
+    assert end(state, M1, 2) == [SendTask(task=TaskId(1), manager=M1)]
+
+
+def test_a_manager_holds_its_slots_and_more_only_of_short_calls() -> None:
+    state = make({M1: 2})
+    sent = [submit(state, number) for number in range(1, 6)]
+    assert [bool(actions) for actions in sent] == [True, True, False, False, False]
+    following = end(state, M1, 1, run_s=0.01)
+    assert len(following) == 3, "30 ms of work for each worker are held"
+    fixed = make({})
+    fixed.handle(joined(M1, slots=1, prefetch=2), now=0.0)
+    assert sum(len(submit(fixed, number)) for number in range(1, 9)) == 3
+
+
+def test_a_second_manager_builds_a_context_only_where_it_pays() -> None:
+    state = make({M1: 1, M2: 1}, warm={M1: A}, build_s=10.0)
+    submit(state, 1, A)
+    end(state, M1, 1, run_s=1.0)
+    sent = [submit(state, number, A) for number in range(2, 30)]
+    managers = [action.manager for actions in sent for action in actions if isinstance(action, SendTask)]
+    assert managers == [M1, M2]
+    assert next(i for i, actions in enumerate(sent) if actions and i > 0) == 10, "ten calls of 1 s outlast a build"
+
+
+def test_a_lost_manager_fails_what_may_have_run_and_only_that() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    submit(state, 2)
+    assert state.handle(cluster.ManagerLeft(manager=M1, reason="gone"), now=3.0) == [
+        FailTasks(tasks=[TaskId(1)], manager=M1, reason="gone")
+    ]
+    assert state.handle(joined(M2), now=4.0) == [SendTask(task=TaskId(2), manager=M2)]
+
+
+def test_silence_for_longer_than_the_threshold_is_loss() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    state.handle(cluster.ManagerContact(manager=M1), now=50.0)
+    assert state.next_deadline() == 150.0
+    assert state.handle(cluster.Tick(), now=149.0) == []
+    (failed,) = state.handle(cluster.Tick(), now=150.0)
+    assert isinstance(failed, FailTasks)
+    assert "100 s" in failed.reason
+    assert state.managers == {}
+
+
+def test_a_manager_that_joins_anew_replaces_its_former_self() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    again = joined(ManagerId("m1.2"), node="m1")
+    (failed,) = state.handle(again, now=3.0)
+    assert isinstance(failed, FailTasks)
+    assert list(state.managers) == [ManagerId("m1.2")]
+
+
+def test_returned_calls_keep_their_rank() -> None:
+    state = make({M1: 2})
+    for number in (1, 2, 3):
+        submit(state, number)
+    state.handle(cluster.ManagerLeaving(manager=M1), now=2.0)
+    state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(2)]), now=2.0)
+    sent = state.handle(joined(M2, slots=2), now=3.0)
+    assert sent == [SendTask(task=TaskId(2), manager=M2), SendTask(task=TaskId(3), manager=M2)]
+
+
+def test_a_draining_manager_gets_no_more_and_stops_when_it_holds_nothing() -> None:
+    state = make({})
+    state.handle(joined(M1, drain_in_s=10.0), now=0.0)
+    submit(state, 1)
+    assert state.next_deadline() == 10.0
+    assert state.handle(cluster.Tick(), now=10.0) == []
+    assert submit(state, 2) == []
+    (stop,) = end(state, M1, 1, now=11.0)
+    assert isinstance(stop, StopManager)
+    assert state.handle(cluster.TasksReturned(manager=M1, tasks=[]), now=12.0) == [], "told once"
+
+
+def test_a_held_manager_gets_no_more_and_is_not_stopped() -> None:
+    state = make({M1: 1})
+    assert state.handle(cluster.ManagerHeld(manager=M1), now=1.0) == []
+    assert submit(state, 1) == []
+
+
+def break_build(state: ClusterState, manager: ManagerId, *tasks: int, now: float) -> list[cluster.Action]:
+    broke = cluster.BuildBroke(manager=manager, context=A, tasks=[TaskId(task) for task in tasks])
+    return state.handle(broke, now=now)
+
+
+def test_a_context_that_cannot_be_built_is_tried_with_pauses_and_then_fails_its_calls() -> None:
+    state = make({M1: 1})
+    now = 1.0
+    submit(state, 1, A, now=now)
+    submit(state, 2, A, now=now)
+    for attempt in range(1, cluster.BUILD_ATTEMPTS):
+        assert break_build(state, M1, 1, now=now) == []
+        assert state.next_deadline() == pytest.approx(now + 0.2 * 2 ** (attempt - 1))
+        now = state.next_deadline()
+        assert state.handle(cluster.Tick(), now=now) == [SendTask(task=TaskId(1), manager=M1)]
+    assert break_build(state, M1, 1, now=now) == [
+        FailBuild(tasks=[TaskId(1), TaskId(2)], context=A, attempts=cluster.BUILD_ATTEMPTS)
+    ]
+    assert submit(state, 3, A, now=now) == [FailBuild(tasks=[TaskId(3)], context=A, attempts=3)], "at once"
+    assert submit(state, 4, B, now=now) == [SendTask(task=TaskId(4), manager=M1)], "others go on"
+    later = state.next_deadline()
+    state.handle(cluster.Tick(), now=later)
+    end(state, M1, 4, now=later)
+    assert submit(state, 5, A, now=later) == [SendTask(task=TaskId(5), manager=M1)], "tried again after the pause"
+
+
+def test_a_build_that_failed_is_tried_elsewhere_first() -> None:
+    state = make({M1: 1, M2: 1})
+    assert submit(state, 1, A) == [SendTask(task=TaskId(1), manager=M1)]
+    break_build(state, M1, 1, now=2.0)
+    assert state.handle(cluster.Tick(), now=2.2) == [SendTask(task=TaskId(1), manager=M2)]
+
+
+def test_wanted_contexts_are_built_on_managers_that_are_there_and_that_come() -> None:
+    state = make({M1: 1})
+    assert state.handle(cluster.ContextWanted(context=A), now=1.0) == [SendBuild(context=A, manager=M1)]
+    assert state.handle(joined(M2), now=2.0) == [SendBuild(context=A, manager=M2)]
+
+
+def test_a_cancelled_call_is_not_sent() -> None:
+    state = make({})
+    submit(state, 1)
+    submit(state, 2)
+    state.handle(cluster.TaskCancelled(task=TaskId(1)), now=1.0)
+    assert state.handle(joined(M1), now=2.0) == [SendTask(task=TaskId(2), manager=M1)]
+
+
+def test_rows_tell_where_contexts_live_and_what_they_did() -> None:
+    state = make({M1: 2}, warm={M1: A}, build_s=3.0)
+    submit(state, 1, A)
+    end(state, M1, 1, now=5.0)
+    a, b = state.context_rows(now=7.0)
+    assert (a.name, a.state, a.where, a.workers, a.loads, a.calls) == ("a()", "ready", M1, 1, 1, 1)
+    assert (a.load_s, a.bytes, a.last_used_s) == (3.0, 100, 2.0)
+    assert (b.state, b.where, b.loads) == ("cold", None, 0)
+
+
+def test_without_managers_no_deadline_is_set() -> None:
+    assert ClusterState(heartbeat_threshold_s=1.0).next_deadline() == math.inf

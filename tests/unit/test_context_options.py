@@ -1,0 +1,81 @@
+"""What a context function may be and which options it may have; what cannot work is refused where it is written."""
+
+import functools
+from collections import OrderedDict
+
+import pytest
+
+from parsl_context.context import Options, as_context, context, replace_options
+from parsl_context.errors import ConfigurationError
+from tests.unit.test_context import model, never, pipeline
+
+
+@pytest.mark.parametrize("decorate", [context, context(), lambda function: context(function)], ids="abc")
+def test_any_callable_can_be_made_a_context_function(decorate):
+    assert decorate(len)([1, 2]).build(never) == 2
+    assert decorate(functools.partial(max, 3))(4).build(never) == 4
+    assert decorate(dict)(a=1).build(never) == {"a": 1}
+    assert decorate(OrderedDict.fromkeys)("ab").build(never) == {"a": None, "b": None}
+
+
+@pytest.mark.parametrize("level", ["disk", "node"])
+def test_levels_to_come_are_refused_as_not_available(level):
+    with pytest.raises(ConfigurationError, match=f"reuse='{level}' is not available.*'none', 'memory'"):
+        context(reuse=level)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"reuse": "always"}, "reuse='always' is no level of reuse; available are 'none', 'memory'"),
+        ({"reuse": 3}, "reuse=3"),
+        ({"memory_gb": 0}, "memory_gb=0 .*positive"),
+        ({"memory_gb": -1.5}, "memory_gb=-1.5"),
+        ({"memory_gb": float("nan")}, "memory_gb=nan"),
+        ({"memory_gb": "2"}, "memory_gb='2'"),
+        ({"share": "node"}, "no option share; it has reuse, memory_gb"),
+    ],
+)
+@pytest.mark.parametrize("apply", [context, functools.partial(context, never), functools.partial(context, model)])
+def test_an_option_that_cannot_work_is_refused_by_name(apply, options, says):
+    with pytest.raises(ConfigurationError, match=says):
+        apply(**options)
+
+
+def test_options_can_be_replaced_one_by_one():
+    function = context(context(reuse="none", memory_gb=3)(never), memory_gb=4)
+    assert function.options == Options(reuse="none", memory_gb=4)
+    assert replace_options(function, reuse=None).options == Options(memory_gb=4)
+    assert function(1).options.memory_gb == 4
+
+
+async def asynchronous():
+    yield 1
+
+
+@pytest.mark.parametrize(("given", "says"), [(asynchronous, "asynchronous"), ("model", "cannot be called")])
+def test_what_cannot_build_a_context_is_refused(given, says):
+    with pytest.raises(ConfigurationError, match=says):
+        context(given)
+
+
+def test_what_stands_for_a_context_becomes_one():
+    made = model("a")
+    assert as_context(made) is made
+    assert as_context(pipeline) == pipeline()
+    assert as_context(lambda: 3).build(never) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (model, r"missing a required argument: 'path'.*context=model\(\.\.\.\)"),
+        (lambda path: path, r"context=<lambda>\(\.\.\.\)"),
+        ("a.pt", "neither a context nor a function"),
+        (dict, "neither a context nor a function"),
+        (None, "neither"),
+    ],
+)
+def test_what_is_no_context_is_refused(given, says):
+    with pytest.raises(ConfigurationError, match=says):
+        as_context(given)
