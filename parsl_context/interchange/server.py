@@ -150,6 +150,7 @@ class Interchange:
                     lane=Lane(task.contexts, task.fresh),
                     code=task.code,
                     priority=task.priority,
+                    in_order="num_nodes" in (task.resources or {}),
                 )
             )
 

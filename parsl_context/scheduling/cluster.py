@@ -51,6 +51,7 @@ class TaskSubmitted:
     lane: Lane
     code: Digest | None = None
     priority: float = math.inf
+    in_order: bool = False  # its turn comes by age alone, wherever its contexts are warm (MPI)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,6 +297,7 @@ class _Queued:
     code: Digest | None
     priority: float
     since: float
+    in_order: bool = False
     manager: ManagerId | None = None
 
 
@@ -427,7 +429,7 @@ class ClusterState:
         return context in self._contexts
 
     def _submit(self, event: TaskSubmitted, now: float) -> list[Action]:
-        self._tasks[event.task] = _Queued(event.lane, event.code, event.priority, now)
+        self._tasks[event.task] = _Queued(event.lane, event.code, event.priority, now, event.in_order)
         broken = self._given_up(event.lane, now)
         if broken is not None:
             return self._fail_build([event.task], broken)
@@ -677,7 +679,7 @@ class ClusterState:
                 continue
             task = self._tasks[head]
             build = Estimate(0.0) if warm else self._missing_build(lane, manager)
-            rank = (task.priority, urgency(since_s=task.since, is_warm=warm, build=build))
+            rank = (task.priority, urgency(since_s=task.since, is_warm=warm or task.in_order, build=build))
             if rank < best_rank:
                 best, best_rank = lane, rank
         return best

@@ -1,0 +1,116 @@
+"""Blocks come and go as under HighThroughputExecutor: scaling by load, idle blocks, held and draining managers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parsl.executors.high_throughput.manager_selector import BlockIdManagerSelector
+from parsl.jobs.states import JobState
+from parsl.providers import LocalProvider
+
+from parsl_context import ContextExecutor
+from tests.process.conftest import wait_for
+
+pytestmark = pytest.mark.process
+Load = Callable[..., ContextExecutor]
+
+
+class QuickProvider(LocalProvider):
+    """A local provider whose jobs are asked for more often than every five seconds."""
+
+    @property
+    def status_polling_interval(self) -> float:
+        return 0.2
+
+
+def blocks(init: int, most: int) -> QuickProvider:
+    return QuickProvider(init_blocks=init, min_blocks=0, max_blocks=most)
+
+
+def work_until(gate: str, started: str) -> str:
+    """Runs until the file `gate` is there; says where."""
+    Path(started).touch()
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+    return os.environ["PARSL_WORKER_BLOCK_ID"]
+
+
+def where(*_: Any) -> tuple[str, str]:
+    return os.environ["PARSL_WORKER_BLOCK_ID"], os.environ["PARSL_WORKER_POOL_ID"]
+
+
+def managers_of(executor: ContextExecutor, count: int) -> list[dict[str, Any]]:
+    wait_for(lambda: len(executor.connected_managers()) == count)
+    return executor.connected_managers()
+
+
+def test_blocks_follow_the_load_and_end_when_idle(load: Load, run_dir: Path) -> None:
+    executor = load(
+        config={"strategy": "htex_auto_scale", "max_idletime": 0.3},
+        provider=blocks(0, 2),
+        max_workers_per_node=1,
+    )
+    gate, marks = run_dir / "gate", [run_dir / f"started{i}" for i in range(2)]
+    futures = [executor.submit(work_until, {}, str(gate), str(mark)) for mark in marks]
+    wait_for(lambda: all(mark.exists() for mark in marks))
+    gate.touch()
+    assert {future.result(timeout=20) for future in futures} == {"0", "1"}
+    wait_for(lambda: not executor.connected_managers())
+    wait_for(lambda: {status.state for status in executor.status_facade.values()} == {JobState.SCALED_IN})
+    assert sorted(executor.connected_blocks()) == ["0", "1"], "blocks that were scaled in are kept"
+    assert executor.submit(where, {}).result(timeout=20)[0] == "2", "load after idleness starts another block"
+
+
+def test_scale_in_by_idleness_spares_a_busy_block(load: Load, run_dir: Path) -> None:
+    executor = load(provider=blocks(2, 2), max_workers_per_node=1)
+    managers_of(executor, 2)
+    gate, mark = run_dir / "gate", run_dir / "started"
+    busy = executor.submit(work_until, {}, str(gate), str(mark))
+    wait_for(mark.exists)
+    idle = wait_for(lambda: [row for row in executor.connected_managers() if row["idle_duration"] > 0.1])
+    assert executor.scale_in_facade(2, max_idletime=0.1) == [row["block_id"] for row in idle]
+    assert len(idle) == 1
+    managers_of(executor, 1)
+    assert executor.scale_in_facade(1, max_idletime=0.1) == []
+    gate.touch()
+    assert busy.result(timeout=10) not in [row["block_id"] for row in idle]
+
+
+def test_a_held_manager_gets_no_more_tasks(load: Load) -> None:
+    executor = load(provider=blocks(2, 2), max_workers_per_node=1)
+    held, other = managers_of(executor, 2)
+    executor._hold_block(held["block_id"])
+    active = {row["manager"]: row["active"] for row in executor.connected_managers()}
+    assert active == {held["manager"]: False, other["manager"]: True}
+    futures = [executor.submit(where, {}) for _ in range(10)]
+    assert {future.result(timeout=10)[0] for future in futures} == {other["block_id"]}
+
+
+def test_a_manager_drains_after_its_period(load: Load, run_dir: Path) -> None:
+    executor = load(drain_period=2, max_workers_per_node=1, prefetch_capacity=0)
+    gate, mark = run_dir / "gate", run_dir / "started"
+    running = executor.submit(work_until, {}, str(gate), str(mark))
+    queued = [executor.submit(where, {}) for _ in range(3)]
+    wait_for(mark.exists)
+    assert [row["draining"] for row in executor.connected_managers()] == [False]
+    wait_for(lambda: executor.connected_managers()[0]["draining"])
+    assert not running.done(), "what runs may finish"
+    gate.touch()
+    assert running.result(timeout=10) == "0"
+    managers_of(executor, 0)
+    assert not any(future.done() for future in queued)
+    executor.scale_out_facade(1)
+    assert {future.result(timeout=10)[0] for future in queued} == {"1"}
+
+
+def test_the_manager_selector_orders_managers(load: Load) -> None:
+    executor = load(
+        provider=blocks(2, 2), max_workers_per_node=2, manager_selector=BlockIdManagerSelector(), prefetch_capacity=0
+    )
+    managers_of(executor, 2)
+    assert [executor.submit(where, {}).result(timeout=10)[0] for _ in range(6)] == ["1"] * 6, "the newest block first"
