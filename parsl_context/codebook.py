@@ -106,6 +106,12 @@ class CodeBook:
             self._provided.add(context.digest)
         return context.digest
 
+    def release(self, context: Context) -> Digest:
+        """Let a context that was sent ahead of calls be forgotten when nothing names it any more."""
+        with self._lock:
+            self._provided.discard(context.digest)
+        return context.digest
+
     def _remember(self, key: Any, function: Any, pack: Callable[[Any], Code]) -> Code:
         with self._lock:
             code = self._codes.get(key)

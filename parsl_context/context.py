@@ -24,7 +24,8 @@ from parsl_context.pool.arguments import RequiredContext, map_leaves
 from parsl_context.serialization import pack_code
 
 REUSE_LEVELS = ("none", "disk", "memory", "node")
-AVAILABLE_LEVELS = ("none", "memory")
+_SHARES = {"node": "node", "worker": "memory"}
+AVAILABLE_LEVELS = ("none", "memory", "node")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,16 @@ class Options:
     Attributes
     ----------
     reuse : str or None
-        Level of reuse: "none" or "memory".
+        Level of reuse: "none", "memory" or "node".
+    after_fork : callable or None
+        At level "node": called with the instance in each worker that shares it, before its first call. For what
+        must not be shared: connections, locks, random generators.
     memory_gb : float or None
         Memory that one instance takes, as a hint before the first build. [GB]
     """
 
     reuse: str | None = None
+    after_fork: Callable[[Any], None] | None = None
     memory_gb: float | None = None
 
     def __post_init__(self) -> None:
@@ -130,7 +135,7 @@ class Context:
                 "DataFlowKernel, which waits for them, or pass their results."
             )
         try:
-            parts = [self._function.function, self._args, self._kwargs, self.options.reuse]
+            parts = [self._function.function, self._args, self._kwargs, self.options.reuse, self.options.after_fork]
             return digest_content(parts, escape=_escape_context)
         except Exception as error:
             raise ContextSerializationError(self._culprit(), error) from error
@@ -145,7 +150,9 @@ class Context:
             If something in it cannot be pickled.
         """
         try:
-            return pack_code((self._function.function, self._args, self._kwargs), replace=_replace_context)
+            return pack_code(
+                (self._function.function, self._args, self._kwargs, self.options.after_fork), replace=_replace_context
+            )
         except Exception as error:
             raise ContextSerializationError(self._culprit(), error) from error
 
@@ -238,7 +245,11 @@ def context(function: Callable[..., Any], /) -> ContextFunction: ...
 
 @overload
 def context(
-    *, reuse: str | None = None, memory_gb: float | None = None
+    *,
+    reuse: str | None = None,
+    share: str | None = None,
+    after_fork: Callable[[Any], None] | None = None,
+    memory_gb: float | None = None,
 ) -> Callable[[Callable[..., Any]], ContextFunction]: ...
 
 
@@ -256,7 +267,12 @@ def context(
     function
         The function that builds the context.
     reuse : str, optional
-        Level of reuse; the executor's if not given.
+        Level of reuse: "none", "memory" or "node"; the executor's if not given.
+    share : str, optional
+        Another way to say it: "node" for one instance that the workers of a node share, "worker" for one each.
+    after_fork : callable, optional
+        At level "node": called with the instance in each worker that shares it, before its first call. For what must
+        not be shared: connections, locks, random generators.
     memory_gb : float, optional
         Memory that one instance takes. [GB]
 
@@ -279,10 +295,18 @@ def replace_options(function: ContextFunction, **options: Any) -> ContextFunctio
 
 
 def _make_options(options: dict[str, Any]) -> Options:
-    unknown = set(options) - set(Options.__dataclass_fields__)
+    options = dict(options)
+    unknown = set(options) - set(Options.__dataclass_fields__) - {"share"}
     if unknown:
-        known = ", ".join(Options.__dataclass_fields__)
+        known = ", ".join([*Options.__dataclass_fields__, "share"])
         raise ConfigurationError(f"context() has no option {', '.join(sorted(unknown))}; it has {known}.")
+    share = options.pop("share", None)
+    if share is not None:
+        if share not in _SHARES or options.get("reuse") not in (None, _SHARES[share]):
+            raise ConfigurationError(
+                f'share={share!r} of a context is "node" or "worker", and says the same as reuse= if both are given.'
+            )
+        options["reuse"] = _SHARES[share]
     return Options(**options)
 
 

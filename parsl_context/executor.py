@@ -16,6 +16,7 @@ from typing import Any
 
 from parsl import curvezmq
 from parsl.app.errors import RemoteExceptionWrapper
+from parsl.executors.errors import BadStateException
 from parsl.executors.high_throughput.errors import VersionMismatch
 from parsl.executors.high_throughput.executor import (
     DEFAULT_LAUNCH_CMD,
@@ -59,6 +60,35 @@ class _TaskFuture(HTEXFuture):
         self.names = task.contexts if task.code is None else (task.code, *task.contexts)
 
 
+class Preload:
+    """``executor.preload(context)``: build a context on every worker, now and when nodes join, ahead of any call.
+
+    Also the value of the argument of that name, which Parsl wants to find as an attribute.
+
+    Attributes
+    ----------
+    contexts : list of Context
+        What the executor was given to build when it starts.
+    """
+
+    def __init__(self, executor: ContextExecutor, contexts: list[Context]) -> None:
+        self._executor = executor
+        self.contexts = contexts
+
+    def __call__(self, context: Context | ContextFunction) -> None:
+        """Build a context ahead of calls.
+
+        Raises
+        ------
+        ConfigurationError
+            If its level of reuse keeps nothing between calls.
+        """
+        self._executor._preload(context)
+
+    def __repr__(self) -> str:
+        return repr(self.contexts)
+
+
 class ContextExecutor(HighThroughputExecutor):
     """A drop-in for Parsl's HighThroughputExecutor that builds contexts once per worker and routes calls to them.
 
@@ -67,8 +97,18 @@ class ContextExecutor(HighThroughputExecutor):
     Parameters
     ----------
     reuse : str
-        Level of reuse of contexts that do not choose one: "memory" (built once per worker) or "none" (built for
-        every call, in a process of its own).
+        Level of reuse of contexts that do not choose one: "node" (built once per node and shared by its workers),
+        "memory" (built once per worker) or "none" (built for every call, in a process of its own).
+    preload : sequence of Context, optional
+        Contexts that are built as soon as a node joins, ahead of any call.
+    context_memory_gb : float, optional
+        Memory that contexts may take on a node, all workers together; 60% of the node's memory if not given. When it
+        is used up, contexts that no call needs now are given up, the least recently used first, weighed by the time
+        it takes to build them again. [GB]
+    max_contexts_per_worker : int, optional
+        Contexts that one worker keeps.
+    context_max_idletime : float, optional
+        Time after which a context that no call has used is given up. [s]
     prefetch_capacity : int, optional
         As in HighThroughputExecutor; if not given, how many calls a manager holds beyond its workers is computed
         from their run time.
@@ -84,12 +124,20 @@ class ContextExecutor(HighThroughputExecutor):
         label: str = "ContextExecutor",
         *args: Any,
         reuse: str = "memory",
+        preload: Sequence[Context | ContextFunction] = (),
+        context_memory_gb: float | None = None,
+        max_contexts_per_worker: int | None = None,
+        context_max_idletime: float | None = None,
         prefetch_capacity: int | None = None,
         **kwargs: Any,
     ) -> None:
         check_reuse(reuse)
         super().__init__(label, *args, **{**kwargs, "prefetch_capacity": prefetch_capacity or 0})
         self.reuse = reuse
+        self.preload = Preload(self, [as_context(context) for context in preload])
+        self.context_memory_gb = context_memory_gb
+        self.max_contexts_per_worker = max_contexts_per_worker
+        self.context_max_idletime = context_max_idletime
         self.prefetch_capacity = prefetch_capacity  # type: ignore[assignment]
         python = shlex.quote(sys.executable) if isinstance(self.provider, LocalProvider) else "python3"
         # A launch command written for HTEX starts our pool, which takes the same options.
@@ -118,6 +166,8 @@ class ContextExecutor(HighThroughputExecutor):
         self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse)
         self.worker_port = self._client.start(self.interchange_launch_cmd, self._interchange_config)
         self.interchange_proc = self._client.process
+        for context in self.preload.contexts:
+            self.preload(context)
         self.initialize_scaling()  # type: ignore[no-untyped-call]
 
     def shutdown(self, timeout: float = 10.0) -> None:
@@ -179,6 +229,11 @@ class ContextExecutor(HighThroughputExecutor):
             debug=self.worker_debug,
             log_config=self._log_config,
             manager_selector=self.manager_selector,
+            limits=m.Limits(
+                memory_bytes=None if self.context_memory_gb is None else int(self.context_memory_gb * 1e9),
+                contexts_per_worker=self.max_contexts_per_worker,
+                idle_s=self.context_max_idletime,
+            ),
             check_versions=self._check_python_mismatch,
             run_id=self.run_id,
             hub_address=self.loopback_address if self.zmq_monitoring is not None else None,
@@ -263,19 +318,18 @@ class ContextExecutor(HighThroughputExecutor):
         answer = client.ask(lambda request: m.ListContexts(request=request), m.ContextList)
         return answer.contexts
 
-    def preload(self, context: Context | ContextFunction) -> None:
-        """Build a context on every worker, now and when nodes join, ahead of any call.
-
-        Raises
-        ------
-        ConfigurationError
-            If its level of reuse keeps nothing between calls.
-        """
+    def _preload(self, context: Context | ContextFunction) -> None:
         client, codes = self._accepting()
         wanted = as_context(context)
         if (wanted.options.reuse or self.reuse) == "none":
             raise ConfigurationError(f"Context {wanted.name} cannot be built ahead of calls at reuse='none'.")
         client.send(m.WantContext(context=codes.provide(wanted)))
+
+    def evict(self, context: Context | ContextFunction) -> None:
+        """Give up all instances of a context and the memory they take; a call may build it again."""
+        client, codes = self._accepting()
+        digest = codes.release(as_context(context))
+        client.ask(lambda request: m.GiveUpContext(request=request, context=digest), m.Done)
 
     # --- what HTEX's own methods use
 
@@ -302,6 +356,13 @@ class ContextExecutor(HighThroughputExecutor):
     def _hold_manager(self, manager_id: str) -> None:
         client, _ = self._running()
         client.ask(lambda request: m.HoldManager(request=request, manager=m.ManagerId(manager_id)), m.Done)
+
+    def set_bad_state_and_fail_all(self, exception: Exception) -> None:
+        """As in Parsl; also safe while results arrive, and with futures that were cancelled."""
+        self._executor_exception = exception
+        self._executor_bad_state.set()
+        logger.error("Executor %s cannot go on", self.label, exc_info=exception)
+        self._fail_all(BadStateException(self, exception))  # type: ignore[no-untyped-call]
 
     def _fail_all(self, error: Exception) -> None:
         while self.tasks:

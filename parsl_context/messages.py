@@ -15,7 +15,7 @@ Between hosts only durations travel, never instants: clocks of two machines are 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NewType, TypeAlias
+from typing import NewType, TypeAlias
 
 from msgspec import Struct
 
@@ -93,6 +93,8 @@ class ContextRow:
     load_s: float  # mean time of one build. [s]
     bytes: int  # memory that one instance took when it was built. [bytes]
     last_used_s: float | None  # since the last call ended. [s]
+    evictions: int = 0  # times it was given up there to make room, or when asked to
+    note: str = ""  # what a user should know, such as why it is not shared
 
 
 # --- what ended a call other than its body ----------------------------------------------------------------------------
@@ -205,6 +207,13 @@ class ListContexts(Struct, frozen=True, kw_only=True, tag=True):
     request: RequestId
 
 
+class GiveUpContext(Struct, frozen=True, kw_only=True, tag=True):
+    """Give up all instances of this context everywhere, and build it ahead of calls no more. Answered by `Done`."""
+
+    request: RequestId
+    context: Digest
+
+
 class HoldManager(Struct, frozen=True, kw_only=True, tag=True):
     """Send this manager no more tasks. Answered by `Done`."""
 
@@ -227,6 +236,7 @@ ToInterchange: TypeAlias = (
     | ListPackages
     | ListBlocks
     | ListContexts
+    | GiveUpContext
     | HoldManager
     | Quit
 )
@@ -327,8 +337,18 @@ Answer: TypeAlias = ManagerList | PackageList | BlockList | ContextList | Done
 # --- interchange -> manager -------------------------------------------------------------------------------------------
 
 
+class Limits(Struct, frozen=True, kw_only=True):
+    """What contexts may take of a node."""
+
+    memory_bytes: int | None = None  # of all instances together; None: a share of the node's memory
+    contexts_per_worker: int | None = None
+    idle_s: float | None = None  # time without calls after which an instance is given up. [s]
+
+
 class Welcome(Struct, frozen=True, kw_only=True, tag=True):
     """The manager was accepted."""
+
+    limits: Limits
 
 
 class Refuse(Struct, frozen=True, kw_only=True, tag=True):
@@ -365,6 +385,12 @@ class BuildContext(Struct, frozen=True, kw_only=True, tag=True):
     context: Digest
 
 
+class EvictContext(Struct, frozen=True, kw_only=True, tag=True):
+    """Give up all instances of this context on this node; a call may build it again."""
+
+    context: Digest
+
+
 class Shutdown(Struct, frozen=True, kw_only=True, tag=True):
     """End the workers, run clean-ups, leave."""
 
@@ -383,6 +409,7 @@ ToManager: TypeAlias = (
     | ForgetBlobs
     | RunTasks
     | BuildContext
+    | EvictContext
     | Shutdown
 )
 
@@ -421,12 +448,25 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ContextUp(Struct, frozen=True, kw_only=True, tag=True):
-    """A worker built a context."""
+    """A worker holds a context."""
 
     context: Digest
     worker: WorkerId
+
+
+class ContextLoaded(Struct, frozen=True, kw_only=True, tag=True):
+    """A context was built on this node, by a worker or for all of them."""
+
+    context: Digest
     load_s: float  # [s]
     size_bytes: int
+
+
+class ContextUnshareable(Struct, frozen=True, kw_only=True, tag=True):
+    """A context that should be shared by the workers of this node cannot be; each builds its own."""
+
+    context: Digest
+    reason: str
 
 
 class ContextDown(Struct, frozen=True, kw_only=True, tag=True):
@@ -434,20 +474,19 @@ class ContextDown(Struct, frozen=True, kw_only=True, tag=True):
 
     context: Digest
     worker: WorkerId
+    was_evicted: bool  # rather than lost with its process
 
 
 class ContextBuilding(Struct, frozen=True, kw_only=True, tag=True):
-    """A worker began to build a context."""
+    """A context is being built on this node."""
 
     context: Digest
-    worker: WorkerId
 
 
 class ContextBroken(Struct, frozen=True, kw_only=True, tag=True):
-    """A worker could not build a context; calls of this node that waited for it come back unstarted."""
+    """A context could not be built; calls of this node that waited for it come back unstarted."""
 
     context: Digest
-    worker: WorkerId
     returned: list[TaskId]
     died: WorkerDied | None
     error: Payload | None
@@ -495,6 +534,8 @@ FromManager: TypeAlias = (
     | Heartbeat
     | Results
     | ContextUp
+    | ContextLoaded
+    | ContextUnshareable
     | ContextDown
     | ContextBuilding
     | ContextBroken
@@ -527,13 +568,20 @@ class Exit(Struct, frozen=True, kw_only=True, tag=True):
     """Run clean-ups, then end."""
 
 
-ToWorker: TypeAlias = StoreBlobs | ForgetBlobs | RunTask | LoadContext | Exit
+class DropContext(Struct, frozen=True, kw_only=True, tag=True):
+    """End the instance of this context, after the calls sent before. Answered by `Unloaded`."""
+
+    context: Digest
+
+
+ToWorker: TypeAlias = StoreBlobs | ForgetBlobs | RunTask | LoadContext | DropContext | Exit
 
 
 class WorkerUp(Struct, frozen=True, kw_only=True, tag=True):
-    """First message of a worker."""
+    """First message of a worker or a template."""
 
     pid: int
+    inherited: list[Digest]  # contexts that it has from the template it was forked from
 
 
 class TaskDone(Struct, frozen=True, kw_only=True, tag=True):
@@ -568,12 +616,29 @@ class Unloaded(Struct, frozen=True, kw_only=True, tag=True):
     """The worker no longer holds a context."""
 
     context: Digest
+    kept_bytes: int  # memory of the instance that did not return to the system. [bytes]
 
 
-FromWorker: TypeAlias = WorkerUp | TaskDone | LoadStarted | Loaded | LoadFailed | Unloaded
+class Freeze(Struct, frozen=True, kw_only=True, tag=True):
+    """To a template: all is built, get ready to fork. Answered by `Frozen`."""
 
 
-# --- manager -> zygote ------------------------------------------------------------------------------------------------
+class Frozen(Struct, frozen=True, kw_only=True, tag=True):
+    """A template can be forked from."""
+
+
+class Unshareable(Struct, frozen=True, kw_only=True, tag=True):
+    """A template built a context and must not be forked from since."""
+
+    context: Digest
+    reason: str
+
+
+FromWorker: TypeAlias = WorkerUp | TaskDone | LoadStarted | Loaded | LoadFailed | Unloaded | Frozen | Unshareable
+ToTemplate: TypeAlias = StoreBlobs | LoadContext | Freeze | Exit
+
+
+# --- manager -> zygote, manager -> template ---------------------------------------------------------------------------
 
 
 class ForkWorker(Struct, frozen=True, kw_only=True, tag=True):
@@ -584,4 +649,8 @@ class ForkWorker(Struct, frozen=True, kw_only=True, tag=True):
     cores: list[int] | None  # processor cores to run on
 
 
-Settings: TypeAlias = dict[str, Any]
+class ForkTemplate(Struct, frozen=True, kw_only=True, tag=True):
+    """Fork a template; its ends of two socket pairs, for messages and for requests to fork, come with this message."""
+
+
+ToZygote: TypeAlias = ForkWorker | ForkTemplate

@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass
 from typing import IO, Any
 
+from parsl_context.messages import Limits
+
 _length = struct.Struct("<Q")
 
 
@@ -29,6 +31,7 @@ class InterchangeConfig:
     debug: bool
     log_config: Any  # parsl.logconfigs.base.LogConfig or None
     manager_selector: Any  # parsl ManagerSelector
+    limits: Limits  # of contexts on a node
     check_versions: bool  # refuse managers of another Python or Parsl
     run_id: str | None
     hub_address: str | None  # monitoring; None: off

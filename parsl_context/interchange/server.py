@@ -23,8 +23,9 @@ from parsl_context.interchange.manager_side import ManagerSide, Session
 from parsl_context.interchange.monitoring import NodeMonitor
 from parsl_context.interchange.selection import preference
 from parsl_context.messages import Digest, ManagerId, TaskId
-from parsl_context.scheduling import cluster
-from parsl_context.scheduling.node import Lane
+from parsl_context.scheduling import cluster_events as cluster
+from parsl_context.scheduling.cluster import ClusterState, Manager, Phase
+from parsl_context.scheduling.node_events import Lane
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -50,7 +51,7 @@ class Interchange:
             on_lost=self._link_lost,
         )
         self._monitor = NodeMonitor(config)
-        self._state = cluster.ClusterState(
+        self._state = ClusterState(
             heartbeat_threshold_s=config.heartbeat_threshold_s,
             preference=preference(config.manager_selector),
         )
@@ -127,6 +128,9 @@ class Interchange:
             case m.ListContexts():
                 contexts = self._state.context_rows(time.monotonic())
                 self._executor.send(m.ContextList(request=message.request, contexts=contexts))
+            case m.GiveUpContext():
+                self._decide(cluster.EvictionWanted(context=message.context))
+                self._executor.send(m.Done(request=message.request))
             case m.HoldManager():
                 self._decide(cluster.ManagerHeld(manager=message.manager))
                 self._report_node(message.manager)
@@ -202,19 +206,30 @@ class Interchange:
             case m.Heartbeat():
                 self._managers.send(manager, m.HeartbeatReply())
             case m.ContextBuilding():
-                self._decide(cluster.BuildBegan(manager=manager, worker=message.worker, context=message.context))
+                self._decide(cluster.BuildBegan(manager=manager, context=message.context))
             case m.ContextUp():
+                self._decide(cluster.ContextHeld(manager=manager, worker=message.worker, context=message.context))
+            case m.ContextUnshareable():
+                note = f"not shared: {message.reason}"
+                self._decide(cluster.ContextNoted(manager=manager, context=message.context, note=note))
+            case m.ContextLoaded():
                 self._decide(
                     cluster.BuildEnded(
                         manager=manager,
-                        worker=message.worker,
                         context=message.context,
                         load_s=message.load_s,
                         size_bytes=message.size_bytes,
                     )
                 )
             case m.ContextDown():
-                self._decide(cluster.ContextGone(manager=manager, worker=message.worker, context=message.context))
+                self._decide(
+                    cluster.ContextGone(
+                        manager=manager,
+                        worker=message.worker,
+                        context=message.context,
+                        was_evicted=message.was_evicted,
+                    )
+                )
             case m.ContextBroken():
                 self._keep_build_error(manager, session, message, frames)
                 self._decide(cluster.BuildBroke(manager=manager, context=message.context, tasks=message.returned))
@@ -255,7 +270,7 @@ class Interchange:
             self._executor.send(m.VersionsDiffer(interchange=self._versions, manager=theirs))
             return
         logger.info("Manager %s of block %s joined with %d workers", manager, joined.block, joined.slots)
-        self._managers.send(manager, m.Welcome())
+        self._managers.send(manager, m.Welcome(limits=self._config.limits))
         self._decide(
             cluster.ManagerJoined(
                 manager=manager,
@@ -337,6 +352,8 @@ class Interchange:
             case cluster.SendBuild():
                 self._provide(action.manager, None, (action.context,))
                 self._managers.send(action.manager, m.BuildContext(context=action.context))
+            case cluster.SendEviction():
+                self._managers.send(action.manager, m.EvictContext(context=action.context))
             case cluster.StopManager():
                 self._managers.send(action.manager, m.Shutdown(reason=action.reason))
                 self._link_lost(action.manager, action.reason)
@@ -397,7 +414,7 @@ class Interchange:
 
     # --- what people look at
 
-    def _manager_row(self, manager: cluster.Manager) -> m.ManagerRow:
+    def _manager_row(self, manager: Manager) -> m.ManagerRow:
         joined = self._managers.sessions[manager.id].joined
         idle_s = 0.0 if manager.idle_since is None else time.monotonic() - manager.idle_since
         return m.ManagerRow(
@@ -406,8 +423,8 @@ class Interchange:
             worker_count=manager.slots,
             tasks=len(manager.held),
             idle_duration=idle_s,
-            active=manager.phase is not cluster.Phase.HELD,
-            draining=manager.phase is cluster.Phase.DRAINING,
+            active=manager.phase is not Phase.HELD,
+            draining=manager.phase is Phase.DRAINING,
             parsl_version=joined.parsl_version,
             python_version=joined.python_version,
             hostname=joined.host,
@@ -427,8 +444,8 @@ class Interchange:
             manager,
             session.joined,
             tasks=len(record.held),
-            active=record.phase is not cluster.Phase.HELD if active is None else active,
-            draining=record.phase is cluster.Phase.DRAINING,
+            active=record.phase is not Phase.HELD if active is None else active,
+            draining=record.phase is Phase.DRAINING,
         )
 
 

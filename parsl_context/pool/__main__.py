@@ -19,8 +19,7 @@ from parsl.utils import setproctitle  # noqa: E402
 from parsl_context.compat import start_logging  # noqa: E402
 from parsl_context.pool import processes, zygote  # noqa: E402
 from parsl_context.pool.manager import Manager  # noqa: E402
-from parsl_context.pool.settings import ManagerSettings, parse_settings  # noqa: E402
-from parsl_context.pool.worker import WorkerSettings  # noqa: E402
+from parsl_context.pool.settings import ManagerSettings, WorkerSettings, parse_settings  # noqa: E402
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

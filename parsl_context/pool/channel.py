@@ -114,6 +114,10 @@ class WorkerChannel:
         for part in parts:
             self._socket.sendall(part)
 
+    def has_message(self) -> bool:
+        """Whether `receive` gives one without reading."""
+        return bool(self._received)
+
     def receive(self) -> Frames | None:
         """The next message; None when the manager is gone."""
         while not self._received:

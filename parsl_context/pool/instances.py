@@ -30,6 +30,7 @@ class Instance:
     requires: tuple[Digest, ...]
     load_s: float
     size_bytes: int  # growth of resident memory during the build
+    after_fork: Callable[[Any], None] | None = None  # called with the value in processes forked from this one
 
     def end(self) -> None:
         """Run the clean-up. What it raises is logged: the instance is gone either way."""
@@ -45,7 +46,12 @@ class Instance:
         logger.error("Context function %s yields more than once; the rest of it was not run", self.name)
 
 
-def build(name: str, make: Callable[[], Any], requires: tuple[Digest, ...] = ()) -> Instance:
+def build(
+    name: str,
+    make: Callable[[], Any],
+    requires: tuple[Digest, ...] = (),
+    after_fork: Callable[[Any], None] | None = None,
+) -> Instance:
     """Run a context function, measured.
 
     Raises
@@ -67,7 +73,8 @@ def build(name: str, make: Callable[[], Any], requires: tuple[Digest, ...] = ())
         except StopIteration:
             raise ConfigurationError(f"Context function {name} ended without yielding its context.") from None
     load_s = time.perf_counter() - start
-    return Instance(name, value, cleanup, requires, load_s, max(0, process.memory_info().rss - before))
+    size_bytes = max(0, process.memory_info().rss - before)
+    return Instance(name, value, cleanup, requires, load_s, size_bytes, after_fork)
 
 
 class Instances:
@@ -102,6 +109,10 @@ class Instances:
         required = {digest for instance in self._instances.values() for digest in instance.requires}
         return [digest for digest in self._instances if digest not in required]
 
+    def size_of(self, digest: Digest) -> int:
+        """Memory that an instance took when it was built. [bytes]"""
+        return self._instances[digest].size_bytes
+
     def drop(self, digest: Digest) -> list[Digest]:
         """End an instance and, before it, those that require it. Gives what was dropped, in that order."""
         if digest not in self._instances:
@@ -113,6 +124,13 @@ class Instances:
         self._instances[digest].end()
         del self._instances[digest]
         return [*dropped, digest]
+
+    def inherit(self) -> None:
+        """In a forked child: the parent ends what it built; here their `after_fork` hooks run, in order."""
+        for instance in self._instances.values():
+            instance.cleanup = None
+            if instance.after_fork is not None:
+                instance.after_fork(instance.value)
 
     def close(self) -> None:
         """End all instances, the latest first."""

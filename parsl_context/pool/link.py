@@ -69,6 +69,8 @@ class InterchangeLink:
         Makes the `Joined` message of a session from the identity given.
     on_message
         Called with each message and its frames.
+    on_welcome
+        Called when a session was accepted, with what contexts may take of the node.
     on_break
         Called when a session ended, before the next one begins.
     on_end
@@ -86,6 +88,7 @@ class InterchangeLink:
         heartbeat_threshold_s: float,
         join: Callable[[m.ManagerId], m.Joined],
         on_message: Callable[[m.ToManager, list[bytes]], None],
+        on_welcome: Callable[[m.Limits], None],
         on_break: Callable[[], None],
         on_end: Callable[[str], None],
     ) -> None:
@@ -97,6 +100,7 @@ class InterchangeLink:
         self._threshold_s = heartbeat_threshold_s
         self._join = join
         self._on_message = on_message
+        self._on_welcome = on_welcome
         self._on_break = on_break
         self._on_end = on_end
         self._decoder: Decoder[m.ToManager] = Decoder(m.ToManager)
@@ -160,6 +164,7 @@ class InterchangeLink:
                 logger.info("Joined as %s", self.manager)
                 self._welcome = True
                 self._expect_contact(self._threshold_s)
+                self._on_welcome(message.limits)
             case m.Refuse():
                 self._on_end(f"the interchange refused this manager: {message.reason}")
             case m.Rejoin():

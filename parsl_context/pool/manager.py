@@ -15,9 +15,7 @@ import platform
 import signal
 import socket
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import distributions
 
 import psutil
@@ -27,39 +25,27 @@ from parsl.version import VERSION as PARSL_VERSION
 from typing_extensions import assert_never
 
 from parsl_context import messages as m
-from parsl_context.codec import Buffer, Decoder, Frames, deal, encode
-from parsl_context.eventloop import EventLoop
+from parsl_context.codec import Buffer, Decoder, Frames, deal
+from parsl_context.eventloop import EventLoop, Timer
 from parsl_context.messages import Digest, TaskId, WorkerId
-from parsl_context.pool import hardware, processes
-from parsl_context.pool.channel import Channel
+from parsl_context.pool import processes
+from parsl_context.pool.family import Family, Member
 from parsl_context.pool.link import InterchangeLink, find_interchange
 from parsl_context.pool.settings import ManagerSettings
-from parsl_context.pool.zygote import request_worker
-from parsl_context.scheduling import node
-from parsl_context.scheduling.node import Lane
+from parsl_context.scheduling import node_events as node
+from parsl_context.scheduling.node import NodeState
+from parsl_context.scheduling.node_events import Lane, TemplateKey
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
 # Time that running calls have when the manager is told to end by a signal, and workers for their clean-ups. [s]
 DRAIN_S = 5.0
 CLEANUP_S = 5.0
+# Of the node's memory, what contexts may take if the user does not say.
+_MEMORY_SHARE = 0.6
 # A worker that dies as soon as it starts is not started again at once. [s]
 _RESTART_PAUSE_S = 1.0
 _MIN_LIFE_S = 1.0
-
-
-@dataclass
-class _WorkerProcess:
-    """A process that serves, or served, one of the node's workers."""
-
-    worker: WorkerId
-    channel: Channel
-    started_at: float
-    pid: int | None = None
-    known: set[Digest] = field(default_factory=set)
-    tasks: deque[TaskId] = field(default_factory=deque)
-    resident: set[Digest] = field(default_factory=set)
-    retired: bool = False  # told to exit; another process serves the worker
 
 
 class Manager:
@@ -69,21 +55,24 @@ class Manager:
         self, settings: ManagerSettings, zygote: socket.socket, zygote_pid: int, monitoring: socket.socket
     ) -> None:
         self._settings = settings
-        self._zygote = zygote
-        self._zygote_pid: int | None = zygote_pid
         self._monitoring = monitoring
         self._loop = EventLoop()
         self._nodes = get_nodes_in_batchjob(identify_scheduler()) if settings.mpi_mode else []
-        self._state = node.NodeState(settings.workers, self._nodes)
-        self._processes: dict[WorkerId, _WorkerProcess] = {}
-        self._by_pid: dict[int, _WorkerProcess] = {}
-        self._exits: dict[int, processes.Exit] = {}  # deaths of processes whose first message is still unread
+        self._state = NodeState(settings.workers, self._nodes)
+        self._family = Family(
+            self._loop,
+            settings,
+            zygote,
+            zygote_pid,
+            on_message=self._from_member,
+            on_death=self._member_died,
+            on_zygote_death=lambda: self._end("its zygote died"),
+        )
         self._tasks: dict[TaskId, tuple[m.Task, Sequence[Buffer]]] = {}
-        self._blobs: dict[Digest, tuple[m.Blob, Buffer]] = {}
-        self._requires: dict[Digest, tuple[Digest, ...]] = {}
         self._results: list[m.Result] = []
         self._result_frames: Frames = []
         self._decoder: Decoder[m.FromWorker] = Decoder(m.FromWorker)
+        self._tick: Timer | None = None
         self._ending: str | None = None
         self._stopping = False
         self._context = curvezmq.ClientContext(settings.cert_dir)
@@ -98,6 +87,7 @@ class Manager:
             heartbeat_threshold_s=settings.heartbeat_threshold_s,
             join=self._describe,
             on_message=self._from_interchange,
+            on_welcome=self._set_limits,
             on_break=self._forget_session,
             on_end=self._end,
         )
@@ -110,7 +100,7 @@ class Manager:
         loop.flush.append(self._flush_results)
         self._link.connect()
         for worker in range(self._settings.workers):
-            self._start_worker(WorkerId(worker))
+            self._family.start_worker(WorkerId(worker))
         loop.run()
         self._close()
         logger.info("Manager ended: %s", self._ending)
@@ -151,7 +141,7 @@ class Manager:
         def on_signal() -> None:
             numbers = set(reader.recv(4096))
             if signal.SIGCHLD in numbers:
-                self._reap()
+                self._family.reap()
             if numbers & {signal.SIGTERM, signal.SIGINT}:
                 self._drain("it was told to terminate")
 
@@ -185,18 +175,7 @@ class Manager:
         self._flush_results()
         self._link.send(m.Left(reason=self._ending or "unknown"))
         self._link.close()
-        for process in self._processes.values():
-            process.channel.send(encode(m.Exit()))
-        deadline = time.monotonic() + CLEANUP_S
-        while self._by_pid and time.monotonic() < deadline:
-            self._reap()
-            time.sleep(0.005)
-        for pid in self._by_pid:
-            logger.warning("Worker process %d did not end in time and is killed", pid)
-            processes.kill(pid)
-        self._zygote.close()
-        if self._zygote_pid is not None:
-            os.waitpid(self._zygote_pid, 0)
+        self._family.end_all(CLEANUP_S)
         self._context.destroy(linger=1000)
         self._loop.close()
 
@@ -208,13 +187,22 @@ class Manager:
                 self._take_tasks(message, frames)
             case m.StoreBlobs():
                 for blob, frame in zip(message.blobs, frames, strict=True):
-                    self._blobs[blob.digest] = (blob, frame)
+                    self._family.store(blob, frame)
             case m.DeclareContext():
-                self._requires[message.context] = message.options.requires
+                options = message.options
+                self._family.declare(message.context, options.requires)
+                declared = None if options.memory_gb is None else int(options.memory_gb * 1e9)
+                self._decide(
+                    node.ContextDeclared(
+                        context=message.context, is_shared=self._is_shared(options), size_bytes=declared
+                    )
+                )
             case m.ForgetBlobs():
                 self._forget(message)
             case m.BuildContext():
                 self._decide(node.BuildWanted(context=message.context))
+            case m.EvictContext():
+                self._decide(node.EvictionWanted(context=message.context))
             case m.Shutdown():
                 self._end(message.reason)
             case m.Welcome() | m.Refuse() | m.Rejoin() | m.ProbeReply() | m.Ping() | m.HeartbeatReply():
@@ -236,112 +224,151 @@ class Manager:
             arrived.append(node.NodeTask(id=task.id, lane=lane, code=task.code, nodes=nodes))
         self._decide(node.TasksArrived(tasks=arrived))
 
+    def _set_limits(self, limits: m.Limits) -> None:
+        memory_bytes = limits.memory_bytes
+        if memory_bytes is None:
+            memory_bytes = int(_MEMORY_SHARE * psutil.virtual_memory().total)
+        self._decide(
+            node.LimitsSet(
+                memory_bytes=memory_bytes, contexts_per_worker=limits.contexts_per_worker, idle_s=limits.idle_s
+            )
+        )
+
+    def _is_shared(self, options: m.ContextOptions) -> bool:
+        # Workers with an accelerator each hold something of their own, and drivers do not survive a fork.
+        return options.reuse == "node" and not self._settings.accelerators
+
     def _forget(self, message: m.ForgetBlobs) -> None:
+        self._family.forget(message.digests)
         for digest in message.digests:
-            self._blobs.pop(digest, None)
-            self._requires.pop(digest, None)
             self._decide(node.BlobForgotten(digest=digest))
-        for process in self._processes.values():
-            known = [digest for digest in message.digests if digest in process.known]
-            process.known.difference_update(known)
-            if known:
-                process.channel.send(encode(m.ForgetBlobs(digests=known)))
 
     def _forget_session(self) -> None:
         """The interchange has given up the calls of this session; so do we. Idle workers keep their contexts."""
-        busy = [process for process in self._processes.values() if process.tasks]
         self._tasks.clear()
         self._results.clear()
         self._result_frames.clear()
-        self._state = node.NodeState(self._settings.workers, self._nodes)
-        for process in self._processes.values():
-            process.known.clear()
-            if process not in busy and process.pid is not None:
-                self._state.handle(node.WorkerReady(worker=process.worker), now=time.monotonic())
-        for process in busy:
-            process.tasks.clear()
-            self._retire(process, kill=True)
-        self._blobs.clear()
-        self._requires.clear()
+        self._family.forget_all()
+        for key in list(self._family.templates):
+            self._family.end_template(key)
+        self._state = NodeState(self._settings.workers, self._nodes)
+        for member in list(self._family.workers.values()):
+            if member.tasks:
+                self._replace(member, None, kill=True)
+            elif member.pid is not None:
+                self._state.handle(node.WorkerReady(worker=_worker(member)), now=time.monotonic())
 
-    # --- from workers
+    # --- from workers and templates
 
-    def _from_worker(self, process: _WorkerProcess, frames: Frames) -> None:
+    def _from_member(self, member: Member, frames: Frames) -> None:
         message, own = self._decoder.decode(frames)
         if isinstance(message, m.WorkerUp):
-            self._greet(process, message.pid)
-        elif process.retired:
+            if self._family.greet(member, message.pid) and member.worker is not None and not member.retired:
+                self._worker_up(member, member.worker, message.inherited)
+        elif member.retired:
             return
+        elif member.template is not None:
+            self._from_template(member, member.template, message, own)
         else:
-            self._from_serving(process, message, own)
+            self._from_worker(member, _worker(member), message, own)
 
-    def _from_serving(self, process: _WorkerProcess, message: m.FromWorker, frames: Sequence[Buffer]) -> None:
-        worker = process.worker
+    def _worker_up(self, member: Member, worker: WorkerId, inherited: list[Digest]) -> None:
+        member.resident.update(inherited)
+        for context in inherited:
+            self._link.send(m.ContextUp(context=context, worker=worker))
+        self._decide(node.WorkerReady(worker=worker, inherited=frozenset(inherited)))
+
+    def _from_worker(self, member: Member, worker: WorkerId, message: m.FromWorker, frames: Sequence[Buffer]) -> None:
         match message:
             case m.TaskDone():
-                self._take_result(process, message.result, frames)
+                self._take_result(member, worker, message.result, frames)
             case m.LoadStarted():
-                self._link.send(m.ContextBuilding(context=message.context, worker=worker))
+                self._link.send(m.ContextBuilding(context=message.context))
                 self._decide(node.LoadBegan(worker=worker, context=message.context))
             case m.Loaded():
-                process.resident.add(message.context)
-                self._link.send(
-                    m.ContextUp(
-                        context=message.context,
+                member.resident.add(message.context)
+                self._report_loaded(message)
+                self._link.send(m.ContextUp(context=message.context, worker=worker))
+                self._decide(
+                    node.LoadEnded(
                         worker=worker,
+                        context=message.context,
                         load_s=message.load_s,
                         size_bytes=message.size_bytes,
                     )
                 )
-                self._decide(node.LoadEnded(worker=worker, context=message.context, load_s=message.load_s))
             case m.LoadFailed():
-                self._take_build_failure(process, message, frames)
+                if message.task is not None:
+                    member.tasks.popleft()
+                event = node.LoadBroke(worker=worker, context=message.context, task=message.task)
+                self._report_broken(event, None, message.error, frames)
             case m.Unloaded():
-                process.resident.discard(message.context)
-                self._link.send(m.ContextDown(context=message.context, worker=worker))
-                self._decide(node.ContextGone(worker=worker, context=message.context))
-            case m.WorkerUp():
-                raise AssertionError("handled before")
+                member.resident.discard(message.context)
+                self._link.send(m.ContextDown(context=message.context, worker=worker, was_evicted=True))
+                gone = node.ContextGone(worker=worker, context=message.context, kept_bytes=message.kept_bytes)
+                self._decide(gone)
+            case m.WorkerUp() | m.Frozen() | m.Unshareable():
+                raise AssertionError(f"a worker does not send {type(message).__name__} here")
             case _:
                 assert_never(message)
 
-    def _greet(self, process: _WorkerProcess, pid: int) -> None:
-        process.pid = pid
-        self._by_pid[pid] = process
-        if pid in self._exits:
-            self._bury(process, self._exits.pop(pid))
-        elif not process.retired:
-            self._decide(node.WorkerReady(worker=process.worker))
+    def _from_template(
+        self, member: Member, template: TemplateKey, message: m.FromWorker, frames: Sequence[Buffer]
+    ) -> None:
+        match message:
+            case m.LoadStarted():
+                self._link.send(m.ContextBuilding(context=message.context))
+            case m.Loaded():
+                member.resident.add(message.context)
+                self._report_loaded(message)
+                self._decide(
+                    node.TemplateLoaded(context=message.context, load_s=message.load_s, size_bytes=message.size_bytes)
+                )
+            case m.LoadFailed():
+                self._family.end_template(template)
+                event = node.TemplateBroke(template=template, context=message.context)
+                self._report_broken(event, None, message.error, frames)
+            case m.Unshareable():
+                logger.warning(
+                    "Context %s cannot be shared by the workers of this node, each builds its own: %s",
+                    self._family.label(message.context),
+                    message.reason,
+                )
+                self._link.send(m.ContextUnshareable(context=message.context, reason=message.reason))
+                self._decide(node.TemplateUnsafe(template=template, context=message.context))
+            case m.Frozen():
+                self._decide(node.TemplateReady(template=template))
+            case m.WorkerUp() | m.TaskDone() | m.Unloaded():
+                raise AssertionError(f"a template does not send {type(message).__name__} here")
+            case _:
+                assert_never(message)
 
-    def _take_result(self, process: _WorkerProcess, result: m.Result, frames: Sequence[Buffer]) -> None:
-        process.tasks.popleft()
+    def _report_loaded(self, message: m.Loaded) -> None:
+        loaded = m.ContextLoaded(context=message.context, load_s=message.load_s, size_bytes=message.size_bytes)
+        self._link.send(loaded)
+
+    def _take_result(self, member: Member, worker: WorkerId, result: m.Result, frames: Sequence[Buffer]) -> None:
+        member.tasks.popleft()
         self._tasks.pop(result.id, None)
         self._results.append(result)
         self._result_frames += frames
-        self._decide(node.TaskEnded(worker=process.worker, task=result.id, run_s=result.run_s))
+        self._decide(node.TaskEnded(worker=worker, task=result.id, run_s=result.run_s))
         self._stop_if_drained()
 
-    def _take_build_failure(self, process: _WorkerProcess, message: m.LoadFailed, frames: Sequence[Buffer]) -> None:
-        if message.task is not None:
-            process.tasks.popleft()
-        event = node.LoadBroke(worker=process.worker, context=message.context, task=message.task)
-        self._report_broken(event, process.worker, message.context, None, message.error, frames)
-
     def _report_broken(
-        self,
-        event: node.Event,
-        worker: WorkerId,
-        context: Digest,
-        died: m.WorkerDied | None,
-        error: m.Payload | None,
-        frames: Sequence[Buffer],
+        self, event: node.Event, died: m.WorkerDied | None, error: m.Payload | None, frames: Sequence[Buffer]
     ) -> None:
-        """Tell the interchange of a context that could not be built, with the calls that come back for it."""
+        """Decide on a context that could not be built; the interchange is told why, and which calls come back."""
         for action in self._state.handle(event, now=time.monotonic()):
             if isinstance(action, node.GiveBack) and action.broken is not None:
-                broken = m.ContextBroken(context=context, worker=worker, returned=action.tasks, died=died, error=error)
+                broken = m.ContextBroken(context=action.broken, returned=action.tasks, died=died, error=error)
                 self._link.send(broken, frames)
                 self._drop(action.tasks)
+            elif isinstance(action, node.Lose):
+                assert died is not None
+                self._flush_results()
+                self._link.send(m.WorkerFell(task=action.task, died=died))
+                self._drop([action.task])
             else:
                 self._carry_out(action)
 
@@ -359,134 +386,87 @@ class Manager:
             self._results, self._result_frames = [], []
             self._link.send(m.Results(results=results), frames)
 
-    # --- processes
+    # --- deaths
 
-    def _start_worker(self, worker: WorkerId) -> None:
-        settings = self._settings
-        environment: dict[str, str] = {}
-        cores = hardware.cores_of_worker(settings.cpu_affinity, worker, settings.workers)
-        if cores is not None:
-            environment |= hardware.affinity_environment(cores)
-        if settings.accelerators:
-            environment |= hardware.accelerator_environment(settings.accelerators[worker], settings.workers)
-        ours, theirs = socket.socketpair()
-        request_worker(self._zygote, m.ForkWorker(worker=worker, environment=environment, cores=cores), theirs)
-        theirs.close()
-        process: _WorkerProcess
-        channel = Channel(
-            self._loop,
-            ours,
-            on_message=lambda frames: self._from_worker(process, frames),
-            on_end=lambda: self._stream_ended(process),
-        )
-        process = _WorkerProcess(worker, channel, started_at=time.monotonic())
-        self._processes[worker] = process
-
-    def _stream_ended(self, process: _WorkerProcess) -> None:
-        """The other end is closed: the process ends, or it broke the channel; make sure of the first."""
-        if process.pid is None:
-            self._bury(process, processes.Exit(0, None, None))
-        elif process.pid in self._by_pid:
-            self._loop.call_later(0.5, lambda: self._kill_if_alive(process))
-
-    def _kill_if_alive(self, process: _WorkerProcess) -> None:
-        if process.pid in self._by_pid and not process.retired:
-            processes.kill(process.pid)
-
-    def _reap(self) -> None:
-        for ended in processes.reap():
-            process = self._by_pid.pop(ended.pid, None)
-            if process is not None:
-                process.channel.read()  # its last messages
-                self._bury(process, ended)
-            elif ended.pid == self._zygote_pid:
-                self._zygote_pid = None
-                self._end("its zygote died")
-            elif any(p.pid is None for p in self._processes.values()):
-                self._exits[ended.pid] = ended
-
-    def _bury(self, process: _WorkerProcess, ended: processes.Exit) -> None:
-        """A process ended: settle what it held and start another in its place."""
-        self._by_pid.pop(ended.pid, None)
-        process.channel.close()
-        if process.retired or self._stopping:
+    def _member_died(self, member: Member, ended: processes.Exit) -> None:
+        if self._stopping:
             return
         died = m.WorkerDied(
             manager=self._link.manager,
             host=platform.node(),
             block=self._settings.block,
-            worker=process.worker,
+            worker=member.worker if member.worker is not None else WorkerId(0),
             pid=ended.pid,
             exit_code=ended.code,
             signal=ended.signal,
         )
-        logger.warning("Worker %d (process %d) died: %s", process.worker, ended.pid, ended)
-        process.retired = True
-        for context in process.resident:
-            self._link.send(m.ContextDown(context=context, worker=process.worker))
-        self._settle(process, died)
-        lived_s = time.monotonic() - process.started_at
-        pause_s = 0.0 if process.pid is not None and lived_s > _MIN_LIFE_S else _RESTART_PAUSE_S
-        if process.known:
-            pause_s = 0.0  # it was up and got work
-        self._loop.call_later(pause_s, lambda: self._start_worker(process.worker))
+        logger.warning("%s (process %d) died: %s", member.name, ended.pid, ended)
+        if member.template is not None:
+            self._template_died(member, member.template, died)
+        else:
+            self._worker_died(member, _worker(member), died)
         self._stop_if_drained()
 
-    def _settle(self, process: _WorkerProcess, died: m.WorkerDied) -> None:
-        """The calls of a process that died: lost, given back with a broken context, or run elsewhere on the node."""
-        event = node.WorkerEnded(worker=process.worker)
-        told = False
-        for action in self._state.handle(event, now=time.monotonic()):
-            if isinstance(action, node.GiveBack) and action.broken is not None:
-                self._link.send(
-                    m.ContextBroken(
-                        context=action.broken,
-                        worker=process.worker,
-                        returned=action.tasks,
-                        died=died,
-                        error=None,
-                    )
-                )
-                self._drop(action.tasks)
-                told = True
-            elif isinstance(action, node.Lose):
-                self._flush_results()
-                self._link.send(m.WorkerFell(task=action.task, died=died))
-                self._drop([action.task])
-                told = True
-            else:
-                self._carry_out(action)
-        if not told:
-            self._link.send(m.WorkerFell(task=None, died=died))
-
-    def _retire(self, process: _WorkerProcess, *, kill: bool = False) -> None:
-        """End a process and have another serve its worker."""
-        process.retired = True
-        for context in process.resident:
-            self._link.send(m.ContextDown(context=context, worker=process.worker))
-        process.resident.clear()
-        if kill and process.pid is not None:
-            processes.kill(process.pid)
+    def _template_died(self, member: Member, template: TemplateKey, died: m.WorkerDied) -> None:
+        self._family.templates.pop(template, None)
+        unbuilt = [context for context in template if context not in member.resident]
+        if unbuilt:
+            self._report_broken(node.TemplateBroke(template=template, context=unbuilt[0]), died, None, ())
         else:
-            process.channel.send(encode(m.Exit()))
-        self._start_worker(process.worker)
+            self._decide(node.TemplateEnded(template=template))
+
+    def _worker_died(self, member: Member, worker: WorkerId, died: m.WorkerDied) -> None:
+        self._link.send(m.WorkerFell(task=None, died=died))
+        for context in member.resident:
+            self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
+        self._report_broken(node.WorkerEnded(worker=worker), died, None, ())
+        lived_s = time.monotonic() - member.started_at
+        was_useful = bool(member.known) or (member.pid is not None and lived_s > _MIN_LIFE_S)
+        pause_s = 0.0 if was_useful else _RESTART_PAUSE_S
+        self._loop.call_later(pause_s, lambda: self._family.start_worker(worker))
+
+    def _replace(self, member: Member, template: TemplateKey | None, *, kill: bool = False) -> None:
+        """End a worker's process and have another serve the worker."""
+        worker = _worker(member)
+        self._family.retire(member, kill=kill)
+        for context in member.resident:
+            self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
+        self._family.start_worker(worker, template)
 
     # --- decisions
 
     def _decide(self, event: node.Event) -> None:
         for action in self._state.handle(event, now=time.monotonic()):
             self._carry_out(action)
+        if self._tick is None:
+            self._arm_tick()
+
+    def _arm_tick(self) -> None:
+        """Wake up when the state wants to be told the time."""
+        now = time.monotonic()
+        due = self._state.next_deadline(now)
+        self._tick = None if due is None else self._loop.call_later(due - now, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        self._decide(node.Tick())
 
     def _carry_out(self, action: node.Action) -> None:
         match action:
             case node.Assign():
                 self._assign(action)
             case node.Load():
-                process = self._processes[action.worker]
-                self._provide(process, None, (action.context,))
-                process.channel.send(encode(m.LoadContext(context=action.context)))
+                member = self._family.workers[action.worker]
+                self._family.provide(member, [action.context])
+                member.send(m.LoadContext(context=action.context))
+            case node.Evict():
+                self._family.workers[action.worker].send(m.DropContext(context=action.context))
             case node.Replace():
-                self._retire(self._processes[action.worker])
+                self._replace(self._family.workers[action.worker], action.template)
+            case node.StartTemplate():
+                self._start_template(action.template)
+            case node.EndTemplate():
+                self._family.end_template(action.template)
             case node.GiveBack():
                 self._link.send(m.TasksReturned(tasks=action.tasks))
                 self._drop(action.tasks)
@@ -497,22 +477,23 @@ class Manager:
 
     def _assign(self, action: node.Assign) -> None:
         task, frames = self._tasks[action.task]
-        process = self._processes[action.worker]
-        self._provide(process, task.code, task.contexts)
-        process.tasks.append(task.id)
-        process.channel.send(encode(m.RunTask(task=task, nodes=action.nodes), frames))
+        member = self._family.workers[action.worker]
+        self._family.provide(member, [*task.contexts, *([task.code] if task.code is not None else [])])
+        member.tasks.append(task.id)
+        member.send(m.RunTask(task=task, nodes=action.nodes), frames)
 
-    def _provide(self, process: _WorkerProcess, code: Digest | None, contexts: Sequence[Digest]) -> None:
-        """Send a worker the content it lacks."""
-        wanted = deque([*contexts, *([code] if code is not None else [])])
-        while wanted:
-            digest = wanted.popleft()
-            if digest not in process.known:
-                process.known.add(digest)
-                blob, frame = self._blobs[digest]
-                process.channel.send(encode(m.StoreBlobs(blobs=[blob]), [frame]))
-                wanted.extend(self._requires.get(digest, ()))
+    def _start_template(self, template: TemplateKey) -> None:
+        member = self._family.start_template(template)
+        self._family.provide(member, template)
+        for context in template:
+            member.send(m.LoadContext(context=context))
+        member.send(m.Freeze())
 
     def _drop(self, tasks: list[TaskId]) -> None:
         for task in tasks:
             self._tasks.pop(task, None)
+
+
+def _worker(member: Member) -> WorkerId:
+    assert member.worker is not None
+    return member.worker

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import socket
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,21 @@ class ManagerSettings:
     def drain_in_s(self, now: float) -> float | None:
         """Time from now until the manager should drain, or None for never. [s]"""
         return None if self.drain_period_s is None else self.started_at + self.drain_period_s - now
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What all workers of a pool have in common."""
+
+    pool: str
+    block: str
+    manager_pid: int
+    workers: int
+    log_dir: str  # of this pool
+    log_config: Any  # parsl.logconfigs.base.LogConfig or None
+    debug: bool
+    mpi_launcher: str
+    monitoring: socket.socket  # datagrams to the manager
 
 
 def parse_settings(arguments: Sequence[str], *, started_at: float) -> ManagerSettings:

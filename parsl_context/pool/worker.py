@@ -17,14 +17,11 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import parsl.executors.high_throughput.monitoring_info as monitoring_info
-from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.execute_task import execute_task
 from parsl.executors.high_throughput.mpi_prefix_composer import compose_all
-from parsl.serialize import serialize as parsl_serialize
 from parsl.utils import setproctitle
 from typing_extensions import assert_never
 
@@ -33,35 +30,24 @@ from parsl_context.codec import Buffer, Decoder, deal, encode, make_payload, ope
 from parsl_context.compat import start_logging
 from parsl_context.messages import Digest
 from parsl_context.pool import calls
-from parsl_context.pool.arguments import fill_in
 from parsl_context.pool.channel import WorkerChannel
-from parsl_context.pool.instances import Instance, Instances, build
+from parsl_context.pool.instances import Instances
+from parsl_context.pool.loader import Loader, pack_error
+from parsl_context.pool.settings import WorkerSettings
 from parsl_context.serialization import pack_value, unpack_code, unpack_value
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
 _FUNCTIONS_KEPT = 256
+_described: set[str] = set()  # variables that were set for the last call
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkerSettings:
-    """What all workers of a pool have in common."""
-
-    pool: str
-    block: str
-    manager_pid: int
-    workers: int
-    log_dir: str  # of this pool
-    log_config: Any  # parsl.logconfigs.base.LogConfig or None
-    debug: bool
-    mpi_launcher: str
-    monitoring: socket.socket  # datagrams to the manager
-
-
-def main(sock: socket.socket, message: m.ForkWorker, settings: WorkerSettings) -> int:
+def main(
+    sock: socket.socket, message: m.ForkWorker, settings: WorkerSettings, inherited: Instances | None = None
+) -> int:
     """Serve one manager until it says so or is gone. Gives the exit status."""
     _prepare_process(message, settings)
-    return Worker(WorkerChannel(sock), settings).run()
+    return Worker(WorkerChannel(sock), settings, inherited or Instances()).run()
 
 
 def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> None:
@@ -106,18 +92,18 @@ class _MonitoringQueue:
 class Worker:
     """The loop of a worker, and what it remembers."""
 
-    def __init__(self, channel: WorkerChannel, settings: WorkerSettings) -> None:
+    def __init__(self, channel: WorkerChannel, settings: WorkerSettings, instances: Instances) -> None:
         self._channel = channel
         self._settings = settings
         self._decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
-        self._blobs: dict[Digest, tuple[str, Buffer]] = {}
         self._functions: OrderedDict[Digest, Callable[..., Any]] = OrderedDict()
-        self._instances = Instances()
-        calls.resident = self._instances
+        self._loader = Loader(self._send, instances)
+        calls.resident = instances
 
     def run(self) -> int:
         """Serve until told to exit or the manager is gone; clean up."""
-        self._send(m.WorkerUp(pid=os.getpid()))
+        instances = self._loader.instances
+        self._send(m.WorkerUp(pid=os.getpid(), inherited=list(instances)))
         try:
             while (frames := self._channel.receive()) is not None:
                 message, rest = self._decoder.decode(frames)
@@ -125,7 +111,7 @@ class Worker:
                     break
                 self._handle(message, rest)
         finally:
-            self._instances.close()
+            instances.close()
             sys.stdout.flush()
             sys.stderr.flush()
         return 0
@@ -137,12 +123,15 @@ class Worker:
                 _describe_resources(task.resources, message.nodes, self._settings.mpi_launcher)
                 self._run_task(task, own)
             case m.StoreBlobs():
-                for blob, frame in zip(message.blobs, frames, strict=True):
-                    self._blobs[blob.digest] = (blob.label, frame)
+                self._loader.store(message, frames)
             case m.LoadContext():
                 self._load_wanted(message.context)
+            case m.DropContext():
+                self._loader.drop(message.context)
             case m.ForgetBlobs():
-                self._forget(message.digests)
+                self._loader.forget(message.digests)
+                for digest in message.digests:
+                    self._functions.pop(digest, None)
             case m.Exit():
                 raise AssertionError("handled by the loop")
             case _:
@@ -155,7 +144,7 @@ class Worker:
 
     def _run_task(self, task: m.Task, frames: Sequence[Buffer]) -> None:
         for context in task.contexts:
-            if context not in self._instances and not self._load(context, task.id):
+            if context not in self._loader.instances and not self._loader.load(context, task.id):
                 return
         ok, run_s, stream, buffers = self._call(task, frames)
         payload, out = make_payload(stream, buffers)
@@ -169,7 +158,7 @@ class Worker:
             return True, run_s, *pack_value(value)
         except Exception:
             logger.info("Task %d raised", task.id, exc_info=True)
-            return False, time.perf_counter() - start, _pack_error(), []
+            return False, time.perf_counter() - start, pack_error(), []
 
     def _evaluate(self, task: m.Task, payload: list[Buffer]) -> Any:
         if task.code is None:
@@ -182,69 +171,32 @@ class Worker:
     def _function(self, digest: Digest) -> Callable[..., Any]:
         function = self._functions.get(digest)
         if function is None:
-            function = unpack_code(self._blobs[digest][1])
+            function = unpack_code(self._loader.content(digest))
             self._functions[digest] = function
             if len(self._functions) > _FUNCTIONS_KEPT:
                 self._functions.popitem(last=False)
         return function
 
-    # --- contexts
-
-    def _load(self, digest: Digest, task: m.TaskId | None) -> bool:
-        """Build a context. On failure the manager is told, and which call has not run for it."""
-        self._send(m.LoadStarted(context=digest))
-        try:
-            self._build(digest)
-        except Exception:
-            name = self._blobs[digest][0]
-            logger.warning("Context %s could not be built", name, exc_info=True)
-            payload, frames = make_payload(_pack_error())
-            self._send(m.LoadFailed(context=digest, task=task, error=payload), frames)
-            return False
-        return True
-
     def _load_wanted(self, digest: Digest) -> None:
-        if digest in self._instances:
-            instance = m.Loaded(context=digest, load_s=0.0, size_bytes=0)
-            self._send(instance)
+        if digest in self._loader.instances:
+            self._send(m.Loaded(context=digest, load_s=0.0, size_bytes=0))
         else:
-            self._load(digest, None)
-
-    def _build(self, digest: Digest) -> Any:
-        """The instance of a context, built if need be, after those it requires."""
-        if digest in self._instances:
-            return self._instances[digest]
-        label, packed = self._blobs[digest]
-        required: list[Digest] = []
-
-        def instance_of(other: Digest) -> Any:
-            required.append(other)
-            return self._build(other)
-
-        function, args, kwargs = unpack_code(packed)
-        args, kwargs = fill_in(args, instance_of), fill_in(kwargs, instance_of)
-        made: Instance = build(label, lambda: function(*args, **kwargs), tuple(required))
-        self._instances.add(digest, made)
-        logger.info("Built context %s in %.3f s", label, made.load_s)
-        self._send(m.Loaded(context=digest, load_s=made.load_s, size_bytes=made.size_bytes))
-        return made.value
-
-    def _forget(self, digests: list[Digest]) -> None:
-        for digest in digests:
-            for dropped in self._instances.drop(digest):
-                self._send(m.Unloaded(context=dropped))
-            self._functions.pop(digest, None)
-            self._blobs.pop(digest, None)
+            self._loader.load(digest, None)
 
 
 def _describe_resources(resources: dict[str, Any] | None, nodes: Sequence[str], launcher: str) -> None:
-    """Variables that tell a call what it was given, as HTEX's workers set them."""
+    """Variables that tell a call what it was given, as HTEX's workers set them; none is left of the call before."""
+    for name in _described:
+        os.environ.pop(name, None)
+    _described.clear()
     if not resources:
         return
-    os.environ.update({f"PARSL_{name.upper()}": str(value) for name, value in resources.items()})
+    variables = {f"PARSL_{name.upper()}": str(value) for name, value in resources.items()}
     if nodes:
-        os.environ["PARSL_MPI_NODELIST"] = ",".join(nodes)
-        os.environ.update(compose_all(launcher, resource_spec=resources, node_hostnames=list(nodes)))
+        variables["PARSL_MPI_NODELIST"] = ",".join(nodes)
+        variables |= compose_all(launcher, resource_spec=resources, node_hostnames=list(nodes))
+    os.environ.update(variables)
+    _described.update(variables)
 
 
 def _execute_payload(context: dict[str, Any], buffer: bytes) -> Any:
@@ -255,16 +207,3 @@ def _execute_payload(context: dict[str, Any], buffer: bytes) -> Any:
     module, _, name = chosen["f"].rpartition(".")
     function = getattr(importlib.import_module(module), name)
     return function(buffer, *chosen.get("a", ()), **chosen.get("k", {}))
-
-
-def _pack_error() -> bytes:
-    """The exception being handled with its traceback, as HTEX's workers send it."""
-    kind, value, trace = sys.exc_info()
-    assert kind is not None
-    assert value is not None
-    try:
-        return parsl_serialize(RemoteExceptionWrapper(kind, value, trace))
-    except Exception as error:
-        # An exception that cannot be pickled still has a type and a text.
-        text = f"{kind.__module__}.{kind.__qualname__}: {value} (sent as text, it cannot be pickled: {error})"
-        return parsl_serialize(RemoteExceptionWrapper(RuntimeError, RuntimeError(text), trace))

@@ -15,10 +15,40 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TypeAlias
 
 from parsl_context.messages import ContextOptions, ContextRow, Digest, ManagerId, TaskId, WorkerId
-from parsl_context.scheduling.node import Lane
+from parsl_context.scheduling.cluster_events import (
+    Action,
+    BlobForgotten,
+    BuildBegan,
+    BuildBroke,
+    BuildEnded,
+    ContextDeclared,
+    ContextGone,
+    ContextHeld,
+    ContextNoted,
+    ContextWanted,
+    Event,
+    EvictionWanted,
+    FailBuild,
+    FailTasks,
+    ManagerContact,
+    ManagerHeld,
+    ManagerJoined,
+    ManagerLeaving,
+    ManagerLeft,
+    SendBuild,
+    SendEviction,
+    SendTask,
+    StopManager,
+    TaskCancelled,
+    TaskEnded,
+    TaskLost,
+    TasksReturned,
+    TaskSubmitted,
+    Tick,
+)
+from parsl_context.scheduling.node_events import Lane
 from parsl_context.scheduling.placement import (
     MANAGER_LOOKAHEAD_S,
     Estimate,
@@ -30,229 +60,6 @@ from parsl_context.scheduling.placement import (
 BUILD_ATTEMPTS = 3  # builds of a context that may fail in a row before its calls fail
 _FIRST_PAUSE_S = 0.2  # before the second attempt; doubles with each one
 _LONGEST_PAUSE_S = 60.0
-
-
-# --- events -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContextDeclared:
-    """Calls may name this context from now on."""
-
-    context: Digest
-    options: ContextOptions
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskSubmitted:
-    """A call came from the executor."""
-
-    task: TaskId
-    lane: Lane
-    code: Digest | None = None
-    priority: float = math.inf
-    in_order: bool = False  # its turn comes by age alone, wherever its contexts are warm (MPI)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskCancelled:
-    """Nobody waits for this call."""
-
-    task: TaskId
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskEnded:
-    """A manager delivered the outcome of a call."""
-
-    manager: ManagerId
-    task: TaskId
-    run_s: float
-    calls: int = 1  # of the body, within this one
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskLost:
-    """The worker of a call died while it ran the call; the manager stays."""
-
-    manager: ManagerId
-    task: TaskId
-
-
-@dataclass(frozen=True, kw_only=True)
-class TasksReturned:
-    """A manager gave back calls that it had not started."""
-
-    manager: ManagerId
-    tasks: list[TaskId]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManagerJoined:
-    """A manager may be sent calls."""
-
-    manager: ManagerId
-    node: str
-    block: str
-    slots: int
-    prefetch: int | None = None  # None: computed
-    drain_in_s: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManagerContact:
-    """Something arrived from a manager."""
-
-    manager: ManagerId
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManagerHeld:
-    """The executor wants this manager to get no more calls."""
-
-    manager: ManagerId
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManagerLeaving:
-    """The manager finishes what runs and takes no more."""
-
-    manager: ManagerId
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManagerLeft:
-    """The manager ended, or its link did."""
-
-    manager: ManagerId
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildBegan:
-    """A worker builds a context."""
-
-    manager: ManagerId
-    worker: WorkerId
-    context: Digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildEnded:
-    """A worker holds a context."""
-
-    manager: ManagerId
-    worker: WorkerId
-    context: Digest
-    load_s: float
-    size_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildBroke:
-    """A worker could not build a context; calls that waited for it came back."""
-
-    manager: ManagerId
-    context: Digest
-    tasks: list[TaskId]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContextGone:
-    """A worker no longer holds a context."""
-
-    manager: ManagerId
-    worker: WorkerId
-    context: Digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContextWanted:
-    """Build this context everywhere, ahead of calls."""
-
-    context: Digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlobForgotten:
-    """Nobody will name this code or context again."""
-
-    digest: Digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tick:
-    """The time that `next_deadline` gave has come."""
-
-
-Event: TypeAlias = (
-    ContextDeclared
-    | TaskSubmitted
-    | TaskCancelled
-    | TaskEnded
-    | TaskLost
-    | TasksReturned
-    | ManagerJoined
-    | ManagerContact
-    | ManagerHeld
-    | ManagerLeaving
-    | ManagerLeft
-    | BuildBegan
-    | BuildEnded
-    | BuildBroke
-    | ContextGone
-    | ContextWanted
-    | BlobForgotten
-    | Tick
-)
-
-
-# --- actions ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class SendTask:
-    """Send the call to the manager."""
-
-    task: TaskId
-    manager: ManagerId
-
-
-@dataclass(frozen=True, kw_only=True)
-class SendBuild:
-    """Tell the manager to build the context on its workers."""
-
-    context: Digest
-    manager: ManagerId
-
-
-@dataclass(frozen=True, kw_only=True)
-class StopManager:
-    """Tell the manager to end; it holds no calls."""
-
-    manager: ManagerId
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailTasks:
-    """These calls may have run on a manager that is gone."""
-
-    tasks: list[TaskId]
-    manager: ManagerId
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailBuild:
-    """These calls cannot run: their context was tried `attempts` times."""
-
-    tasks: list[TaskId]
-    context: Digest
-    attempts: int
-
-
-Action: TypeAlias = SendTask | SendBuild | StopManager | FailTasks | FailBuild
 
 
 # --- state ------------------------------------------------------------------------------------------------------------
@@ -281,7 +88,7 @@ class Manager:
     phase: Phase = Phase.OPEN
     held: set[TaskId] = field(default_factory=set)
     resident: dict[Digest, set[WorkerId]] = field(default_factory=dict)
-    building: dict[Digest, set[WorkerId]] = field(default_factory=dict)
+    building: dict[Digest, int] = field(default_factory=dict)  # builds that are going on
     stopping: bool = False
 
     def holds(self, lane: Lane) -> bool:
@@ -297,7 +104,7 @@ class _Queued:
     code: Digest | None
     priority: float
     since: float
-    in_order: bool = False
+    in_order: bool = False  # not overtaken by calls whose contexts are warm
     manager: ManagerId | None = None
 
 
@@ -317,6 +124,8 @@ class _OnNode:
     load_s: float = 0.0  # total
     size_bytes: int = 0
     used_at: float | None = None
+    evictions: int = 0
+    note: str = ""
 
 
 @dataclass
@@ -387,7 +196,15 @@ class ClusterState:
             case ManagerLeft():
                 return self._lose(event.manager, event.reason, now)
             case BuildBegan():
-                self.managers[event.manager].building.setdefault(event.context, set()).add(event.worker)
+                building = self.managers[event.manager].building
+                building[event.context] = building.get(event.context, 0) + 1
+                return []
+            case ContextHeld():
+                self.managers[event.manager].resident.setdefault(event.context, set()).add(event.worker)
+                return self._fill(event.manager, now)
+            case ContextNoted():
+                if (record := self._contexts.get(event.context)) is not None:
+                    record.nodes.setdefault(event.manager, _OnNode()).note = event.note
                 return []
             case BuildEnded():
                 return self._end_build(event, now)
@@ -401,6 +218,14 @@ class ClusterState:
             case ContextWanted():
                 self._contexts[event.context].wanted = True
                 return [SendBuild(context=event.context, manager=manager) for manager in self._open]
+            case EvictionWanted():
+                if (record := self._contexts.get(event.context)) is not None:
+                    record.wanted = False
+                return [
+                    SendEviction(context=event.context, manager=manager.id)
+                    for manager in self.managers.values()
+                    if event.context in manager.resident or event.context in manager.building
+                ]
             case BlobForgotten():
                 self._run.pop(event.digest, None)
                 self._contexts.pop(event.digest, None)
@@ -527,8 +352,7 @@ class ClusterState:
 
     def _end_build(self, event: BuildEnded, now: float) -> list[Action]:
         manager = self.managers[event.manager]
-        self._stop_building(manager, event.context, event.worker)
-        manager.resident.setdefault(event.context, set()).add(event.worker)
+        self._stop_building(manager, event.context)
         record = self._contexts.get(event.context)
         if record is None:
             return []
@@ -539,11 +363,11 @@ class ClusterState:
         on_node.loads += 1
         on_node.load_s += event.load_s
         on_node.size_bytes = event.size_bytes
-        return self._fill(event.manager, now)
+        return []
 
     def _break_build(self, event: BuildBroke, now: float) -> list[Action]:
         manager = self.managers[event.manager]
-        manager.building.pop(event.context, None)
+        self._stop_building(manager, event.context)
         actions = self._take_back(event.manager, event.tasks, now)
         record = self._contexts.get(event.context)
         if record is None:
@@ -563,15 +387,16 @@ class ClusterState:
         workers.discard(event.worker)
         if not workers:
             manager.resident.pop(event.context, None)
-        self._stop_building(manager, event.context, event.worker)
+        record = self._contexts.get(event.context)
+        if record is not None and event.was_evicted:
+            record.nodes.setdefault(event.manager, _OnNode()).evictions += 1
         return []
 
     @staticmethod
-    def _stop_building(manager: Manager, context: Digest, worker: WorkerId) -> None:
-        workers = manager.building.get(context, set())
-        workers.discard(worker)
-        if not workers:
-            manager.building.pop(context, None)
+    def _stop_building(manager: Manager, context: Digest) -> None:
+        left = manager.building.pop(context, 0) - 1
+        if left > 0:
+            manager.building[context] = left
 
     def _waiting_for(self, context: Digest) -> list[TaskId]:
         found: list[TaskId] = []
@@ -776,4 +601,6 @@ class ClusterState:
             load_s=on_node.load_s / on_node.loads if on_node.loads else 0.0,
             bytes=on_node.size_bytes,
             last_used_s=None if on_node.used_at is None else now - on_node.used_at,
+            evictions=on_node.evictions,
+            note=on_node.note,
         )

@@ -9,182 +9,54 @@ Cost of an event: O(lanes waiting on this node) for the worker concerned; an arr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
 
 from parsl_context.messages import Digest, TaskId, WorkerId
+from parsl_context.scheduling.memory import Holding, Sizes, choose_victims, least_valuable
+from parsl_context.scheduling.node_events import (
+    Action,
+    Assign,
+    BlobForgotten,
+    BuildWanted,
+    ContextDeclared,
+    ContextGone,
+    DrainBegan,
+    EndTemplate,
+    Event,
+    Evict,
+    EvictionWanted,
+    GiveBack,
+    Lane,
+    LimitsSet,
+    Load,
+    LoadBegan,
+    LoadBroke,
+    LoadEnded,
+    Lose,
+    NodeTask,
+    Replace,
+    StartTemplate,
+    TaskEnded,
+    TasksArrived,
+    TemplateBroke,
+    TemplateEnded,
+    TemplateKey,
+    TemplateLoaded,
+    TemplateReady,
+    TemplateUnsafe,
+    Tick,
+    WorkerEnded,
+    WorkerReady,
+)
 from parsl_context.scheduling.placement import (
+    FORK_S,
     WORKER_LOOKAHEAD_S,
     Estimate,
     lookahead,
     urgency,
     worth_a_build,
 )
-
-
-class Lane(NamedTuple):
-    """What a call needs of its worker. Calls of one lane can stand in for each other."""
-
-    contexts: tuple[Digest, ...]
-    fresh: bool  # a process in which nothing ran before
-
-
-# --- events -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeTask:
-    """A call as the node sees it."""
-
-    id: TaskId
-    lane: Lane
-    code: Digest | None  # calls of one code are expected to take the same time
-    nodes: int = 0  # nodes of the block that the call needs for itself (MPI)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TasksArrived:
-    """Calls to run, in order."""
-
-    tasks: list[NodeTask]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerReady:
-    """A new process serves this worker; it holds nothing."""
-
-    worker: WorkerId
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskEnded:
-    """The oldest call of a worker has ended, well or not."""
-
-    worker: WorkerId
-    task: TaskId
-    run_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadBegan:
-    """A worker builds a context."""
-
-    worker: WorkerId
-    context: Digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadEnded:
-    """A worker holds a context from now on."""
-
-    worker: WorkerId
-    context: Digest
-    load_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadBroke:
-    """A context function raised; `task`, the call that needed it, has left the worker."""
-
-    worker: WorkerId
-    context: Digest
-    task: TaskId | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContextGone:
-    """A worker no longer holds a context."""
-
-    worker: WorkerId
-    context: Digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerEnded:
-    """The process of a worker ended. Another will be announced by `WorkerReady`."""
-
-    worker: WorkerId
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildWanted:
-    """Build this context on every worker, when it is idle."""
-
-    context: Digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlobForgotten:
-    """Nobody will name this code or context again."""
-
-    digest: Digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrainBegan:
-    """Take no more calls; give back those that have not started."""
-
-
-Event: TypeAlias = (
-    TasksArrived
-    | WorkerReady
-    | TaskEnded
-    | LoadBegan
-    | LoadEnded
-    | LoadBroke
-    | ContextGone
-    | WorkerEnded
-    | BuildWanted
-    | BlobForgotten
-    | DrainBegan
-)
-
-
-# --- actions ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assign:
-    """Send the call to the worker, after those sent before."""
-
-    task: TaskId
-    worker: WorkerId
-    nodes: tuple[str, ...] = ()  # for this call alone
-
-
-@dataclass(frozen=True, kw_only=True)
-class Load:
-    """Have the worker build the context."""
-
-    worker: WorkerId
-    context: Digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replace:
-    """End the process of the worker and start another."""
-
-    worker: WorkerId
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lose:
-    """The call may have run and has no outcome."""
-
-    task: TaskId
-
-
-@dataclass(frozen=True, kw_only=True)
-class GiveBack:
-    """These calls have not started and will not here. With `broken`: because that context could not be built."""
-
-    tasks: list[TaskId]
-    broken: Digest | None = None
-
-
-Action: TypeAlias = Assign | Load | Replace | Lose | GiveBack
-
 
 # --- state ------------------------------------------------------------------------------------------------------------
 
@@ -193,9 +65,13 @@ Action: TypeAlias = Assign | Load | Replace | Lose | GiveBack
 class _Worker:
     id: WorkerId
     up: bool = False
+    coming_from: TemplateKey | None = None  # the template that the next process is forked from
     used: bool = False  # something ran in this process
     held: deque[NodeTask] = field(default_factory=deque)  # sent, oldest first; the first may be running
     resident: set[Digest] = field(default_factory=set)
+    inherited: frozenset[Digest] = frozenset()  # of those, what belongs to a template
+    used_at: dict[Digest, float] = field(default_factory=dict)  # when the last call with a context ended
+    leaving: set[Digest] = field(default_factory=set)  # contexts that it was told to give up
     building: Digest | None = None
     failed: set[Digest] = field(default_factory=set)  # contexts that could not be built ahead of calls
 
@@ -204,7 +80,7 @@ class _Worker:
         return self.up and not self.held and self.building is None
 
     def is_warm(self, lane: Lane) -> bool:
-        return not lane.fresh and all(context in self.resident for context in lane.contexts)
+        return not lane.fresh and all(c in self.resident and c not in self.leaving for c in lane.contexts)
 
 
 class NodeState:
@@ -224,6 +100,10 @@ class NodeState:
         self._lanes: dict[Lane, deque[tuple[float, NodeTask]]] = {}  # waiting calls with the time they came
         self._run: dict[Digest | None, Estimate] = {}
         self._build: dict[Digest, Estimate] = {}
+        self._limits = LimitsSet()
+        self._sizes = Sizes()
+        self._shared: set[Digest] = set()  # contexts that templates build
+        self._templates: dict[TemplateKey, bool] = {}  # whether it is ready
         self._wanted: dict[Digest, None] = {}  # to build on every worker ahead of calls, in this order
         self._draining = False
         self._free_nodes = list(nodes)
@@ -246,30 +126,62 @@ class NodeState:
             case TasksArrived():
                 return self._arrive(event, now)
             case WorkerReady():
-                self._workers[event.worker] = worker = _Worker(event.worker, up=True)
-                return self._feed(worker)
+                worker = _Worker(event.worker, up=True, resident=set(event.inherited), inherited=event.inherited)
+                self._workers[event.worker] = worker
+                return self._feed_all(now)
+            case LimitsSet():
+                self._limits = event
+                return []
+            case EvictionWanted():
+                return self._evict_everywhere(event.context)
+            case Tick():
+                return self._evict_idle(now)
+            case ContextDeclared():
+                if event.is_shared:
+                    self._shared.add(event.context)
+                if event.size_bytes is not None:
+                    self._sizes.declare(event.context, event.size_bytes)
+                return []
+            case TemplateReady():
+                self._templates[event.template] = True
+                return self._feed_all(now)
+            case TemplateLoaded():
+                self._build.setdefault(event.context, Estimate()).add(event.load_s)
+                self._sizes.measure(event.context, event.size_bytes)
+                return []
+            case TemplateBroke():
+                self._templates.pop(event.template, None)
+                return self._give_back_lanes(event.context, []) + self._feed_all(now)
+            case TemplateUnsafe():
+                self._templates.pop(event.template, None)
+                self._shared.discard(event.context)
+                return [EndTemplate(template=event.template), *self._feed_all(now)]
+            case TemplateEnded():
+                self._templates.pop(event.template, None)
+                return self._feed_all(now)
             case TaskEnded():
-                return self._end_task(event)
+                return self._end_task(event, now)
             case LoadBegan():
                 self._workers[event.worker].building = event.context
                 return []
             case LoadEnded():
-                return self._end_load(event)
+                return self._end_load(event, now)
             case LoadBroke():
-                return self._break_load(event)
+                return self._break_load(event, now)
             case ContextGone():
-                self._workers[event.worker].resident.discard(event.context)
-                return []
+                return self._lose_context(event, now)
             case WorkerEnded():
                 return self._end_worker(event, now)
             case BuildWanted():
                 self._wanted[event.context] = None
-                return self._feed_all()
+                return self._feed_all(now)
             case BlobForgotten():
                 self._build.pop(event.digest, None)
+                self._sizes.forget(event.digest)
+                self._shared.discard(event.digest)
                 self._run.pop(event.digest, None)
                 self._wanted.pop(event.digest, None)
-                return []
+                return self._end_templates(event.digest)
             case DrainBegan():
                 self._draining = True
                 return self._give_back_waiting()
@@ -281,33 +193,36 @@ class NodeState:
             self._lanes.setdefault(task.lane, deque()).append((now, task))
             if task.nodes:
                 self._nodes_queue.append(task.id)
-        return self._feed_all()
+        return self._feed_all(now)
 
-    def _end_task(self, event: TaskEnded) -> list[Action]:
+    def _end_task(self, event: TaskEnded, now: float) -> list[Action]:
         worker = self._workers[event.worker]
         task = worker.held.popleft()
         assert task.id == event.task, f"worker {event.worker} ended task {event.task}, expected {task.id}"
         self._run_estimate(task.code).add(event.run_s)
+        worker.used_at.update(dict.fromkeys(task.lane.contexts, now))
         freed = self._release_nodes(task.id)
-        actions = [self._replace(worker)] if task.lane.fresh else self._feed(worker)
-        return actions + (self._feed_all() if freed else [])
+        actions = [self._replace(worker)] if task.lane.fresh else self._feed(worker, now)
+        return actions + (self._feed_all(now) if freed else [])
 
-    def _end_load(self, event: LoadEnded) -> list[Action]:
+    def _end_load(self, event: LoadEnded, now: float) -> list[Action]:
         worker = self._workers[event.worker]
         worker.building = None
         worker.resident.add(event.context)
         worker.failed.discard(event.context)
+        worker.used_at[event.context] = now
         self._build.setdefault(event.context, Estimate()).add(event.load_s)
-        return self._feed(worker)
+        self._sizes.measure(event.context, event.size_bytes)
+        return self._feed(worker, now)
 
-    def _break_load(self, event: LoadBroke) -> list[Action]:
+    def _break_load(self, event: LoadBroke, now: float) -> list[Action]:
         worker = self._workers[event.worker]
         worker.building = None
         worker.failed.add(event.context)
         returned = [worker.held.popleft().id] if event.task is not None else []
         for task in returned:
             self._release_nodes(task)
-        return self._give_back_lanes(event.context, returned) + self._feed(worker)
+        return self._give_back_lanes(event.context, returned) + self._feed(worker, now)
 
     def _end_worker(self, event: WorkerEnded, now: float) -> list[Action]:
         worker = self._workers[event.worker]
@@ -325,7 +240,7 @@ class NodeState:
             self._lanes.setdefault(task.lane, deque()).appendleft((now, task))
             if task.nodes:
                 self._nodes_queue.appendleft(task.id)
-        return actions + (self._give_back_waiting() if self._draining else self._feed_all())
+        return actions + (self._give_back_waiting() if self._draining else self._feed_all(now))
 
     def _give_back_lanes(self, broken: Digest, returned: list[TaskId]) -> list[Action]:
         """All calls of this node that wait for a context that could not be built."""
@@ -347,30 +262,30 @@ class NodeState:
 
     # --- placement
 
-    def _feed_all(self) -> list[Action]:
+    def _feed_all(self, now: float) -> list[Action]:
         """Spread waiting calls: one to each idle worker, warm ones first; then ahead to busy workers, in turn."""
-        actions: list[Action] = []
+        actions = self._start_templates()
         for warm_only in (True, False):
             for worker in self._workers.values():
                 if worker.is_idle:
-                    actions += self._give_one(worker, warm_only=warm_only)
+                    actions += self._give_one(worker, now, warm_only=warm_only)
         progress = True
         while self._lanes and progress:
             progress = False
             for worker in self._workers.values():
-                given = self._give_one(worker, warm_only=True) if worker.held else []
+                given = self._give_one(worker, now, warm_only=True) if worker.held else []
                 progress = progress or bool(given)
                 actions += given
         return actions
 
-    def _feed(self, worker: _Worker) -> list[Action]:
+    def _feed(self, worker: _Worker, now: float) -> list[Action]:
         """Give this worker all that it should hold now."""
         actions: list[Action] = []
-        while given := self._give_one(worker, warm_only=False):
+        while given := self._give_one(worker, now, warm_only=False):
             actions += given
         return actions
 
-    def _give_one(self, worker: _Worker, *, warm_only: bool) -> list[Action]:
+    def _give_one(self, worker: _Worker, now: float, *, warm_only: bool) -> list[Action]:
         """At most one thing to do for this worker."""
         if not worker.up or worker.building is not None:
             return []
@@ -379,21 +294,184 @@ class NodeState:
             return [] if warm_only else self._load_wanted(worker)
         if lane.fresh and worker.used:
             return [self._replace(worker)]
-        return [self._assign(worker, lane)]
+        if (template := self._missing_template(worker, lane)) is not None:
+            return [self._replace(worker, template)]
+        evictions, fits = self._make_room(worker, lane.contexts, now)
+        return [*evictions, self._assign(worker, lane)] if fits else evictions
 
     def _load_wanted(self, worker: _Worker) -> list[Action]:
         if not worker.is_idle or self._draining:
             return []
+        shared = self._template_key(self._wanted)
+        if shared and not worker.resident.issuperset(shared) and self._templates.get(shared):
+            return [self._replace(worker, shared)]
         for context in self._wanted:
-            if context not in worker.resident and context not in worker.failed:
+            if context not in worker.resident and context not in worker.failed and context not in shared:
                 worker.building = context
                 worker.used = True
                 return [Load(worker=worker.id, context=context)]
         return []
 
-    def _replace(self, worker: _Worker) -> Action:
+    def _replace(self, worker: _Worker, template: TemplateKey | None = None) -> Action:
         worker.up = False
-        return Replace(worker=worker.id)
+        worker.coming_from = template
+        return Replace(worker=worker.id, template=template)
+
+    # --- memory
+
+    def next_deadline(self, now: float) -> float | None:
+        """When `Tick` is due next, if ever."""
+        if self._limits.idle_s is None:
+            return None
+        used = [at for worker in self._workers.values() if not worker.held for at in worker.used_at.values()]
+        return max(now, min(used) + self._limits.idle_s) if used else None
+
+    def _used_bytes(self) -> int:
+        """What instances take, and those that are being built."""
+        total = sum(self._sizes.of(context) for key in self._templates for context in key)
+        for worker in self._workers.values():
+            total += sum(self._sizes.of(context) for context in worker.resident - worker.inherited)
+            coming = {worker.building} if worker.building is not None else set()
+            coming |= {context for task in worker.held for context in task.lane.contexts}
+            total += sum(self._sizes.of(context) for context in coming - worker.resident)
+        return total
+
+    def _make_room(self, worker: _Worker, contexts: Iterable[Digest], now: float) -> tuple[list[Action], bool]:
+        """What to give up so that a worker may hold these contexts, and whether it may build them right away."""
+        missing = [context for context in contexts if context not in worker.resident]
+        if not missing:
+            return [], True
+        actions: list[Action] = []
+        limit = self._limits.contexts_per_worker
+        own = [h for h in self._holdings(now) if h.worker == worker.id and h.context not in contexts]
+        while limit is not None and own and len(worker.resident - worker.leaving) + len(missing) > limit:
+            victim = least_valuable(own)
+            own.remove(victim)
+            actions += self._evict(worker, victim.context)  # done before the build: messages keep their order
+        needed = sum(self._sizes.of(context) for context in missing)
+        if self._limits.memory_bytes is None:
+            return actions, True
+        lacking = self._used_bytes() + needed - self._limits.memory_bytes
+        if lacking <= 0:
+            return actions, True
+        leaving = sum(self._sizes.of(c) for w in self._workers.values() for c in w.leaving)
+        candidates = [h for h in self._holdings(now) if h.context not in contexts or h.worker != worker.id]
+        victims = choose_victims(candidates, lacking - leaving)
+        for victim in victims or ():
+            actions += self._give_up(victim)
+        # Nothing at all is left to give up: go on, or the call would wait for ever.
+        return actions, victims is None and not leaving and not self._anything_runs()
+
+    def _anything_runs(self) -> bool:
+        return any(worker.held or worker.building is not None for worker in self._workers.values())
+
+    def _holdings(self, now: float) -> list[Holding]:
+        """Instances that no call uses now."""
+        found = []
+        for worker in self._workers.values():
+            if worker.is_idle:
+                for context in worker.resident - worker.inherited - worker.leaving:
+                    found.append(self._holding(context, worker.id, worker.used_at.get(context, 0.0), now))
+        in_use = {context for worker in self._workers.values() if worker.held for context in worker.inherited}
+        waited_for = {context for lane in self._lanes for context in lane.contexts}
+        for key, ready in self._templates.items():
+            if ready and not in_use.intersection(key) and not waited_for.intersection(key):
+                used = [w.used_at.get(c, 0.0) for w in self._workers.values() for c in key]
+                found += [self._holding(context, None, max(used, default=0.0), now) for context in key]
+        return found
+
+    def _holding(self, context: Digest, worker: WorkerId | None, used_at: float, now: float) -> Holding:
+        return Holding(
+            context=context,
+            worker=worker,
+            size_bytes=self._sizes.of(context),
+            idle_s=now - used_at,
+            build_s=self._build.get(context, Estimate()).or_prior(1.0),
+        )
+
+    def _give_up(self, holding: Holding) -> list[Action]:
+        if holding.worker is not None:
+            return self._evict(self._workers[holding.worker], holding.context)
+        return self._end_templates(holding.context)
+
+    def _evict(self, worker: _Worker, context: Digest) -> list[Action]:
+        if context in worker.leaving:
+            return []
+        worker.leaving.add(context)
+        return [Evict(worker=worker.id, context=context)]
+
+    def _end_templates(self, context: Digest) -> list[Action]:
+        """End the templates that hold a context, and what their workers have of it."""
+        actions: list[Action] = []
+        for key in [key for key in self._templates if context in key]:
+            del self._templates[key]
+            actions.append(EndTemplate(template=key))
+        for worker in self._workers.values():
+            if worker.up and context in worker.inherited:
+                actions += self._evict(worker, context)
+        return actions
+
+    def _evict_everywhere(self, context: Digest) -> list[Action]:
+        self._wanted.pop(context, None)
+        actions = self._end_templates(context)
+        for worker in self._workers.values():
+            if worker.up and context in worker.resident:
+                actions += self._evict(worker, context)
+        return actions
+
+    def _evict_idle(self, now: float) -> list[Action]:
+        limit_s = self._limits.idle_s
+        old = [h for h in self._holdings(now) if limit_s is not None and h.idle_s >= limit_s]
+        return [action for holding in old for action in self._give_up(holding)]
+
+    def _lose_context(self, event: ContextGone, now: float) -> list[Action]:
+        worker = self._workers[event.worker]
+        worker.resident.discard(event.context)
+        worker.leaving.discard(event.context)
+        worker.used_at.pop(event.context, None)
+        worker.inherited -= {event.context}
+        actions: list[Action] = []
+        if event.kept_bytes > self._sizes.of(event.context) // 2 and worker.is_idle and worker.up:
+            actions.append(self._replace(worker))  # its allocator keeps what the instance took
+        return actions + self._feed_all(now)
+
+    # --- templates
+
+    def _template_key(self, contexts: Iterable[Digest]) -> TemplateKey:
+        """The contexts among these that a template should build."""
+        return tuple(sorted(context for context in contexts if context in self._shared))
+
+    def _missing_template(self, worker: _Worker, lane: Lane) -> TemplateKey | None:
+        """The template that a worker must come from to run calls of a lane, if it does not have its contexts."""
+        wanted = () if lane.fresh else self._template_key(lane.contexts)
+        if not wanted or worker.resident.issuperset(wanted):
+            return None
+        fitting = [key for key, ready in self._templates.items() if ready and set(key).issuperset(wanted)]
+        return min(fitting, key=len, default=wanted)
+
+    def _start_templates(self) -> list[Action]:
+        """Templates that waiting calls or wanted contexts ask for and that are not there yet."""
+        keys = [self._template_key(lane.contexts) for lane in self._lanes if not lane.fresh]
+        keys.append(self._template_key(self._wanted))
+        actions: list[Action] = []
+        for key in keys:
+            if key and not any(set(other).issuperset(key) for other in self._templates):
+                self._templates[key] = False
+                actions.append(StartTemplate(template=key))
+        return actions
+
+    def _fork_pays(self, worker: _Worker, lane: Lane, template: TemplateKey) -> bool:
+        """Whether this idle worker should be forked anew from a template."""
+        if not self._templates.get(template):
+            return False
+        others = [other for other in self._workers.values() if other is not worker]
+        warm = [other for other in others if other.up and other.resident.issuperset(template)]
+        if any(other.is_idle for other in warm):
+            return False
+        coming = sum(1 for other in others if not other.up and other.coming_from == template)
+        waiting = len(self._lanes[lane]) - coming
+        run = self._run_estimate(self._lanes[lane][0][1].code)
+        return worth_a_build(waiting=waiting, holders=len(warm), run=run, build=Estimate(FORK_S))
 
     def _choose(self, worker: _Worker, *, warm_only: bool) -> Lane | None:
         """The lane whose oldest call this worker should take now, if any."""
@@ -416,7 +494,11 @@ class NodeState:
             return warm and not task.nodes and self._has_room(worker, task)
         if warm:
             return True
-        return not warm_only and (task.lane.fresh or self._pays(worker, task.lane))
+        if warm_only:
+            return False
+        if (template := self._missing_template(worker, task.lane)) is not None:
+            return self._fork_pays(worker, task.lane, template)
+        return task.lane.fresh or self._pays(worker, task.lane)
 
     def _has_room(self, worker: _Worker, task: NodeTask) -> bool:
         """Whether a busy worker should hold one more call: only short ones behind short ones."""
@@ -442,7 +524,9 @@ class NodeState:
         )
 
     def _missing_build(self, worker: _Worker, lane: Lane) -> Estimate:
-        """Time to build what the lane needs and the worker lacks."""
+        """Time until the worker has what the lane needs and it lacks."""
+        if self._missing_template(worker, lane) is not None:
+            return Estimate(FORK_S)
         missing = [self._build.get(context, Estimate()) for context in lane.contexts if context not in worker.resident]
         if any(estimate.mean_s is None for estimate in missing):
             return Estimate()

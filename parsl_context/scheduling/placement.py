@@ -10,6 +10,9 @@ from dataclasses import dataclass
 BUILD_PRIOR_S = 1.0
 RUN_PRIOR_S = 1.0
 
+# Time from the decision to fork a worker from a template until it can run a call, measured. [s]
+FORK_S = 0.02
+
 # A worker holds this much work beyond the call it runs, so that it need not wait for its manager, and a manager this
 # much beyond its workers, so that they need not wait for the interchange. A round trip within a node takes about 0.2
 # ms, one to the interchange about 1 ms on loopback and tens of ms on a wide-area link.

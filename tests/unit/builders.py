@@ -25,7 +25,8 @@ LINKS: dict[str, Any] = {
     "manager to interchange": m.FromManager,
     "manager to worker": m.ToWorker,
     "worker to manager": m.FromWorker,
-    "manager to zygote": m.ForkWorker,
+    "manager to template": m.ToTemplate,
+    "manager to zygote": m.ToZygote,
 }
 
 

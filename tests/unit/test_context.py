@@ -101,7 +101,7 @@ def test_a_context_is_built_from_the_instances_of_those_it_requires():
 
 def test_required_contexts_stand_in_a_packed_one_by_their_digests():
     a = model("a", device="a device of its own")
-    function, args, _ = unpack_code(pipeline(a, [a]).packed)
+    function, args, _, _ = unpack_code(pipeline(a, [a]).packed)
     assert isinstance(args[0], RequiredContext)
     assert {args[0].digest, args[1][0].digest} == {a.digest}
     assert function(1) == ((1,), {})

@@ -18,10 +18,14 @@ def test_any_callable_can_be_made_a_context_function(decorate):
     assert decorate(OrderedDict.fromkeys)("ab").build(never) == {"a": None, "b": None}
 
 
-@pytest.mark.parametrize("level", ["disk", "node"])
-def test_levels_to_come_are_refused_as_not_available(level):
-    with pytest.raises(ConfigurationError, match=f"reuse='{level}' is not available.*'none', 'memory'"):
-        context(reuse=level)
+def test_levels_to_come_are_refused_as_not_available():
+    with pytest.raises(ConfigurationError, match=r"reuse='disk' is not available.*'none', 'memory', 'node'"):
+        context(reuse="disk")
+
+
+def test_sharing_is_another_way_to_name_a_level():
+    assert context(share="node")(never).options.reuse == "node"
+    assert context(share="worker", reuse="memory")(never).options.reuse == "memory"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +37,9 @@ def test_levels_to_come_are_refused_as_not_available(level):
         ({"memory_gb": -1.5}, "memory_gb=-1.5"),
         ({"memory_gb": float("nan")}, "memory_gb=nan"),
         ({"memory_gb": "2"}, "memory_gb='2'"),
-        ({"share": "node"}, "no option share; it has reuse, memory_gb"),
+        ({"share": "all"}, 'share=\'all\'.*"node" or "worker"'),
+        ({"share": "node", "reuse": "none"}, "share='node'"),
+        ({"shared": "node"}, "no option shared; it has reuse, after_fork, memory_gb, share"),
     ],
 )
 @pytest.mark.parametrize("apply", [context, functools.partial(context, never), functools.partial(context, model)])

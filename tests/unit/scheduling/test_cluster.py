@@ -7,9 +7,10 @@ import math
 import pytest
 
 from parsl_context.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
-from parsl_context.scheduling import cluster
-from parsl_context.scheduling.cluster import ClusterState, FailBuild, FailTasks, SendBuild, SendTask, StopManager
-from parsl_context.scheduling.node import Lane
+from parsl_context.scheduling import cluster_events as cluster
+from parsl_context.scheduling.cluster import BUILD_ATTEMPTS, ClusterState
+from parsl_context.scheduling.cluster_events import FailBuild, FailTasks, SendBuild, SendTask, StopManager
+from parsl_context.scheduling.node_events import Lane
 
 A, B, CODE = Digest("a"), Digest("b"), Digest("code")
 M1, M2 = ManagerId("m1"), ManagerId("m2")
@@ -31,8 +32,9 @@ def make(
     for manager, slots in managers.items():
         state.handle(joined(manager, slots), now=0.0)
     for manager, context in (warm or {}).items():
-        ended = cluster.BuildEnded(manager=manager, worker=WorkerId(0), context=context, load_s=build_s, size_bytes=100)
+        ended = cluster.BuildEnded(manager=manager, context=context, load_s=build_s, size_bytes=100)
         state.handle(ended, now=0.0)
+        state.handle(cluster.ContextHeld(manager=manager, worker=WorkerId(0), context=context), now=0.0)
     return state
 
 
@@ -165,13 +167,13 @@ def test_a_context_that_cannot_be_built_is_tried_with_pauses_and_then_fails_its_
     now = 1.0
     submit(state, 1, A, now=now)
     submit(state, 2, A, now=now)
-    for attempt in range(1, cluster.BUILD_ATTEMPTS):
+    for attempt in range(1, BUILD_ATTEMPTS):
         assert break_build(state, M1, 1, now=now) == []
         assert state.next_deadline() == pytest.approx(now + 0.2 * 2 ** (attempt - 1))
         now = state.next_deadline()
         assert state.handle(cluster.Tick(), now=now) == [SendTask(task=TaskId(1), manager=M1)]
     assert break_build(state, M1, 1, now=now) == [
-        FailBuild(tasks=[TaskId(1), TaskId(2)], context=A, attempts=cluster.BUILD_ATTEMPTS)
+        FailBuild(tasks=[TaskId(1), TaskId(2)], context=A, attempts=BUILD_ATTEMPTS)
     ]
     assert submit(state, 3, A, now=now) == [FailBuild(tasks=[TaskId(3)], context=A, attempts=3)], "at once"
     assert submit(state, 4, B, now=now) == [SendTask(task=TaskId(4), manager=M1)], "others go on"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from parsl_context.messages import Digest, TaskId, WorkerId
-from parsl_context.scheduling import node
-from parsl_context.scheduling.node import Assign, GiveBack, Lane, Load, Lose, NodeState, Replace
+from parsl_context.scheduling import node_events as node
+from parsl_context.scheduling.node import NodeState
+from parsl_context.scheduling.node_events import Assign, GiveBack, Lane, Load, Lose, Replace
 
 A, B, CODE = Digest("a"), Digest("b"), Digest("code")
 W0, W1 = WorkerId(0), WorkerId(1)

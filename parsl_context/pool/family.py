@@ -1,0 +1,278 @@
+"""The processes of a node: workers and templates, how they start, what they were sent, and how they end.
+
+Knows nothing of calls and decides nothing; the manager tells it what to start and to end, and is told what members say
+and that they have died.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from parsl_context import messages as m
+from parsl_context.codec import Buffer, Frames, encode
+from parsl_context.eventloop import EventLoop
+from parsl_context.messages import Digest, WorkerId
+from parsl_context.pool import hardware, processes
+from parsl_context.pool.channel import Channel
+from parsl_context.pool.forking import request_fork
+from parsl_context.pool.settings import ManagerSettings
+from parsl_context.scheduling.node_events import TemplateKey
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+# A process whose stream has ended has this long to end by itself. [s]
+_STREAM_GRACE_S = 0.5
+
+
+@dataclass(eq=False)
+class Member:
+    """A process that serves, or served, a worker or a template."""
+
+    channel: Channel
+    worker: WorkerId | None = None
+    template: TemplateKey | None = None
+    control: socket.socket | None = None  # of a template: takes requests to fork
+    started_at: float = field(default_factory=time.monotonic)
+    pid: int | None = None  # known from its first message on
+    known: set[Digest] = field(default_factory=set)  # content that it was sent
+    tasks: deque[m.TaskId] = field(default_factory=deque)
+    resident: set[Digest] = field(default_factory=set)
+    retired: bool = False  # told to end; what it says no longer counts
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"Worker {self.worker}" if self.worker is not None else "Template"
+
+    def send(self, message: msgspec.Struct, frames: Iterable[Buffer] = ()) -> None:
+        """Send it a message."""
+        self.channel.send(encode(message, frames))
+
+    def close(self) -> None:
+        """Close our ends."""
+        self.channel.close()
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+
+
+class Family:
+    """Starts, supplies and ends processes.
+
+    Parameters
+    ----------
+    zygote, zygote_pid
+        The process that the first ones are forked from.
+    on_message
+        Called with what a member says.
+    on_death
+        Called when a member that was not retired has died, after the last of what it said.
+    on_zygote_death
+        Called when the zygote died.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        settings: ManagerSettings,
+        zygote: socket.socket,
+        zygote_pid: int,
+        *,
+        on_message: Callable[[Member, Frames], None],
+        on_death: Callable[[Member, processes.Exit], None],
+        on_zygote_death: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._zygote = zygote
+        self._zygote_pid: int | None = zygote_pid
+        self._on_message = on_message
+        self._on_death = on_death
+        self._on_zygote_death = on_zygote_death
+        self.workers: dict[WorkerId, Member] = {}
+        self.templates: dict[TemplateKey, Member] = {}
+        self._by_pid: dict[int, Member] = {}
+        self._nameless = 0  # members whose first message is still to come
+        self._exits: dict[int, processes.Exit] = {}  # deaths of such
+        self._blobs: dict[Digest, tuple[m.Blob, Buffer]] = {}
+        self._requires: dict[Digest, tuple[Digest, ...]] = {}
+
+    # --- content
+
+    def store(self, blob: m.Blob, frame: Buffer) -> None:
+        """Keep content for members."""
+        self._blobs[blob.digest] = (blob, frame)
+
+    def label(self, digest: Digest) -> str:
+        """Name of some content for people."""
+        return self._blobs[digest][0].label if digest in self._blobs else digest
+
+    def declare(self, context: Digest, requires: tuple[Digest, ...]) -> None:
+        """Know which contexts a context needs."""
+        self._requires[context] = requires
+
+    def provide(self, member: Member, digests: Iterable[Digest]) -> None:
+        """Send a member content that it lacks, with what that requires."""
+        wanted = deque(digests)
+        while wanted:
+            digest = wanted.popleft()
+            if digest not in member.known:
+                member.known.add(digest)
+                blob, frame = self._blobs[digest]
+                member.send(m.StoreBlobs(blobs=[blob]), [frame])
+                wanted.extend(self._requires.get(digest, ()))
+
+    def forget(self, digests: list[Digest]) -> None:
+        """Drop content here and in all members."""
+        for digest in digests:
+            self._blobs.pop(digest, None)
+            self._requires.pop(digest, None)
+        for member in self.workers.values():
+            known = [digest for digest in digests if digest in member.known or digest in member.resident]
+            member.known.difference_update(known)
+            if known:
+                member.send(m.ForgetBlobs(digests=known))
+
+    def forget_all(self) -> None:
+        """Drop all content; what members hold of it they keep until it is sent again."""
+        self._blobs.clear()
+        self._requires.clear()
+        for member in [*self.workers.values(), *self.templates.values()]:
+            member.known.clear()
+
+    # --- life
+
+    def start_worker(self, worker: WorkerId, template: TemplateKey | None = None) -> None:
+        """Start a process for a worker, forked from a template or from the zygote."""
+        settings = self._settings
+        environment: dict[str, str] = {}
+        cores = hardware.cores_of_worker(settings.cpu_affinity, worker, settings.workers)
+        if cores is not None:
+            environment |= hardware.affinity_environment(cores)
+        if settings.accelerators:
+            environment |= hardware.accelerator_environment(settings.accelerators[worker], settings.workers)
+        message = m.ForkWorker(worker=worker, environment=environment, cores=cores)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            parent = self.templates.get(template) if template is not None else None
+            if parent is None or not self._try_fork(parent, message, theirs):
+                request_fork(self._zygote, message, theirs)
+        self.workers[worker] = self._add(ours, worker=worker)
+
+    def start_template(self, template: TemplateKey) -> Member:
+        """Start a process that is to build these contexts."""
+        ours, theirs = socket.socketpair()
+        control, their_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, their_control:
+            request_fork(self._zygote, m.ForkTemplate(), theirs, their_control)
+        member = self.templates[template] = self._add(ours, template=template, control=control)
+        return member
+
+    def end_template(self, template: TemplateKey) -> None:
+        """End a template; workers forked from it stay."""
+        member = self.templates.pop(template, None)
+        if member is not None:
+            self.retire(member)
+
+    def retire(self, member: Member, *, kill: bool = False) -> None:
+        """Tell a process to end; nothing it says counts any more."""
+        member.retired = True
+        if kill and member.pid is not None:
+            processes.kill(member.pid)
+        else:
+            member.send(m.Exit())
+
+    def greet(self, member: Member, pid: int) -> bool:
+        """Take a member's first message into account. False if the member has died meanwhile."""
+        member.pid = pid
+        self._nameless -= 1
+        self._by_pid[pid] = member
+        if pid in self._exits:
+            self._bury(member, self._exits.pop(pid))
+            return False
+        return True
+
+    def reap(self) -> None:
+        """Notice processes that have ended."""
+        for ended in processes.reap():
+            member = self._by_pid.get(ended.pid)
+            if member is not None:
+                member.channel.read()  # the last of what it said
+                self._bury(member, ended)
+            elif ended.pid == self._zygote_pid:
+                self._zygote_pid = None
+                self._on_zygote_death()
+            elif self._nameless:
+                self._exits[ended.pid] = ended
+
+    def end_all(self, within_s: float) -> None:
+        """End everything; members run their clean-ups, and those that take too long are killed."""
+        for member in [*self.workers.values(), *self.templates.values()]:
+            if not member.retired:
+                self.retire(member)
+        deadline = time.monotonic() + within_s
+        while self._by_pid and time.monotonic() < deadline:
+            self.reap()
+            time.sleep(0.005)
+        for pid, member in self._by_pid.items():
+            logger.warning("%s (process %d) did not end in time and is killed", member.name, pid)
+            processes.kill(pid)
+        self._zygote.close()
+        if self._zygote_pid is not None:
+            os.waitpid(self._zygote_pid, 0)
+
+    def _add(
+        self,
+        ours: socket.socket,
+        *,
+        worker: WorkerId | None = None,
+        template: TemplateKey | None = None,
+        control: socket.socket | None = None,
+    ) -> Member:
+        member: Member
+        channel = Channel(
+            self._loop,
+            ours,
+            on_message=lambda frames: self._on_message(member, frames),
+            on_end=lambda: self._stream_ended(member),
+        )
+        member = Member(channel, worker=worker, template=template, control=control)
+        self._nameless += 1
+        return member
+
+    @staticmethod
+    def _try_fork(parent: Member, message: m.ForkWorker, end: socket.socket) -> bool:
+        if parent.control is None:
+            return False
+        try:
+            request_fork(parent.control, message, end)
+        except OSError:
+            return False  # it has just died
+        return True
+
+    def _stream_ended(self, member: Member) -> None:
+        """The other end is closed: the process ends, or it broke the stream; make sure of the first."""
+        if member.pid is None:
+            self._nameless -= 1
+            self._bury(member, processes.Exit(0, None, None))
+        elif member.pid in self._by_pid:
+            self._loop.call_later(_STREAM_GRACE_S, lambda: self._kill_if_alive(member))
+
+    def _kill_if_alive(self, member: Member) -> None:
+        if member.pid in self._by_pid and not member.retired:
+            processes.kill(member.pid)
+
+    def _bury(self, member: Member, ended: processes.Exit) -> None:
+        self._by_pid.pop(ended.pid, None)
+        member.close()
+        if not member.retired:
+            member.retired = True
+            self._on_death(member, ended)

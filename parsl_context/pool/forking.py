@@ -1,0 +1,99 @@
+"""Processes that fork workers: the zygote, and templates.
+
+A worker is forked twice, so that it becomes an orphan at once and the manager, a subreaper, its parent: the manager
+sees its death and its exit status, and user code finds the manager's id with `os.getppid()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from parsl_context.messages import ToZygote
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+# Time that orphans have to run clean-ups when their manager is gone. [s]
+ORPHAN_GRACE_S = 3.0
+
+
+_MESSAGE_BYTES = 1 << 16
+ForkMessage: TypeAlias = ToZygote
+_decoder: msgspec.msgpack.Decoder[ForkMessage] = msgspec.msgpack.Decoder(ForkMessage)
+
+
+def request_fork(zygote: socket.socket, message: ForkMessage, *ends: socket.socket) -> None:
+    """Have a zygote or a template fork a process that serves the other ends of these socket pairs."""
+    socket.send_fds(zygote, [msgspec.msgpack.encode(message)], [end.fileno() for end in ends])
+
+
+def receive_fork(control: socket.socket) -> tuple[ForkMessage, list[socket.socket]] | None:
+    """The next request and the ends that come with it; None when the manager is gone."""
+    data, fds, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
+    if not data:
+        return None
+    return _decoder.decode(data), [socket.socket(fileno=fd) for fd in fds]
+
+
+class Nursery:
+    """Forks orphans and can end those that have not ended by themselves."""
+
+    def __init__(self) -> None:
+        self._pidfds: list[int] = []
+
+    def fork(self, main: Callable[[], int]) -> None:
+        """Run `main` in an orphan; its value is the exit status. Only the parent returns."""
+        read_end, write_end = os.pipe()
+        first = os.fork()
+        if first == 0:
+            second = os.fork()
+            if second:
+                os.write(write_end, str(second).encode())
+                os._exit(0)
+            os.close(read_end)
+            os.close(write_end)
+            self._run(main)
+        os.close(write_end)
+        pid = int(os.read(read_end, 32) or b"0")
+        os.close(read_end)
+        os.waitpid(first, 0)
+        self._forget_ended()
+        with contextlib.suppress(OSError):  # it has ended already
+            self._pidfds.append(os.pidfd_open(pid))
+
+    def _run(self, main: Callable[[], int]) -> None:
+        code = 1
+        try:
+            for pidfd in self._pidfds:
+                os.close(pidfd)
+            self._pidfds.clear()
+            code = main()
+        except BaseException:
+            logger.exception("Process %d failed", os.getpid())
+        finally:
+            os._exit(code)
+
+    def end_orphans(self) -> None:
+        """Wait a while for those forked here to end, then kill the rest."""
+        deadline = time.monotonic() + ORPHAN_GRACE_S
+        while self._pidfds and (left_s := deadline - time.monotonic()) > 0:
+            select.select(self._pidfds, [], [], left_s)
+            self._forget_ended()
+        for pidfd in self._pidfds:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def _forget_ended(self) -> None:
+        ended, _, _ = select.select(self._pidfds, [], [], 0)
+        for pidfd in ended:
+            self._pidfds.remove(pidfd)
+            os.close(pidfd)

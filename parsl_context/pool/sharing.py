@@ -1,0 +1,84 @@
+"""What a process must and must not have done so that its memory can be shared with forked children.
+
+Threads do not survive a fork: a lock that one of them held stays locked, a pool of them hangs (measured with PyTorch:
+a parent that ran with two threads hangs its children, one that ran with one does not). Accelerator drivers refuse to
+work in a forked child. So the thread pools of numerical libraries are held at one thread while contexts are built, and
+a process that has threads or an open accelerator all the same is not forked from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+import re
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_ACCELERATORS = re.compile(r"/dev/(nvidia\d+|nvidiactl|nvidia-uvm|kfd|dri/|accel|dxg|neuron)")
+
+
+def hold_threads() -> dict[str, str | None]:
+    """Make thread pools that start from now on have one thread. Gives the variables as they were."""
+    before = {name: os.environ.get(name) for name in _POOLS}
+    os.environ.update(dict.fromkeys(_POOLS, "1"))
+    return before
+
+
+def why_unsafe() -> str | None:
+    """Why this process must not be forked from, or None if it may be."""
+    threads = len(os.listdir("/proc/self/task"))
+    if threads > 1:
+        return f"it runs {threads - 1} threads of its own, which do not survive a fork"
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{fd}")
+            if _ACCELERATORS.match(target):
+                return f"it uses an accelerator ({target}), whose driver does not work in forked processes"
+    return None
+
+
+def make_distinct(variables: Mapping[str, str | None], threads: int) -> None:
+    """In a forked child: thread pools as they would have been, random numbers and file positions of its own.
+
+    Parameters
+    ----------
+    variables
+        What `hold_threads` gave.
+    threads
+        Threads for libraries that were held at one and take a new number at run time.
+    """
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(int.from_bytes(os.urandom(4), "little"))
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(int.from_bytes(os.urandom(7), "little"))
+        if torch.get_num_threads() == 1:
+            torch.set_num_threads(threads)
+    _reopen_files()
+
+
+def _reopen_files() -> None:
+    """Give this process descriptions of its own for the regular files it inherited, at the same positions."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        with contextlib.suppress(OSError):
+            if fd <= 2 or not stat.S_ISREG(os.fstat(fd).st_mode):
+                continue
+            position = os.lseek(fd, 0, os.SEEK_CUR)
+            flags = fcntl.fcntl(fd, fcntl.F_GETFL) & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC)
+            mine = os.open(Path("/proc/self/fd", name), flags | os.O_CLOEXEC)
+            os.lseek(mine, position, os.SEEK_SET)
+            os.dup2(mine, fd, inheritable=os.get_inheritable(fd))
+            os.close(mine)

@@ -1,0 +1,128 @@
+"""A template: a process that built contexts once and forks workers that own them copy-on-write.
+
+It builds what the manager tells it to, freezes what the garbage collector would otherwise touch in every child, makes
+sure that it may be forked from, and then only forks. It keeps one thread throughout. It ends when the manager says so
+or is gone; the clean-ups of its contexts run then, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+
+from parsl.utils import setproctitle
+from typing_extensions import assert_never
+
+from parsl_context import messages as m
+from parsl_context.codec import Buffer, Decoder, encode
+from parsl_context.compat import start_logging
+from parsl_context.pool import calls, sharing, worker
+from parsl_context.pool.channel import WorkerChannel
+from parsl_context.pool.forking import Nursery, receive_fork
+from parsl_context.pool.instances import Instances
+from parsl_context.pool.loader import Loader
+from parsl_context.pool.settings import WorkerSettings
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+
+def main(channel: socket.socket, control: socket.socket, settings: WorkerSettings) -> int:
+    """Serve the manager until it says so or is gone. Gives the exit status."""
+    while os.getppid() != settings.manager_pid:
+        time.sleep(0.0005)  # the process between us and the manager is about to end
+    setproctitle("parsl: context template")
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    start_logging(settings.log_config, settings.log_dir, "template", debug=settings.debug)
+    return Template(channel, control, settings).run()
+
+
+class Template:
+    """The loop of a template."""
+
+    def __init__(self, channel: socket.socket, control: socket.socket, settings: WorkerSettings) -> None:
+        self._sockets = (channel, control)
+        self._channel = WorkerChannel(channel)
+        self._control = control
+        self._settings = settings
+        self._decoder: Decoder[m.ToTemplate] = Decoder(m.ToTemplate)
+        self._loader = Loader(self._send, Instances())
+        self._nursery = Nursery()
+        self._variables = sharing.hold_threads()
+        calls.resident = self._loader.instances
+
+    def run(self) -> int:
+        """Build, freeze, fork, clean up."""
+        self._send(m.WorkerUp(pid=os.getpid(), inherited=[]))
+        try:
+            while self._channel.has_message() or self._wait():
+                frames = self._channel.receive()
+                if frames is None:
+                    break
+                message, rest = self._decoder.decode(frames)
+                if isinstance(message, m.Exit):
+                    break
+                self._handle(message, rest)
+        finally:
+            self._loader.instances.close()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        if not self._manager_lives():
+            self._nursery.end_orphans()
+        return 0
+
+    def _wait(self) -> bool:
+        """Fork what is asked for until a message arrives. False when the manager is gone."""
+        channel, control = self._sockets
+        while True:
+            readable, _, _ = select.select([channel, control], [], [])
+            if control in readable:
+                request = receive_fork(control)
+                if request is None:
+                    return False
+                message, ends = request
+                assert isinstance(message, m.ForkWorker)
+                self._nursery.fork(lambda message=message, end=ends[0]: self._become_worker(message, end))  # type: ignore[misc]
+                for end in ends:
+                    end.close()
+            if channel in readable:
+                return True
+
+    def _become_worker(self, message: m.ForkWorker, end: socket.socket) -> int:
+        for sock in self._sockets:
+            sock.close()
+        threads = len(message.cores) if message.cores else (os.cpu_count() or 1) // self._settings.workers
+        sharing.make_distinct(self._variables, max(1, threads))
+        self._loader.instances.inherit()
+        return worker.main(end, message, self._settings, self._loader.instances)
+
+    def _handle(self, message: m.ToTemplate, frames: Sequence[Buffer]) -> None:
+        match message:
+            case m.StoreBlobs():
+                self._loader.store(message, frames)
+            case m.LoadContext():
+                self._load(message.context)
+            case m.Freeze():
+                gc.collect()
+                gc.freeze()
+                self._send(m.Frozen())
+            case m.Exit():
+                raise AssertionError("handled by the loop")
+            case _:
+                assert_never(message)
+
+    def _load(self, context: m.Digest) -> None:
+        if self._loader.load(context, None) and (reason := sharing.why_unsafe()) is not None:
+            self._send(m.Unshareable(context=context, reason=reason))
+
+    def _send(self, message: m.FromWorker, frames: Sequence[Buffer] = ()) -> None:
+        self._channel.send(encode(message, frames))
+
+    def _manager_lives(self) -> bool:
+        return os.getppid() == self._settings.manager_pid
