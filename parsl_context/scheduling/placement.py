@@ -51,7 +51,8 @@ def lookahead(run: Estimate, horizon_s: float) -> int:
 def worth_a_build(*, waiting: int, holders: int, run: Estimate, build: Estimate) -> bool:
     """Whether one more instance of a context pays.
 
-    It does if the waiting calls would keep the present holders busy for at least as long as a build takes.
+    It does if the last of the waiting calls would have to wait for the present holders for at least as long as a
+    build takes. The holders are taken to have just begun a call each.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def worth_a_build(*, waiting: int, holders: int, run: Estimate, build: Estimate)
         return False
     if holders == 0:
         return True
-    return waiting * run.or_prior(RUN_PRIOR_S) / holders >= build.or_prior(BUILD_PRIOR_S)
+    return math.ceil(waiting / holders) * run.or_prior(RUN_PRIOR_S) >= build.or_prior(BUILD_PRIOR_S)
 
 
 def urgency(*, since_s: float, is_warm: bool, build: Estimate) -> float:
