@@ -73,12 +73,13 @@ def measure(system: str, workers: int, megabytes: int, what: str) -> dict[str, f
     options: dict[str, Any] = {"max_workers_per_node": workers, "cores_per_worker": 0.01, "provider": provider}
     if system.startswith("htex"):
         executor = HighThroughputExecutor(address="127.0.0.1", **options)
+        keep = cached  # dill takes what a function holds, but not the globals of a script
 
         def hold(seconds: float) -> tuple[int, float]:
             import os
             import time
 
-            result = use(cached(build, megabytes))
+            result = use(keep(build, megabytes))
             time.sleep(seconds)
             return os.getpid(), result
 

@@ -89,6 +89,7 @@ class InterchangeClient:
         self._asked: dict[m.RequestId, Future[m.Answer]] = {}
         self._ready: Future[int] = Future()
         self._closing = False
+        self._ended = False
         self._death_reader: int | None = None
         self._thread = threading.Thread(target=self._run, name="ContextExecutor-client", daemon=True)
 
@@ -148,7 +149,7 @@ class InterchangeClient:
         future: Future[m.Answer] = Future()
         self._asked[request] = future
         self.send(make(request))
-        if not self._thread.is_alive():
+        if self._ended:
             self._fail_requests()
         try:
             answer = future.result(timeout=_ANSWER_TIMEOUT_S)
@@ -190,6 +191,7 @@ class InterchangeClient:
         loop.close()
         self._wake_reader.close()
         os.close(self._death_reader)
+        self._ended = True  # before the requests fail: one made after that fails itself
         self._fail_requests()
 
     def _wake(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from parsl import curvezmq
 from parsl.app.errors import RemoteExceptionWrapper
-from parsl.executors.errors import BadStateException
+from parsl.executors.errors import BadStateException, InvalidResourceSpecification
 from parsl.executors.high_throughput.errors import VersionMismatch
 from parsl.executors.high_throughput.executor import (
     DEFAULT_LAUNCH_CMD,
@@ -256,6 +256,7 @@ class ContextExecutor(HighThroughputExecutor):
             If the specification holds more than a priority.
         """
         self.validate_resource_spec(resource_specification)
+        _check_values(resource_specification)
         client, codes = self._accepting()
         code, kwargs = codes.code(func, kwargs)
         try:
@@ -283,6 +284,7 @@ class ContextExecutor(HighThroughputExecutor):
         client, _ = self._accepting()
         payload, frames = make_payload(pickle.dumps((context, buffer)))
         resources = context.get("resource_spec")
+        _check_values(resources)
         task_id = TaskId(next(self._task_ids))
         task = m.Task(task_id, None, (), payload, priority=_priority(resources), resources=resources or None)
         return self._send(client, task, frames)
@@ -422,6 +424,14 @@ def _settle(future: Future[Any], value: Any = None, *, error: BaseException | No
         future.set_exception(error)
     else:
         future.set_result(value)
+
+
+def _check_values(resources: dict[str, Any] | None) -> None:
+    """Refuse here what no message could carry."""
+    wrong = {name for name, value in (resources or {}).items() if not isinstance(value, int | float | str)}
+    if wrong:
+        names = ", ".join(sorted(wrong))
+        raise InvalidResourceSpecification(wrong, f"Values must be numbers or texts, which those of {names} are not.")
 
 
 def _priority(resources: dict[str, Any] | None) -> float:

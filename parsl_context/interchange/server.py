@@ -31,6 +31,7 @@ logger = logging.getLogger(f"parsl.{__name__}")
 
 # After a link broke the socket may take a moment to know; look again. [s]
 _PING_DELAYS_S = (0.0, 0.05, 0.5)
+_PARENT_CHECK_S = 5.0
 # Time for the last messages to leave when the interchange ends. [ms]
 _LINGER_MS = 1000
 
@@ -60,6 +61,7 @@ class Interchange:
         self._options: dict[Digest, m.ContextOptions] = {}
         self._build_errors: dict[Digest, tuple[m.BuildFailed, list[Buffer]]] = {}
         self._tick: Timer | None = None
+        self._parent = os.getppid()
         self._strangers = 0  # messages that were not understood
         self._versions = f"py.v={_minor(platform.python_version())} parsl.v={PARSL_VERSION}"
 
@@ -70,6 +72,7 @@ class Interchange:
         loop.watch_zmq(self._managers.socket, self._from_manager)
         loop.watch_zmq(self._managers.monitor, self._link_event)
         loop.watch(sys.stdin.buffer, self._executor_gone)
+        self._check_parent()
         loop.flush += [self._managers.flush, self._executor.flush]
         self._executor.send(m.InterchangeReady(worker_port=self._managers.port))
         logger.info("Interchange of executor %r listens on port %d", self._config.label, self._managers.port)
@@ -92,6 +95,13 @@ class Interchange:
     def _executor_gone(self) -> None:
         if not os.read(sys.stdin.fileno(), 4096):
             self.stop("the executor is gone")
+
+    def _check_parent(self) -> None:
+        """A child that the executor forked may hold our standard input open beyond the executor's own end."""
+        if os.getppid() != self._parent:
+            self.stop("the executor is gone")
+        else:
+            self._loop.call_later(_PARENT_CHECK_S, self._check_parent)
 
     # --- from the executor
 

@@ -190,6 +190,11 @@ class Family:
         else:
             member.send(m.Exit())
 
+    def kill(self, member: Member) -> None:
+        """End a process at once; `on_death` is called as for any other death."""
+        if member.pid is not None:
+            processes.kill(member.pid)
+
     def greet(self, member: Member, pid: int) -> bool:
         """Take a member's first message into account. False if the member has died meanwhile."""
         member.pid = pid

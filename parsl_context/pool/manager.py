@@ -26,6 +26,7 @@ from typing_extensions import assert_never
 
 from parsl_context import messages as m
 from parsl_context.codec import Buffer, Decoder, Frames, deal
+from parsl_context.errors import MessageError
 from parsl_context.eventloop import EventLoop, Timer
 from parsl_context.messages import Digest, TaskId, WorkerId
 from parsl_context.pool import processes
@@ -261,7 +262,13 @@ class Manager:
     # --- from workers and templates
 
     def _from_member(self, member: Member, frames: Frames) -> None:
-        message, own = self._decoder.decode(frames)
+        try:
+            message, own = self._decoder.decode(frames)
+        except MessageError as error:
+            # What it says cannot be trusted any more; its death settles what it held.
+            logger.error("%s (process %s) is killed: %s", member.name, member.pid, error)
+            self._family.kill(member)
+            return
         if isinstance(message, m.WorkerUp):
             if self._family.greet(member, message.pid) and member.worker is not None and not member.retired:
                 self._worker_up(member, member.worker, message.inherited)

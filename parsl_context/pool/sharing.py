@@ -15,6 +15,7 @@ import random
 import re
 import stat
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def hold_threads() -> dict[str, str | None]:
     before = {name: os.environ.get(name) for name in _POOLS}
     os.environ.update(dict.fromkeys(_POOLS, "1"))
     return before
+
+
+def stop_helpers() -> None:
+    """End threads that libraries start for their convenience, and start again when they want them.
+
+    Progress bars of tqdm, which many model loaders show, leave a thread that watches them.
+    """
+    for thread in threading.enumerate():
+        kind = type(thread)
+        if (kind.__module__, kind.__name__) == ("tqdm._monitor", "TMonitor"):
+            thread.exit()  # type: ignore[attr-defined]
 
 
 def why_unsafe() -> str | None:

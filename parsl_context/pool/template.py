@@ -118,7 +118,10 @@ class Template:
                 assert_never(message)
 
     def _load(self, context: m.Digest) -> None:
-        if self._loader.load(context, None) and (reason := sharing.why_unsafe()) is not None:
+        if not self._loader.load(context, None):
+            return
+        sharing.stop_helpers()
+        if (reason := sharing.why_unsafe()) is not None:
             self._send(m.Unshareable(context=context, reason=reason))
 
     def _send(self, message: m.FromWorker, frames: Sequence[Buffer] = ()) -> None:

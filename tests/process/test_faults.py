@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -220,7 +221,7 @@ def test_nothing_outlives_a_client_that_is_killed(run_dir: Path) -> None:
         "print(app(1).result(), flush=True)\n"
         "time.sleep(60)\n"
     )
-    client = psutil.Popen(["python", str(script)], stdout=-1, cwd=run_dir)
+    client = psutil.Popen([sys.executable, str(script)], stdout=-1, cwd=run_dir)
     assert client.stdout.readline() == b"2\n"
     assert len(family(run_dir)) >= 5
     client.kill()
@@ -236,3 +237,34 @@ def test_workers_that_hang_in_a_body_are_gone_after_shutdown(load: Load, run_dir
     wait_for(lambda: len(family(run_dir)) == 1, 20)  # the interchange
     parsl.dfk().cleanup()
     parsl.clear()
+
+
+def test_a_child_that_the_client_forked_does_not_keep_the_run_alive(run_dir: Path) -> None:
+    script = run_dir / "script.py"
+    script.write_text(
+        "import os, parsl, time\n"
+        "from parsl.providers import LocalProvider\n"
+        "from parsl_context import ContextExecutor\n"
+        "executor = ContextExecutor(address='127.0.0.1', max_workers_per_node=1, cores_per_worker=0.1,\n"
+        "    provider=LocalProvider(init_blocks=1, max_blocks=1))\n"
+        f"parsl.load(parsl.Config(executors=[executor], run_dir={str(run_dir)!r}, usage_tracking=0,\n"
+        "    strategy='none', strategy_period=0.2))\n"
+        "print(parsl.python_app(abs)(-1).result(), flush=True)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os.chdir('/')\n"
+        "    time.sleep(40)\n"
+        "    os._exit(0)\n"
+        "print(child, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    client = psutil.Popen([sys.executable, str(script)], stdout=-1, cwd=run_dir)
+    assert client.stdout.readline() == b"1\n"
+    child = int(client.stdout.readline())
+    try:
+        client.kill()
+        client.wait()
+        wait_for(lambda: not family(run_dir), 20)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        client.stdout.close()

@@ -19,6 +19,7 @@ from parsl.app.errors import AppTimeout
 from parsl.concurrent import ParslPoolExecutor
 from parsl.data_provider.files import File
 from parsl.executors import ThreadPoolExecutor
+from parsl.executors.errors import InvalidResourceSpecification
 from parsl.monitoring import MonitoringHub
 from parsl.serialize.base import SerializerBase
 from parsl.serialize.facade import methods_for_data, register_method_for_data
@@ -335,3 +336,9 @@ def test_cancelled_futures_do_no_harm(make_executor: Load, run_dir: Path) -> Non
     wait_for(lambda: not executor.tasks)
     executor.scale_in_facade(1)
     executor.shutdown()
+
+
+def test_a_resource_specification_that_no_message_can_carry_is_refused(load: Load) -> None:
+    executor = load()
+    with pytest.raises(InvalidResourceSpecification, match=r"numbers or texts.*speed"):
+        executor.submit_payload({"resource_spec": {"speed": object()}}, b"")
