@@ -16,10 +16,12 @@ import re
 import stat
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_SETTLE_S = 0.5
 _ACCELERATORS = re.compile(r"/dev/(nvidia\d+|nvidiactl|nvidia-uvm|kfd|dri/|accel|dxg|neuron)")
 
 
@@ -43,7 +45,7 @@ def stop_helpers() -> None:
 
 def why_unsafe() -> str | None:
     """Why this process must not be forked from, or None if it may be."""
-    threads = len(os.listdir("/proc/self/task"))
+    threads = _count_threads()
     if threads > 1:
         return f"it runs {threads - 1} threads of its own, which do not survive a fork"
     for fd in os.listdir("/proc/self/fd"):
@@ -52,6 +54,14 @@ def why_unsafe() -> str | None:
             if _ACCELERATORS.match(target):
                 return f"it uses an accelerator ({target}), whose driver does not work in forked processes"
     return None
+
+
+def _count_threads() -> int:
+    """Threads of this process; one that has just ended may take a moment to disappear."""
+    deadline = time.monotonic() + _SETTLE_S
+    while (count := len(os.listdir("/proc/self/task"))) > 1 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return count
 
 
 def make_distinct(variables: Mapping[str, str | None], threads: int) -> None:
