@@ -196,9 +196,9 @@ class Interchange:
             self._managers.send(manager, m.ProbeReply())
         elif isinstance(message, m.Joined):
             self._join(manager, message)
-        elif manager not in self._managers.sessions and isinstance(message, m.Left):
+        elif manager not in self._state.managers and isinstance(message, m.Left):
             pass  # it was told to end, or has been given up before
-        elif manager not in self._managers.sessions:
+        elif manager not in self._state.managers:
             logger.warning("Message %s of unknown manager %s", type(message).__name__, manager)
             self._managers.send(manager, m.Rejoin())
         else:
@@ -298,6 +298,8 @@ class Interchange:
             if result.id not in held:
                 logger.warning("Manager %s sent a result of task %d, which it does not hold", manager, result.id)
                 continue
+            if result.id not in self._tasks:
+                continue  # the manager was found gone while its results were taken
             self._executor.add_result(result, list(own))
             task, _ = self._tasks.pop(result.id)
             ended = cluster.TaskEnded(manager=manager, task=result.id, run_s=result.run_s, calls=task.calls)
@@ -355,10 +357,7 @@ class Interchange:
     def _carry_out(self, action: cluster.Action) -> None:
         match action:
             case cluster.SendTask():
-                task, frames = self._tasks[action.task]
-                self._provide(action.manager, task.code, task.contexts)
-                if action.manager in self._managers.sessions:
-                    self._managers.add_task(action.manager, task, frames)
+                self._send_task(action)
             case cluster.SendBuild():
                 self._provide(action.manager, None, (action.context,))
                 self._managers.send(action.manager, m.BuildContext(context=action.context))
@@ -376,6 +375,14 @@ class Interchange:
                 self._drop_payloads(action.tasks)
             case _:
                 assert_never(action)
+
+    def _send_task(self, action: cluster.SendTask) -> None:
+        if action.task not in self._tasks:
+            return  # an action before this one found the manager gone, and its calls have failed
+        task, frames = self._tasks[action.task]
+        self._provide(action.manager, task.code, task.contexts)
+        if action.manager in self._managers.sessions:
+            self._managers.add_task(action.manager, task, frames)
 
     def _provide(self, manager: ManagerId, code: Digest | None, contexts: tuple[Digest, ...]) -> None:
         """Send a manager the content it lacks, in an order in which each thing's needs come before it."""
