@@ -213,11 +213,19 @@ class InterchangeClient:
                 frames += own
                 continue
             if tasks:
-                self._socket.send_multipart(encode(m.SubmitTasks(tasks=tasks), frames))
+                self._send_now(m.SubmitTasks(tasks=tasks), frames)
                 tasks, frames = [], []
-            self._socket.send_multipart(encode(item, own))
+            self._send_now(item, own)
         if tasks:
-            self._socket.send_multipart(encode(m.SubmitTasks(tasks=tasks), frames))
+            self._send_now(m.SubmitTasks(tasks=tasks), frames)
+
+    def _send_now(self, message: m.ToInterchange, frames: Sequence[Buffer]) -> None:
+        try:
+            self._socket.send_multipart(encode(message, frames), zmq.NOBLOCK)
+        except zmq.Again:
+            # Without a limit on its queue the socket refuses only where nobody is connected. A send that waits for
+            # somebody would keep this thread from noticing, on the pipe, that the interchange has died.
+            logger.warning("The interchange is gone; a %s was not sent", type(message).__name__)
 
     def _received(self, parts: list[bytes]) -> None:
         try:
