@@ -93,7 +93,10 @@ _count = struct.Struct("<I")
 def to_stream(frames: Sequence[Buffer]) -> list[Buffer]:
     """Buffers to write to a stream socket, in order, for one message."""
     sizes = [memoryview(frame).nbytes for frame in frames]
-    return [struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes), *frames]
+    lead = struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)
+    if sum(sizes) <= INLINE_LIMIT_BYTES:
+        return [b"".join((lead, *frames))]
+    return [lead, *frames]
 
 
 class StreamReader:
@@ -135,8 +138,7 @@ class StreamReader:
         if len(buffer) < end:
             return None
         frames: Frames = []
-        with memoryview(buffer) as view:
-            for size in sizes:
-                frames.append(bytearray(view[body : body + size]))  # arrays take it over and may be written
-                body += size
+        for size in sizes:
+            frames.append(buffer[body : body + size])  # a copy of its own: arrays take it over and may be written
+            body += size
         return frames, end

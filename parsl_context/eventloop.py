@@ -46,6 +46,8 @@ class EventLoop:
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._stopped = False
+        self._in_turn = False
+        self._at_end: list[Callable[[], None]] = []  # called at the end of this turn
         self.flush: list[Callable[[], None]] = []  # called once at the end of each turn
 
     def watch(self, fileobj: Any, on_readable: Callable[[], None]) -> None:
@@ -78,18 +80,23 @@ class EventLoop:
         heapq.heappush(self._timers, (timer.at, next(self._order), timer))
         return timer
 
+    def at_turn_end(self, call: Callable[[], None]) -> bool:
+        """Call once at the end of the turn that is going on. False if none is: nothing will be called."""
+        if self._in_turn:
+            self._at_end.append(call)
+        return self._in_turn
+
     def stop(self) -> None:
         """Return from `run` at the end of this turn."""
         self._stopped = True
 
     def run(self) -> None:
         """Run until `stop`. A handler that raises is logged; the loop goes on."""
+        self._end_turn()
         while not self._stopped:
-            for flush in self.flush:
-                self._guard(flush)
+            self._in_turn = True
             self._turn()
-        for flush in self.flush:
-            self._guard(flush)
+            self._end_turn()
 
     def close(self) -> None:
         """Release the descriptors of the loop itself."""
@@ -111,6 +118,14 @@ class EventLoop:
             timer = heapq.heappop(self._timers)[2]
             if not timer.cancelled:
                 self._guard(timer.call)
+
+    def _end_turn(self) -> None:
+        for flush in self.flush:
+            self._guard(flush)
+        self._in_turn = False
+        calls, self._at_end = self._at_end, []
+        for call in calls:
+            self._guard(call)
 
     def _patience_s(self) -> float | None:
         if self._stopped or any(map(_has_message, self._zmq)):

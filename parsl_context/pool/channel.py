@@ -38,6 +38,8 @@ class Channel:
         self._on_message = on_message
         self._on_end = on_end
         self._open = True
+        self._will_write = False  # `_write` will be called: at the end of the turn, or when there is room again
+        self._is_full = False
         sock.setblocking(False)
         loop.watch(sock, self.read)
 
@@ -45,10 +47,12 @@ class Channel:
         """Send a message after those before."""
         if not self._open:
             return
-        was_idle = not self._unsent
         self._unsent.extend(memoryview(part).cast("B") for part in to_stream(frames) if len(part))
-        if was_idle:
-            self._write()
+        # What is sent in one turn of the loop leaves in one system call, and none is tried while the socket is full.
+        if not self._will_write:
+            self._will_write = self._loop.at_turn_end(self._write)
+            if not self._will_write:
+                self._write()
 
     def read(self) -> None:
         """Take what has arrived."""
@@ -77,16 +81,24 @@ class Channel:
             self._socket.close()
 
     def _write(self) -> None:
+        if not self._open:
+            return
         try:
             while self._unsent:
                 batch = [self._unsent[i] for i in range(min(len(self._unsent), _BUFFERS_PER_SEND))]
                 self._forget(self._socket.sendmsg(batch))
         except BlockingIOError:
-            self._loop.watch_writable(self._socket, self._write)
+            self._wait_for_room(True)
             return
         except ConnectionError:
             self._unsent.clear()  # the end of the stream will be read in a moment
-        self._loop.watch_writable(self._socket, None)
+        self._wait_for_room(False)
+
+    def _wait_for_room(self, is_full: bool) -> None:
+        self._will_write = is_full
+        if is_full != self._is_full:
+            self._is_full = is_full
+            self._loop.watch_writable(self._socket, self._write if is_full else None)
 
     def _forget(self, sent: int) -> None:
         while sent:

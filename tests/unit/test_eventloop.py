@@ -213,3 +213,26 @@ def test_a_socket_may_be_forgotten_by_its_own_handler(loop, zmq_pair):
     loop.watch_zmq(left, take)
     loop.run()
     assert seen == [[b"1"]]
+
+
+def test_what_is_put_at_the_end_of_a_turn_runs_once_after_the_flushes(loop):
+    log = []
+
+    def handler():
+        assert loop.at_turn_end(lambda: log.append("end"))
+        log.append("handler")
+        loop.call_later(1, loop.stop)
+
+    loop.flush.append(lambda: log.append("flush"))
+    loop.call_later(0.1, handler)
+    loop.run()
+    assert log == ["flush", "handler", "flush", "end", "flush"]
+
+
+def test_outside_of_a_turn_nothing_can_be_put_at_its_end(loop):
+    refused = []
+    assert not loop.at_turn_end(lambda: None)
+    loop.call_later(0.1, lambda: loop.at_turn_end(lambda: refused.append(not loop.at_turn_end(lambda: None))))
+    loop.call_later(0.2, loop.stop)
+    loop.run()
+    assert refused == [True]
