@@ -14,14 +14,11 @@ from typing import Any
 import zmq
 from parsl import curvezmq
 from parsl.log_utils import set_file_logger
-from parsl.monitoring.radios.zmq_router import start_zmq_receiver
 
 try:
     from parsl.logconfigs.base import oneshot_initialize_logging
 except ImportError:  # before Parsl had log configurations
     oneshot_initialize_logging = None  # type: ignore[assignment]
-
-_HUB_IS_ENCRYPTED = "cert_dir" in inspect.signature(start_zmq_receiver).parameters
 
 
 def start_logging(log_config: Any, directory: str, name: str, *, debug: bool) -> None:
@@ -36,14 +33,16 @@ def start_logging(log_config: Any, directory: str, name: str, *, debug: bool) ->
 
 def start_monitoring_receiver(**settings: Any) -> Any:
     """Parsl's receiver of monitoring records from interchanges."""
-    if not _HUB_IS_ENCRYPTED:
+    from parsl.monitoring.radios.zmq_router import start_zmq_receiver
+
+    if not _hub_is_encrypted():
         del settings["cert_dir"]
     return start_zmq_receiver(**settings)
 
 
 def monitoring_context(cert_dir: str | None) -> curvezmq.ClientContext:
     """A ZeroMQ context for the link to that receiver."""
-    return curvezmq.ClientContext(cert_dir if _HUB_IS_ENCRYPTED else None)
+    return curvezmq.ClientContext(cert_dir if _hub_is_encrypted() else None)
 
 
 def monitoring_socket(context: curvezmq.ClientContext, address: str, port: int) -> zmq.Socket[bytes]:
@@ -52,3 +51,11 @@ def monitoring_socket(context: curvezmq.ClientContext, address: str, port: int) 
     sock.set_hwm(0)
     sock.connect(f"tcp://{address}:{port}")
     return sock
+
+
+def _hub_is_encrypted() -> bool:
+    from parsl.monitoring.radios.zmq_router import (
+        start_zmq_receiver,
+    )  # imported where monitoring is on only: it is slow
+
+    return "cert_dir" in inspect.signature(start_zmq_receiver).parameters

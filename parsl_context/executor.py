@@ -10,6 +10,7 @@ import os
 import pickle
 import shlex
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -147,6 +148,8 @@ class ContextExecutor(HighThroughputExecutor):
         self._client: InterchangeClient | None = None
         self._codes: CodeBook | None = None
         self._task_ids = itertools.count(1)
+        # Launched before Parsl's scaling asked for blocks; None for one that could not be.
+        self._blocks_ahead: deque[str | None] = deque()
 
     # --- life
 
@@ -169,6 +172,17 @@ class ContextExecutor(HighThroughputExecutor):
         for context in self.preload.contexts:
             self.preload(context)
         self.initialize_scaling()  # type: ignore[no-untyped-call]
+        if self.run_id is not None and self.provider is not None:
+            # A DataFlowKernel starts us; its scaling would ask for these blocks one period (5 s) later.
+            wanted = self.provider.init_blocks
+            launched = super().scale_out_facade(wanted)
+            self._blocks_ahead.extend([*launched, *[None] * (wanted - len(launched))])
+
+    def scale_out_facade(self, n: int) -> list[str]:
+        """Launch blocks, those included that `start` has launched ahead. Gives the ids of those that were launched."""
+        ahead = [self._blocks_ahead.popleft() for _ in range(min(n, len(self._blocks_ahead)))]
+        launched = super().scale_out_facade(n - len(ahead)) if n > len(ahead) else []
+        return [*[block for block in ahead if block is not None], *launched]
 
     def shutdown(self, timeout: float = 10.0) -> None:
         """End the interchange, which tells the managers to end, and release everything."""

@@ -5,11 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 
-from parsl.utils import setproctitle
+from parsl_context import lightly
 
-from parsl_context.compat import start_logging
-from parsl_context.interchange.config import read_config
-from parsl_context.interchange.server import Interchange
+lightly.put_off()
+
+from parsl.utils import setproctitle  # noqa: E402
+
+from parsl_context.compat import start_logging  # noqa: E402
+from parsl_context.interchange.config import read_config  # noqa: E402
+from parsl_context.interchange.server import Interchange  # noqa: E402
+
+lightly.settle()
 
 
 def main() -> None:

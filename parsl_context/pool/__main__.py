@@ -14,12 +14,18 @@ import socket  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
+from parsl_context import lightly  # noqa: E402
+
+lightly.put_off()
+
 from parsl.utils import setproctitle  # noqa: E402
 
 from parsl_context.compat import start_logging  # noqa: E402
 from parsl_context.pool import processes, zygote  # noqa: E402
 from parsl_context.pool.manager import Manager  # noqa: E402
 from parsl_context.pool.settings import ManagerSettings, WorkerSettings, parse_settings  # noqa: E402
+
+lightly.settle()
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from parsl.app.python import timeout
-
 from parsl_context.messages import Digest
 from parsl_context.pool.instances import Instances
 
@@ -46,7 +44,11 @@ class BodyCall:
 
     def _bound(self) -> Callable[..., Any]:
         assert resident is not None, "a BodyCall runs on a worker only"
-        body = self._body if self._walltime_s is None else timeout(self._body, self._walltime_s)
+        body = self._body
+        if self._walltime_s is not None:
+            from parsl.app.python import timeout  # not at the top: the manager's start need not wait for it
+
+            body = timeout(body, self._walltime_s)
         return bind(body, self._names, [resident[digest] for digest in self._digests])
 
     def __reduce__(self) -> tuple[Any, ...]:

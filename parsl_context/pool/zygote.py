@@ -14,6 +14,7 @@ import socket
 
 from parsl.utils import setproctitle
 
+from parsl_context import lightly
 from parsl_context.messages import ForkTemplate
 from parsl_context.pool import template, worker
 from parsl_context.pool.forking import ForkMessage, Nursery, receive_fork
@@ -45,6 +46,7 @@ def _run(control: socket.socket, settings: WorkerSettings) -> None:
     # The manager alone decides when its family ends.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    lightly.complete()  # for the code of users, once for all workers; the manager joins meanwhile
     # A collection in a worker would touch, and so copy, every object that it has from here.
     gc.collect()
     gc.freeze()

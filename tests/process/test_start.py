@@ -1,0 +1,64 @@
+"""What stands between a user and the first result: imports, and blocks that wait to be asked for."""
+
+import subprocess
+import sys
+import time
+
+import parsl
+import pytest
+from parsl.providers import LocalProvider
+
+from parsl_context import ContextExecutor
+
+
+@pytest.mark.parametrize("entry", ["parsl_context.interchange.__main__", "parsl_context.pool.__main__"])
+def test_processes_that_somebody_waits_for_import_no_kernel_and_no_database(entry):
+    code = f"import sys, {entry}; print([n for n in ('parsl.dataflow.dflow', 'sqlalchemy') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_all_of_parsl_is_there_for_the_code_of_users():
+    code = (
+        "import parsl_context.pool.__main__; import parsl; from parsl.dataflow.memoization import id_for_memo;"
+        "from parsl.providers import LocalProvider; from parsl.executors import HighThroughputExecutor;"
+        "print(parsl.python_app.__name__, parsl.File.__name__, parsl.Config.__name__, LocalProvider.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["python_app", "File", "Config", "LocalProvider"]
+
+
+def test_the_function_context_is_not_hidden_by_its_module():
+    code = (
+        "import parsl_context; import parsl_context.context; from parsl_context import context;"
+        "assert callable(context) and context is parsl_context.context is sys.modules['parsl_context.context'].context"
+    )
+    subprocess.run([sys.executable, "-c", f"import sys; {code}"], check=True)
+
+
+def where(_):
+    import os
+
+    return os.environ["PARSL_WORKER_BLOCK_ID"]
+
+
+def test_first_blocks_are_launched_at_once_and_counted_once(run_dir):
+    provider = LocalProvider(init_blocks=1, min_blocks=0, max_blocks=3)
+    executor = ContextExecutor(max_workers_per_node=1, provider=provider, address="127.0.0.1")
+    config = parsl.Config([executor], run_dir=str(run_dir), strategy="none", strategy_period=1.0)
+    with parsl.load(config):
+        assert list(executor.status_facade) == ["0"]
+        assert executor.submit(where, {}, None).result() == "0"
+        time.sleep(1.5)  # Parsl's scaling asks for the first blocks now
+        assert list(executor.status_facade) == ["0"]
+        assert executor.scale_out_facade(1) == ["1"]
+
+
+def test_without_a_kernel_blocks_are_launched_when_asked_for(run_dir):
+    executor = ContextExecutor(max_workers_per_node=1, address="127.0.0.1")
+    executor.run_dir = executor.provider.script_dir = str(run_dir)
+    executor.start()
+    try:
+        assert executor.status_facade == {}
+    finally:
+        executor.shutdown()
