@@ -42,6 +42,11 @@ class Code:
     keep: Any  # objects whose ids are in the key; they must live as long as it does
     size: int
 
+    @functools.cached_property
+    def names(self) -> tuple[Digest, ...]:
+        """All that a call names."""
+        return (self.digest, *self.contexts)
+
 
 class CodeBook:
     """Knows what was sent. Thread-safe.

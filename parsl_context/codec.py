@@ -57,10 +57,10 @@ class Decoder(Generic[Message]):
             raise MessageError(f"A malformed message of {len(frames)} frames arrived: {error}.") from error
 
 
-def make_payload(stream: bytes, buffers: Sequence[Buffer] = ()) -> tuple[Payload, Frames]:
+def make_payload(stream: bytes, buffers: Sequence[Buffer] = ()) -> tuple[Payload, Sequence[Buffer]]:
     """A payload and the frames that go with it."""
     if len(stream) <= INLINE_LIMIT_BYTES:
-        return Payload(stream, len(buffers)), list(buffers)
+        return Payload(stream, len(buffers)), buffers
     return Payload(b"", 1 + len(buffers)), [stream, *buffers]
 
 
@@ -81,29 +81,33 @@ def deal(items: Sequence[Item], frames: Sequence[Buffer]) -> Iterator[tuple[Item
     if sum(counts) != len(frames) or any(count < 0 for count in counts):
         raise MessageError(f"A message announces other frames than the {len(frames)} that it has.")
     start = 0
-    for item in items:
-        end = start + item.payload.frames
-        yield item, frames[start:end]
-        start = end
+    for item, count in zip(items, counts, strict=True):
+        yield item, frames[start : start + count] if count else ()
+        start += count
 
 
 _count = struct.Struct("<I")
+_sizes = tuple(struct.Struct(f"<{count}Q") for count in range(8))  # of messages of few frames, made once
 
 
 def to_stream(frames: Sequence[Buffer]) -> list[Buffer]:
-    """Buffers to write to a stream socket, in order, for one message."""
-    sizes = [memoryview(frame).nbytes for frame in frames]
-    lead = struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)
+    """Buffers of bytes to write to a stream socket, in order, for one message; none is empty."""
+    sizes = [len(frame) if type(frame) is bytes else memoryview(frame).nbytes for frame in frames]
+    lead = _count.pack(len(sizes)) + _struct_of(len(sizes)).pack(*sizes)
     if sum(sizes) <= INLINE_LIMIT_BYTES:
         return [b"".join((lead, *frames))]
-    return [lead, *frames]
+    return [lead, *(memoryview(frame).cast("B") for frame, size in zip(frames, sizes, strict=True) if size)]
+
+
+def _struct_of(count: int) -> struct.Struct:
+    return _sizes[count] if count < len(_sizes) else struct.Struct(f"<{count}Q")
 
 
 class StreamReader:
     """Cuts the bytes read from a stream socket into messages (lists of frames)."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._rest = bytearray()  # of a message that is not complete
 
     def feed(self, data: Buffer) -> list[Frames]:
         """Messages that are complete with `data`.
@@ -113,32 +117,39 @@ class StreamReader:
         MessageError
             If the stream cannot be one of ours.
         """
-        self._buffer += data
+        if self._rest:
+            self._rest += data
+            data = self._rest
         messages: list[Frames] = []
         start = 0
-        while (found := self._cut(start)) is not None:
+        while (found := _cut(data, start)) is not None:
             frames, start = found
             messages.append(frames)
-        if start:
-            del self._buffer[:start]
+        if data is not self._rest:
+            self._rest += data[start:]
+        elif start:
+            del self._rest[:start]
         return messages
 
-    def _cut(self, start: int) -> tuple[Frames, int] | None:
-        buffer = self._buffer
-        if len(buffer) < start + 4:
-            return None
-        (count,) = _count.unpack_from(buffer, start)
-        if count > _MAX_FRAMES:
-            raise MessageError(f"A stream announces a message of {count} frames.")
-        body = start + 4 + 8 * count
-        if len(buffer) < body:
-            return None
-        sizes = struct.unpack_from(f"<{count}Q", buffer, start + 4)
-        end = body + sum(sizes)
-        if len(buffer) < end:
-            return None
-        frames: Frames = []
+
+def _cut(data: Buffer, start: int) -> tuple[Frames, int] | None:
+    """The message that begins there, if it is complete, and where the next one does."""
+    if len(data) < start + 4:
+        return None
+    (count,) = _count.unpack_from(data, start)
+    if count > _MAX_FRAMES:
+        raise MessageError(f"A stream announces a message of {count} frames.")
+    body = start + 4 + 8 * count
+    if len(data) < body:
+        return None
+    sizes = _struct_of(count).unpack_from(data, start + 4)
+    end = body + sum(sizes)
+    if len(data) < end:
+        return None
+    frames: Frames = []
+    with memoryview(data) as view:
         for size in sizes:
-            frames.append(buffer[body : body + size])  # a copy of its own: arrays take it over and may be written
+            # A copy of its own: nothing keeps the stream's memory, and arrays take it over and may be written.
+            frames.append(bytearray(view[body : body + size]))
             body += size
-        return frames, end
+    return frames, end

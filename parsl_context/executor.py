@@ -56,9 +56,9 @@ _ANY_PORT = (1024, 65535)
 class _TaskFuture(HTEXFuture):
     """Future of a call; knows what the call names, so that this is not forgotten meanwhile."""
 
-    def __init__(self, task: m.Task) -> None:
-        super().__init__(task.id)
-        self.names = task.contexts if task.code is None else (task.code, *task.contexts)
+    def __init__(self, task_id: TaskId, names: tuple[Digest, ...]) -> None:
+        super().__init__(task_id)
+        self.names = names
 
 
 class Preload:
@@ -288,7 +288,7 @@ class ContextExecutor(HighThroughputExecutor):
             resource_specification or None,
             len(args[0]) if code.chunked else 1,
         )
-        return self._send(client, task, frames)
+        return self._send(client, task, frames, code.names)
 
     def submit_payload(self, context: dict[str, Any], buffer: bytes) -> HTEXFuture:
         """Run a payload made by `parsl.serialize.pack_apply_message`, as in `HighThroughputExecutor`.
@@ -301,10 +301,12 @@ class ContextExecutor(HighThroughputExecutor):
         _check_values(resources)
         task_id = TaskId(next(self._task_ids))
         task = m.Task(task_id, None, (), payload, priority=_priority(resources), resources=resources or None)
-        return self._send(client, task, frames)
+        return self._send(client, task, frames, ())
 
-    def _send(self, client: InterchangeClient, task: m.Task, frames: list[Buffer]) -> HTEXFuture:
-        future = _TaskFuture(task)
+    def _send(
+        self, client: InterchangeClient, task: m.Task, frames: Sequence[Buffer], names: tuple[Digest, ...]
+    ) -> HTEXFuture:
+        future = _TaskFuture(task.id, names)
         self.tasks[task.id] = future
         if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
             raise self.executor_exception  # it came between our check and the list of calls to fail

@@ -10,6 +10,9 @@ that stay opaque until the process that runs it: a `Payload` or a `Blob` in a he
 `codec.py` turns messages into frames and back; nothing else knows the wire format.
 
 Between hosts only durations travel, never instants: clocks of two machines are not comparable.
+
+Parts of which a process may hold very many are no business of Python's garbage collector (`gc=False`): they hold
+numbers, texts and bytes, so no cycle can go through them, and collections would take longer than the calls.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ RequestId = NewType("RequestId", int)
 # --- parts of messages ------------------------------------------------------------------------------------------------
 
 
-class Payload(Struct, frozen=True, array_like=True):
+class Payload(Struct, frozen=True, array_like=True, gc=False):
     """A pickle stream with its out-of-band buffers.
 
     A short stream travels inside the header; otherwise `inline` is empty and the stream is the first frame.
@@ -41,7 +44,7 @@ class Payload(Struct, frozen=True, array_like=True):
     frames: int  # frames of the message that belong to this payload, in order
 
 
-class Task(Struct, frozen=True, array_like=True):
+class Task(Struct, frozen=True, array_like=True, gc=False):
     """One call, as the executor submits it."""
 
     id: TaskId
@@ -54,7 +57,7 @@ class Task(Struct, frozen=True, array_like=True):
     calls: int = 1  # of the body; more in a chunk of a map
 
 
-class Result(Struct, frozen=True, array_like=True):
+class Result(Struct, frozen=True, array_like=True, gc=False):
     """Outcome of a call that ran: what it returned or, with `ok` false, what it raised."""
 
     id: TaskId
@@ -63,7 +66,7 @@ class Result(Struct, frozen=True, array_like=True):
     run_s: float  # wall time of the body on the worker. [s]
 
 
-class Blob(Struct, frozen=True, array_like=True):
+class Blob(Struct, frozen=True, array_like=True, gc=False):
     """Content sent once and named by its digest afterwards; one frame follows."""
 
     digest: Digest

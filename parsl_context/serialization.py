@@ -23,15 +23,16 @@ from parsl.serialize import facade
 from parsl.serialize import serialize as parsl_serialize
 from parsl.serialize.concretes import DillSerializer
 
-from parsl_context.codec import Buffer, Frames
+from parsl_context.codec import Buffer
 from parsl_context.modules import is_installed
 
 _PICKLE_START = 0x80  # opcode PROTO; no identifier of a Parsl serializer starts with it
 _ATOMS = frozenset({int, float, bool, str, bytes, type(None), complex})
+_ONLY_TEXTS = frozenset({str})
 _QUIET_SIZE = sys.maxsize  # Parsl warns above a threshold; large values are no fault here
 
 
-def pack_value(value: object) -> tuple[bytes, Frames]:
+def pack_value(value: object) -> tuple[bytes, Sequence[Buffer]]:
     """A pickle stream and its out-of-band buffers.
 
     Raises
@@ -40,15 +41,15 @@ def pack_value(value: object) -> tuple[bytes, Frames]:
         What the last serializer tried raised.
     """
     if not _only_stock_serializer():
-        return parsl_serialize(value, buffer_threshold=_QUIET_SIZE), []
+        return parsl_serialize(value, buffer_threshold=_QUIET_SIZE), ()
     if _is_simple(value):
-        return pickle.dumps(value, protocol=5), []
+        return pickle.dumps(value, protocol=5), ()
     buffers: list[pickle.PickleBuffer] = []
     try:
         stream = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
         return stream, [_flat(buffer) for buffer in buffers]
     except Exception:
-        return parsl_serialize(value, buffer_threshold=_QUIET_SIZE), []
+        return parsl_serialize(value, buffer_threshold=_QUIET_SIZE), ()
 
 
 def unpack_value(frames: Sequence[Buffer]) -> Any:
@@ -92,14 +93,15 @@ def _only_stock_serializer() -> bool:
 
 
 def _is_simple(value: Any) -> bool:
+    """Whether plain pickle surely does with a value what cloudpickle would do. A quick look, not a search."""
     kind = type(value)
     if kind in _ATOMS:
         return True
-    if kind is tuple or kind is list:
-        return len(value) < 16 and all(_is_simple(item) for item in value)
-    return (
-        kind is dict and len(value) < 16 and all(type(key) is str and _is_simple(item) for key, item in value.items())
-    )
+    if kind is dict:
+        return len(value) < 16 and _ONLY_TEXTS.issuperset(map(type, value)) and _is_simple([*value.values()])
+    if kind is not tuple and kind is not list:
+        return False
+    return len(value) < 16 and (_ATOMS.issuperset(map(type, value)) or all(map(_is_simple, value)))
 
 
 def _flat(buffer: pickle.PickleBuffer) -> Buffer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import zmq
 from parsl import curvezmq
 
@@ -25,7 +27,7 @@ class ExecutorSide:
         message, _ = self._decoder.decode(parts)
         return message, parts[1:]
 
-    def add_result(self, result: Result, frames: list[Buffer]) -> None:
+    def add_result(self, result: Result, frames: Sequence[Buffer]) -> None:
         """Send an outcome at the next flush."""
         self._results.append(result)
         self._frames += frames

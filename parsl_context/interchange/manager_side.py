@@ -8,7 +8,7 @@ manager that is gone fails with EHOSTUNREACH (ZMQ_ROUTER_MANDATORY).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import zmq
@@ -89,7 +89,7 @@ class ManagerSide:
             return False
         return True
 
-    def add_task(self, manager: ManagerId, task: Task, frames: list[Buffer]) -> None:
+    def add_task(self, manager: ManagerId, task: Task, frames: Sequence[Buffer]) -> None:
         """Send a call at the next flush."""
         session = self.sessions[manager]
         session.tasks.append(task)

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from parsl import curvezmq
@@ -32,6 +33,8 @@ logger = logging.getLogger(f"parsl.{__name__}")
 # After a link broke the socket may take a moment to know; look again. [s]
 _PING_DELAYS_S = (0.0, 0.05, 0.5)
 _PARENT_CHECK_S = 5.0
+# Events after which the scheduling state may want to be told the time sooner than before.
+_BRING_DEADLINES = (cluster.ManagerJoined, cluster.BuildBroke, cluster.Tick)
 # Time for the last messages to leave when the interchange ends. [ms]
 _LINGER_MS = 1000
 
@@ -56,7 +59,7 @@ class Interchange:
             heartbeat_threshold_s=config.heartbeat_threshold_s,
             preference=preference(config.manager_selector),
         )
-        self._tasks: dict[TaskId, tuple[m.Task, list[Buffer]]] = {}
+        self._tasks: dict[TaskId, tuple[m.Task, Sequence[Buffer]]] = {}
         self._blobs: dict[Digest, tuple[m.Blob, Buffer]] = {}
         self._options: dict[Digest, m.ContextOptions] = {}
         self._build_errors: dict[Digest, tuple[m.BuildFailed, list[Buffer]]] = {}
@@ -157,7 +160,7 @@ class Interchange:
                 reason = f"Task {task.id} names content that was never sent: {unknown or task.code}."
                 self._executor.send(m.TasksFailed(tasks=[task.id], cause=m.Unservable(reason=reason)))
                 continue
-            self._tasks[task.id] = (task, list(own))
+            self._tasks[task.id] = (task, own)
             self._decide(
                 cluster.TaskSubmitted(
                     task=task.id,
@@ -300,7 +303,7 @@ class Interchange:
                 continue
             if result.id not in self._tasks:
                 continue  # the manager was found gone while its results were taken
-            self._executor.add_result(result, list(own))
+            self._executor.add_result(result, own)
             task, _ = self._tasks.pop(result.id)
             ended = cluster.TaskEnded(manager=manager, task=result.id, run_s=result.run_s, calls=task.calls)
             self._decide(ended)
@@ -351,8 +354,8 @@ class Interchange:
     def _decide(self, event: cluster.Event) -> None:
         for action in self._state.handle(event, now=time.monotonic()):
             self._carry_out(action)
-        if isinstance(event, cluster.ManagerJoined | cluster.BuildBroke | cluster.Tick):
-            self._arm_tick()  # no other event brings the next deadline nearer
+        if isinstance(event, _BRING_DEADLINES):
+            self._arm_tick()
 
     def _carry_out(self, action: cluster.Action) -> None:
         match action:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -34,7 +35,7 @@ class Channel:
         self._loop = loop
         self._socket = sock
         self._reader = StreamReader()
-        self._unsent: deque[memoryview] = deque()
+        self._unsent: deque[Buffer] = deque()
         self._on_message = on_message
         self._on_end = on_end
         self._open = True
@@ -47,7 +48,7 @@ class Channel:
         """Send a message after those before."""
         if not self._open:
             return
-        self._unsent.extend(memoryview(part).cast("B") for part in to_stream(frames) if len(part))
+        self._unsent += to_stream(frames)
         # What is sent in one turn of the loop leaves in one system call, and none is tried while the socket is full.
         if not self._will_write:
             self._will_write = self._loop.at_turn_end(self._write)
@@ -85,8 +86,8 @@ class Channel:
             return
         try:
             while self._unsent:
-                batch = [self._unsent[i] for i in range(min(len(self._unsent), _BUFFERS_PER_SEND))]
-                self._forget(self._socket.sendmsg(batch))
+                batch = list(itertools.islice(self._unsent, _BUFFERS_PER_SEND))
+                self._forget(batch, self._socket.sendmsg(batch))
         except BlockingIOError:
             self._wait_for_room(True)
             return
@@ -100,13 +101,14 @@ class Channel:
             self._is_full = is_full
             self._loop.watch_writable(self._socket, self._write if is_full else None)
 
-    def _forget(self, sent: int) -> None:
-        while sent:
-            head = self._unsent.popleft()
-            if sent < head.nbytes:
-                self._unsent.appendleft(head[sent:])
+    def _forget(self, batch: list[Buffer], sent: int) -> None:
+        """Drop what was sent of a batch."""
+        for part in batch:
+            if sent < len(part):
+                self._unsent[0] = memoryview(part)[sent:]
                 return
-            sent -= head.nbytes
+            sent -= len(part)
+            self._unsent.popleft()
 
 
 class WorkerChannel:
@@ -119,11 +121,7 @@ class WorkerChannel:
 
     def send(self, frames: Frames) -> None:
         """Send a message whole."""
-        parts: deque[Buffer] = deque(to_stream(frames))
-        if sum(len(part) for part in parts) < _READ_BYTES:
-            self._socket.sendall(b"".join(parts))
-            return
-        for part in parts:
+        for part in to_stream(frames):
             self._socket.sendall(part)
 
     def has_message(self) -> bool:

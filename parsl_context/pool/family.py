@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -119,8 +119,10 @@ class Family:
         """Know which contexts a context needs."""
         self._requires[context] = requires
 
-    def provide(self, member: Member, digests: Iterable[Digest]) -> None:
+    def provide(self, member: Member, digests: Sequence[Digest]) -> None:
         """Send a member content that it lacks, with what that requires."""
+        if member.known.issuperset(digests):
+            return
         wanted = deque(digests)
         while wanted:
             digest = wanted.popleft()

@@ -485,7 +485,7 @@ class Manager:
     def _assign(self, action: node.Assign) -> None:
         task, frames = self._tasks[action.task]
         member = self._family.workers[action.worker]
-        self._family.provide(member, [*task.contexts, *([task.code] if task.code is not None else [])])
+        self._family.provide(member, task.contexts if task.code is None else (*task.contexts, task.code))
         member.tasks.append(task.id)
         member.send(m.RunTask(task=task, nodes=action.nodes), frames)
 

@@ -150,7 +150,7 @@ class Worker:
         payload, out = make_payload(stream, buffers)
         self._send(m.TaskDone(result=m.Result(task.id, ok, payload, run_s)), out)
 
-    def _call(self, task: m.Task, frames: Sequence[Buffer]) -> tuple[bool, float, bytes, list[Buffer]]:
+    def _call(self, task: m.Task, frames: Sequence[Buffer]) -> tuple[bool, float, bytes, Sequence[Buffer]]:
         start = time.perf_counter()
         try:
             value = self._evaluate(task, open_payload(task.payload, frames))

@@ -106,7 +106,7 @@ def test_what_the_user_registered_with_parsl_is_honoured(monkeypatch):
     module.Shouting = Shouting
     monkeypatch.setattr(facade, "methods_for_data", {Shouting.identifier: Shouting(), **facade.methods_for_data})
     stream, buffers = pack_value("hello")
-    assert (stream, buffers) == (b'user_shouting Shouting\n"HELLO"', [])
+    assert (stream, list(buffers)) == (b'user_shouting Shouting\n"HELLO"', [])
     assert unpack_value([stream]) == "HELLO"
     monkeypatch.undo()
     monkeypatch.setattr(facade, "additional_methods_for_deserialization", {})
