@@ -43,6 +43,7 @@ class EventLoop:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._zmq: dict[zmq.Socket[bytes], Callable[[list[bytes]], None]] = {}
+        self._polled: list[tuple[zmq.Socket[bytes], int]] = []  # those sockets, as zmq_poll wants them
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._stopped = False
@@ -67,11 +68,13 @@ class EventLoop:
     def watch_zmq(self, socket: zmq.Socket[bytes], on_message: Callable[[list[bytes]], None]) -> None:
         """Call `on_message` with the parts of each message that arrives."""
         self._zmq[socket] = on_message
+        self._polled.append((socket, zmq.POLLIN))
         self._selector.register(_descriptor(socket), selectors.EVENT_READ, (None, None))
 
     def unwatch_zmq(self, socket: zmq.Socket[bytes]) -> None:
         """Forget a watched socket, before it is closed."""
         if self._zmq.pop(socket, None) is not None:
+            self._polled.remove((socket, zmq.POLLIN))
             self._selector.unregister(_descriptor(socket))
 
     def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
@@ -103,7 +106,9 @@ class EventLoop:
         self._selector.close()
 
     def _turn(self) -> None:
-        for ready, mask in self._selector.select(self._patience_s()):
+        has_messages = self._sockets_with_messages()
+        patience_s = 0.0 if has_messages else self._patience_s()
+        for ready, mask in self._selector.select(patience_s):
             for event in (selectors.EVENT_WRITE, selectors.EVENT_READ):
                 # An earlier handler of this turn may have forgotten the object, or another may have its descriptor.
                 key = self._selector.get_map().get(ready.fd)
@@ -111,8 +116,9 @@ class EventLoop:
                     handler = key.data[0 if event == selectors.EVENT_READ else 1]
                     if handler is not None:
                         self._guard(handler)
-        for socket, on_message in list(self._zmq.items()):
-            self._drain(socket, on_message)
+        for socket in has_messages or self._sockets_with_messages():
+            if socket in self._zmq:
+                self._drain(socket, self._zmq[socket])
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
@@ -128,13 +134,17 @@ class EventLoop:
             self._guard(call)
 
     def _patience_s(self) -> float | None:
-        if self._stopped or any(map(_has_message, self._zmq)):
+        if self._stopped:
             return 0.0
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
         return max(0.0, self._timers[0][0] - time.monotonic())
+
+    def _sockets_with_messages(self) -> list[zmq.Socket[bytes]]:
+        found: list[tuple[Any, int]] = zmq.zmq_poll(self._polled, 0) if self._polled else []
+        return [socket for socket, _ in found]
 
     def _drain(self, socket: zmq.Socket[bytes], on_message: Callable[[list[bytes]], None]) -> None:
         for _ in range(_MESSAGES_PER_TURN):
@@ -156,7 +166,3 @@ class EventLoop:
 
 def _descriptor(socket: zmq.Socket[bytes]) -> int:
     return int(socket.getsockopt(zmq.FD))
-
-
-def _has_message(socket: zmq.Socket[bytes]) -> bool:
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
