@@ -1,7 +1,8 @@
 """The executor's link to its interchange: a thread with an event loop, fed from any thread.
 
 Calls submitted while the thread is busy leave together; nothing waits for a batch to fill. Answers to requests wake
-the thread that asked. The interchange's death is noticed at once: it holds the other end of a pipe.
+the thread that asked. The interchange runs on this host; it holds the other end of a socket pair, which needs no
+encryption, and whose end is the end of the process.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import socket
 import subprocess
 import threading
@@ -18,12 +18,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import IO, TypeVar
 
-import zmq
-from parsl import curvezmq
-from parsl.addresses import tcp_url
 from typing_extensions import assert_never
 
 from parsl_context import messages as m
+from parsl_context.channel import Channel
 from parsl_context.codec import Buffer, Decoder, Frames, deal, encode
 from parsl_context.errors import MessageError
 from parsl_context.eventloop import EventLoop
@@ -64,21 +62,14 @@ class InterchangeClient:
     ----------
     events
         Told what happens.
-    cert_dir
-        CurveZMQ certificates, or None for no encryption.
-    address, port_range
-        Where to listen for the interchange.
     """
 
-    def __init__(self, events: Events, *, cert_dir: str | None, address: str, port_range: tuple[int, int]) -> None:
+    def __init__(self, events: Events) -> None:
         self._events = events
-        self._context = curvezmq.ClientContext(cert_dir)
-        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        self._socket.set_hwm(0)
-        port = self._socket.bind_to_random_port(tcp_url(address), min_port=port_range[0], max_port=port_range[1])
-        self.url = tcp_url(address, port)
         self.process: subprocess.Popen[bytes] | None = None
         self._loop = EventLoop()
+        ours, self._theirs = socket.socketpair()
+        self._channel = Channel(self._loop, ours, self._received, self._interchange_ended)
         self._decoder: Decoder[m.FromInterchange] = Decoder(m.FromInterchange)
         self._outbox: deque[tuple[m.Task | m.ToInterchange, Sequence[Buffer]]] = deque()
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -90,7 +81,6 @@ class InterchangeClient:
         self._ready: Future[int] = Future()
         self._closing = False
         self._ended = False
-        self._death_reader: int | None = None
         self._thread = threading.Thread(target=self._run, name="ContextExecutor-client", daemon=True)
 
     def start(self, command: Sequence[str], config: Callable[[int], InterchangeConfig]) -> int:
@@ -99,24 +89,21 @@ class InterchangeClient:
         Parameters
         ----------
         config
-            Makes the configuration from the descriptor that the interchange must keep open.
+            Makes the configuration from the descriptor of the interchange's end of the link.
 
         Raises
         ------
         RuntimeError
             If the interchange does not start.
         """
-        self._death_reader, death_writer = os.pipe()
-        try:
+        with self._theirs as theirs:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, pass_fds=(death_writer,), start_new_session=True
+                command, stdin=subprocess.PIPE, pass_fds=(theirs.fileno(),), start_new_session=True
             )
             stdin: IO[bytes] | None = self.process.stdin
             assert stdin is not None
             with contextlib.suppress(BrokenPipeError):  # its death is reported below
-                write_config(config(death_writer), stdin)
-        finally:
-            os.close(death_writer)
+                write_config(config(theirs.fileno()), stdin)
         self._thread.start()
         try:
             return self._ready.result(timeout=_START_TIMEOUT_S)
@@ -174,23 +161,19 @@ class InterchangeClient:
                     self.process.stdin.close()
         if self._thread.is_alive():
             self._thread.join(timeout=timeout_s)
-        self._socket.close(linger=0)
-        self._context.term()  # type: ignore[no-untyped-call]
+        if not self._thread.is_alive():
+            self._channel.close()
         self._wake_writer.close()
 
     # --- in the thread
 
     def _run(self) -> None:
         loop = self._loop
-        assert self._death_reader is not None
-        loop.watch(self._death_reader, self._interchange_ended)
         loop.watch(self._wake_reader, self._woken)
-        loop.watch_zmq(self._socket, self._received)
         loop.run()
-        loop.unwatch_zmq(self._socket)
+        self._channel.close()
         loop.close()
         self._wake_reader.close()
-        os.close(self._death_reader)
         self._ended = True  # before the requests fail: one made after that fails itself
         self._fail_requests()
 
@@ -220,14 +203,9 @@ class InterchangeClient:
             self._send_now(m.SubmitTasks(tasks=tasks), frames)
 
     def _send_now(self, message: m.ToInterchange, frames: Sequence[Buffer]) -> None:
-        try:
-            self._socket.send_multipart(encode(message, frames), zmq.NOBLOCK)
-        except zmq.Again:
-            # Without a limit on its queue the socket refuses only where nobody is connected. A send that waits for
-            # somebody would keep this thread from noticing, on the pipe, that the interchange has died.
-            logger.warning("The interchange is gone; a %s was not sent", type(message).__name__)
+        self._channel.send(encode(message, frames))
 
-    def _received(self, parts: list[bytes]) -> None:
+    def _received(self, parts: Frames) -> None:
         try:
             message, frames = self._decoder.decode(parts)
         except MessageError as error:
@@ -251,7 +229,7 @@ class InterchangeClient:
                 assert_never(message)
 
     def _interchange_ended(self) -> None:
-        """The pipe's other end is closed: only the end of the process does that."""
+        """The other end is closed: only the end of the process does that."""
         self._loop.stop()
         if self._closing or self.process is None:
             return

@@ -1,8 +1,9 @@
 """Messages <-> frames, and frames <-> a byte stream.
 
 A message is one header frame (MessagePack, decoded by msgspec without running code) and the user frames that its
-payloads announce. Over ZeroMQ the frames are the parts of one multipart message; between a manager and its workers
-they travel over a Unix stream socket, each message led by the number and the lengths of its frames.
+payloads announce. Over ZeroMQ, between hosts, the frames are the parts of one multipart message; between executor and
+interchange and between a manager and its workers they travel over a Unix stream socket, each message led by the number
+and the lengths of its frames.
 """
 
 from __future__ import annotations

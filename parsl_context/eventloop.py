@@ -115,7 +115,7 @@ class EventLoop:
                 if mask & event and key is not None and key.fileobj is ready.fileobj:
                     handler = key.data[0 if event == selectors.EVENT_READ else 1]
                     if handler is not None:
-                        self._guard(handler)
+                        self.guard(handler)
         for socket in has_messages or self._sockets_with_messages():
             if socket in self._zmq:
                 self._drain(socket, self._zmq[socket])
@@ -123,15 +123,15 @@ class EventLoop:
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
             if not timer.cancelled:
-                self._guard(timer.call)
+                self.guard(timer.call)
 
     def _end_turn(self) -> None:
         for flush in self.flush:
-            self._guard(flush)
+            self.guard(flush)
         self._in_turn = False
         calls, self._at_end = self._at_end, []
         for call in calls:
-            self._guard(call)
+            self.guard(call)
 
     def _patience_s(self) -> float | None:
         if self._stopped:
@@ -154,10 +154,11 @@ class EventLoop:
                 parts = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._guard(on_message, parts)
+            self.guard(on_message, parts)
 
     @staticmethod
-    def _guard(call: Callable[..., None], *args: Any) -> None:
+    def guard(call: Callable[..., None], *args: Any) -> None:
+        """Call a handler; what it raises is logged and concerns nobody else."""
         try:
             call(*args)
         except Exception:

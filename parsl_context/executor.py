@@ -160,12 +160,7 @@ class ContextExecutor(HighThroughputExecutor):
         self.logconf_path = self._write_log_config()  # type: ignore[assignment]
         if self.monitoring_messages is not None:
             self._start_monitoring()
-        self._client = InterchangeClient(
-            _ExecutorEvents(self),
-            cert_dir=self.cert_dir,
-            address=self.loopback_address,
-            port_range=self.interchange_port_range or _ANY_PORT,
-        )
+        self._client = InterchangeClient(_ExecutorEvents(self))
         self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse)
         self.worker_port = self._client.start(self.interchange_launch_cmd, self._interchange_config)
         self.interchange_proc = self._client.process
@@ -229,11 +224,11 @@ class ContextExecutor(HighThroughputExecutor):
         )
         self.hub_zmq_port = self.zmq_monitoring.port  # type: ignore[assignment]
 
-    def _interchange_config(self, death_fd: int) -> InterchangeConfig:
+    def _interchange_config(self, link_fd: int) -> InterchangeConfig:
         assert self._client is not None
         return InterchangeConfig(
             label=self.label,
-            client_url=self._client.url,
+            link_fd=link_fd,
             listen_address=self.address,
             worker_port=self.worker_port,
             worker_port_range=self.worker_port_range or _ANY_PORT,
@@ -252,7 +247,6 @@ class ContextExecutor(HighThroughputExecutor):
             run_id=self.run_id,
             hub_address=self.loopback_address if self.zmq_monitoring is not None else None,
             hub_port=self.hub_zmq_port,
-            death_fd=death_fd,
         )
 
     # --- calls

@@ -21,7 +21,7 @@ class InterchangeConfig:
     """Settings of an interchange."""
 
     label: str  # of the executor
-    client_url: str  # where the executor listens
+    link_fd: int  # the interchange's end of the link to the executor; open until the process ends
     listen_address: str | None  # for managers; None: every address
     worker_port: int | None
     worker_port_range: tuple[int, int]
@@ -36,7 +36,6 @@ class InterchangeConfig:
     run_id: str | None
     hub_address: str | None  # monitoring; None: off
     hub_port: int | None
-    death_fd: int | None  # kept open until the process ends, so that the executor notices
 
 
 def write_config(config: InterchangeConfig, stream: IO[bytes]) -> None:

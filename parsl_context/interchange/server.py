@@ -15,7 +15,7 @@ from parsl.version import VERSION as PARSL_VERSION
 from typing_extensions import assert_never
 
 from parsl_context import messages as m
-from parsl_context.codec import Buffer, deal
+from parsl_context.codec import Buffer, Frames, deal
 from parsl_context.errors import MessageError
 from parsl_context.eventloop import EventLoop, Timer
 from parsl_context.interchange.config import InterchangeConfig
@@ -46,7 +46,12 @@ class Interchange:
         self._config = config
         self._loop = EventLoop()
         self._context = curvezmq.ServerContext(config.cert_dir)
-        self._executor = ExecutorSide(self._context, config.client_url)
+        self._executor = ExecutorSide(
+            self._loop,
+            config.link_fd,
+            on_message=self._from_executor,
+            on_end=lambda: self.stop("the executor is gone"),
+        )
         self._managers = ManagerSide(
             self._context,
             address=config.listen_address,
@@ -71,7 +76,6 @@ class Interchange:
     def run(self) -> None:
         """Serve until the executor quits, or its end of standard input closes."""
         loop = self._loop
-        loop.watch_zmq(self._executor.socket, self._from_executor)
         loop.watch_zmq(self._managers.socket, self._from_manager)
         loop.watch_zmq(self._managers.monitor, self._link_event)
         loop.watch(sys.stdin.buffer, self._executor_gone)
@@ -92,6 +96,7 @@ class Interchange:
             self._managers.send(manager, m.Shutdown(reason="the executor shuts down"))
         self._monitor.close()
         self._managers.close()
+        self._executor.close()
         self._loop.close()
         self._context.destroy(linger=_LINGER_MS)
 
@@ -108,7 +113,7 @@ class Interchange:
 
     # --- from the executor
 
-    def _from_executor(self, parts: list[bytes]) -> None:
+    def _from_executor(self, parts: Frames) -> None:
         try:
             message, frames = self._executor.decode(parts)
         except MessageError as error:
@@ -153,7 +158,7 @@ class Interchange:
             case _:
                 assert_never(message)
 
-    def _submit(self, message: m.SubmitTasks, frames: list[bytes]) -> None:
+    def _submit(self, message: m.SubmitTasks, frames: Sequence[Buffer]) -> None:
         for task, own in deal(message.tasks, frames):
             unknown = [context for context in task.contexts if not self._state.knows_context(context)]
             if unknown or (task.code is not None and task.code not in self._blobs):

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 import msgspec
 
 from parsl_context import messages as m
+from parsl_context.channel import Channel
 from parsl_context.codec import Buffer, Frames, encode
 from parsl_context.eventloop import EventLoop
 from parsl_context.messages import Digest, WorkerId
 from parsl_context.pool import hardware, processes
-from parsl_context.pool.channel import Channel
 from parsl_context.pool.forking import request_fork
 from parsl_context.pool.settings import ManagerSettings
 from parsl_context.scheduling.node_events import TemplateKey

@@ -21,10 +21,10 @@ from parsl.utils import setproctitle
 from typing_extensions import assert_never
 
 from parsl_context import messages as m
+from parsl_context.channel import WorkerChannel
 from parsl_context.codec import Buffer, Decoder, encode
 from parsl_context.compat import start_logging
 from parsl_context.pool import calls, sharing, worker
-from parsl_context.pool.channel import WorkerChannel
 from parsl_context.pool.forking import Nursery, receive_fork
 from parsl_context.pool.instances import Instances
 from parsl_context.pool.loader import Loader

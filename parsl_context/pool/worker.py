@@ -26,11 +26,11 @@ from parsl.utils import setproctitle
 from typing_extensions import assert_never
 
 from parsl_context import messages as m
+from parsl_context.channel import WorkerChannel
 from parsl_context.codec import Buffer, Decoder, deal, encode, make_payload, open_payload
 from parsl_context.compat import start_logging
 from parsl_context.messages import Digest
 from parsl_context.pool import calls
-from parsl_context.pool.channel import WorkerChannel
 from parsl_context.pool.instances import Instances
 from parsl_context.pool.loader import Loader, pack_error
 from parsl_context.pool.settings import WorkerSettings

@@ -52,11 +52,11 @@ def test_addresses_that_do_not_answer_are_passed_over(load: Load) -> None:
     assert runs(load(launch_cmd=command, address_probe_timeout=10))
 
 
-def test_the_loopback_address_may_be_another(load: Load) -> None:
+def test_executor_and_interchange_talk_over_no_port_at_all(load: Load) -> None:
+    before = psutil.Process().net_connections("tcp")
     executor = load(loopback_address="127.0.0.2")
     assert runs(executor)
-    links = psutil.Process().net_connections("tcp")
-    assert any(link.laddr.ip.endswith("127.0.0.2") for link in links if link.status == psutil.CONN_LISTEN)
+    assert psutil.Process().net_connections("tcp") == before
 
 
 def test_everything_works_over_ipv6(load: Load) -> None:
@@ -77,17 +77,13 @@ def test_the_given_worker_port_is_used(load: Load) -> None:
     assert listening(psutil.Process(executor.interchange_proc.pid)) == {port}
 
 
-def test_ports_are_taken_from_the_given_ranges(load: Load) -> None:
-    before = listening(psutil.Process())
+def test_the_worker_port_is_taken_from_the_given_range(load: Load) -> None:
     executor = load(worker_port_range=(52300, 52400), interchange_port_range=(52500, 52600))
     assert runs(executor)
     assert executor.interchange_proc is not None
     (worker_port,) = listening(psutil.Process(executor.interchange_proc.pid))
     assert executor.worker_port == worker_port
     assert worker_port in range(52300, 52400)
-    ours = listening(psutil.Process()) - before
-    assert ours
-    assert ours <= set(range(52500, 52600))
 
 
 @pytest.mark.parametrize("encrypted", [True, False])

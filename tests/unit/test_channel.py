@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
+from parsl_context.channel import Channel, WorkerChannel
 from parsl_context.codec import StreamReader
 from parsl_context.eventloop import EventLoop
-from parsl_context.pool.channel import Channel, WorkerChannel
 
 
 class Manager:

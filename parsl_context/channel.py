@@ -1,4 +1,4 @@
-"""Message streams between a manager and one of its workers, over a Unix socket pair."""
+"""Message streams over a Unix socket pair: between executor and interchange, and between a manager and a worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BUFFERS_PER_SEND = 512  # below IOV_MAX of Linux, 1024
 
 
 class Channel:
-    """The manager's end: never blocks; what a busy worker does not read yet is kept and sent when it can be.
+    """An end that never blocks; what the other end does not read yet is kept and sent when it can be.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Channel:
                 self._on_end()
                 return
             for frames in self._reader.feed(data):
-                self._on_message(frames)
+                self._loop.guard(self._on_message, frames)
             if len(data) < _READ_BYTES:
                 return
 
