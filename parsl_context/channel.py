@@ -10,7 +10,7 @@ from collections.abc import Callable
 from parsl_context.codec import Buffer, Frames, StreamReader, to_stream
 from parsl_context.eventloop import EventLoop
 
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16  # with 1 << 18 a read of a small message takes 9 us rather than 4: each maps fresh memory
 _BUFFERS_PER_SEND = 512  # below IOV_MAX of Linux, 1024
 
 
