@@ -17,6 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PY       := $(VENV)/bin/python
 DEV      := $(VENV)/.stamp-dev
 EXAMPLES := $(VENV)/.stamp-examples
+BENCH    := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -56,7 +57,7 @@ format: $(DEV)  ## put the code into shape
 docs: $(DEV)  ## build the documentation in docs/_build/html; a warning is an error
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-bench: $(DEV)  ## benchmarks
+bench: $(BENCH)  ## measure speed beside HTEX and other pools, ~20 minutes; ARGS="--quick" or "--case noop"
 	$(PY) -m benchmarks $(ARGS)
 
 clean:  ## remove what builds, tests and runs leave behind; keeps .venv
@@ -74,6 +75,10 @@ $(PY):
 
 $(DEV): $(PY) setup.cfg pyproject.toml
 	$(PY) -m pip install -q --editable '.[dev]'
+	@touch $@
+
+$(BENCH): $(PY) setup.cfg pyproject.toml
+	$(PY) -m pip install -q --editable '.[bench]'
 	@touch $@
 
 # torch comes in the same step as what needs it, so that nothing pulls in another one.

@@ -7,6 +7,10 @@ documents each message of a union, with its fields, their types and the comments
     .. command-help:: parsl-context
 
 shows what the command prints for ``--help``; further arguments name a subcommand.
+
+    .. benchmark:: noop
+
+shows the plot that ``make bench`` has drawn for a case, or says that there is none; without an argument, its tables.
 """
 
 from __future__ import annotations
@@ -70,6 +74,24 @@ class CommandHelp(SphinxDirective):
         return [nodes.literal_block(done.stdout, done.stdout, language="none")]
 
 
+class Benchmark(SphinxDirective):
+    """Show what the benchmarks have found, so that no figure is typed in."""
+
+    optional_arguments = 1
+    results = Path(__file__).parents[2] / "benchmarks" / "results"
+
+    def run(self) -> list[nodes.Node]:
+        path = self.results / (f"{self.arguments[0]}.png" if self.arguments else "summary.txt")
+        if not path.exists():
+            return [nodes.paragraph(text=f"Not measured yet: make bench writes {path.name}.")]
+        self.env.note_dependency(str(path))
+        if not self.arguments:
+            text = path.read_text()
+            return [nodes.literal_block(text, text, language="none")]
+        relative = os.path.relpath(path, Path(self.env.doc2path(self.env.docname)).parent)
+        return [nodes.image(uri=relative, alt=f"plot of the case {self.arguments[0]}")]
+
+
 def add_fields(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Append the fields of a message to its description (a handler of autodoc-process-docstring)."""
     if what != "class" or not (fields := _fields(obj)):
@@ -99,5 +121,6 @@ def _fields(cls: object) -> list[tuple[str, str, str]]:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("message-union", MessageUnion)
     app.add_directive("command-help", CommandHelp)
+    app.add_directive("benchmark", Benchmark)
     app.connect("autodoc-process-docstring", add_fields)
     return {"parallel_read_safe": True}

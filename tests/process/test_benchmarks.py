@@ -1,0 +1,34 @@
+"""The harness measures real systems, notes what did not work, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.process
+ROOT = Path(__file__).parents[2]
+
+
+def test_systems_are_measured_in_processes_of_their_own(run_dir: Path) -> None:
+    chosen = ["--case", "noop", "--system", "ours-submit", "--system", "process-pool", "--quick", "--output", "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *chosen],
+        cwd=run_dir,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TERM": "dumb"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = [json.loads(line) for line in (run_dir / "out" / "runs.jsonl").read_text().splitlines()]
+    assert [record["system"] for record in records] == ["ours-submit", "process-pool"]
+    for record in records:
+        assert len(record["metrics"]["calls_per_s"]) == 2
+        assert all(rate > 10 for rate in record["metrics"]["calls_per_s"])
+        assert record["left_behind"] == 0
+    assert (run_dir / "out" / "noop.png").stat().st_size > 1000
+    assert "not measured" in (run_dir / "out" / "summary.txt").read_text()
