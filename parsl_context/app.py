@@ -25,7 +25,7 @@ from parsl.dataflow.futures import AppFuture
 from parsl.dataflow.memoization import id_for_memo
 from rich.progress import track
 
-from parsl_context.context import Context, as_context
+from parsl_context.context import UNKEPT_LEVELS, Context, as_context
 from parsl_context.digests import digest_content
 from parsl_context.errors import ConfigurationError
 from parsl_context.pool.calls import BodyCall, ChunkCall, bind
@@ -281,7 +281,7 @@ class ContextApp(AppBase):
             return
         for executor in self._context_executors():
             for context in self.contexts:
-                if (context.options.reuse or executor.reuse) != "none":
+                if (context.options.reuse or executor.reuse) not in UNKEPT_LEVELS:
                     executor.preload(context)
 
     def _map(self, items: Iterator[tuple[Any, ...]], chunksize: int | None, max_pending: int) -> Iterator[Any]:

@@ -19,7 +19,7 @@ from parsl.serialize.errors import SerializationError
 
 from parsl_context import messages as m
 from parsl_context.app import ContextApp, ContextCall
-from parsl_context.context import Context
+from parsl_context.context import UNKEPT_LEVELS, Context
 from parsl_context.digests import digest_bytes
 from parsl_context.errors import ContextSerializationError
 from parsl_context.messages import Digest
@@ -203,7 +203,7 @@ class CodeBook:
             return
         for required in context.requires:
             self._provide(required)
-        self._send_blob(context.digest, context.name, context.packed)
+        self._send_blob(context.digest, context.name, context.packed(self._reuse))
         requires = self._requires[context.digest] = tuple(required.digest for required in context.requires)
         options = m.ContextOptions(
             name=context.name,
@@ -219,7 +219,7 @@ class CodeBook:
             self._send(m.StoreBlobs(blobs=[m.Blob(digest, label)]), [data])
 
     def _is_fresh(self, call: ContextCall) -> bool:
-        return any((context.options.reuse or self._reuse) == "none" for context in call.contexts)
+        return any((context.options.reuse or self._reuse) in UNKEPT_LEVELS for context in call.contexts)
 
 
 def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:

@@ -20,12 +20,13 @@ from parsl.data_provider.files import File
 from parsl_context.digests import digest_content
 from parsl_context.errors import ConfigurationError, ContextSerializationError
 from parsl_context.messages import Digest
-from parsl_context.pool.arguments import RequiredContext, map_leaves
+from parsl_context.pool.arguments import NodeFile, RequiredContext, map_leaves
 from parsl_context.serialization import pack_code
+from parsl_context.store import origins
 
 REUSE_LEVELS = ("none", "disk", "memory", "node")
+UNKEPT_LEVELS = ("none", "disk")  # their contexts are built for every call
 _SHARES = {"node": "node", "worker": "memory"}
-AVAILABLE_LEVELS = ("none", "memory", "node")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Options:
     Attributes
     ----------
     reuse : str or None
-        Level of reuse: "none", "memory" or "node".
+        Level of reuse: "none", "disk", "memory" or "node".
     after_fork : callable or None
         At level "node": called with the instance in each worker that shares it, before its first call. For what
         must not be shared: connections, locks, random generators.
@@ -58,18 +59,15 @@ def _is_positive(value: object) -> bool:
 
 
 def check_reuse(level: str | None) -> None:
-    """Refuse a level of reuse that does not exist, or does not exist yet.
+    """Refuse a level of reuse that does not exist.
 
     Raises
     ------
     ConfigurationError
     """
-    if level is None or level in AVAILABLE_LEVELS:
-        return
-    available = ", ".join(repr(known) for known in AVAILABLE_LEVELS)
-    if level in REUSE_LEVELS:
-        raise ConfigurationError(f"reuse={level!r} is not available in this version; available are {available}.")
-    raise ConfigurationError(f"reuse={level!r} is no level of reuse; available are {available}.")
+    if level is not None and level not in REUSE_LEVELS:
+        available = ", ".join(map(repr, REUSE_LEVELS))
+        raise ConfigurationError(f"reuse={level!r} is no level of reuse; available are {available}.")
 
 
 class Context:
@@ -78,8 +76,9 @@ class Context:
     Contexts with equal content are the same context. Arguments are taken as they are at the first use; a change to
     an argument after that is not seen, and a context made anew sees it.
 
-    Arguments may be other contexts (they are built first and arrive as their instances), Parsl `File` objects (they
-    arrive as they are; `os.fspath` gives the path), and futures (the DataFlowKernel resolves them before the call).
+    Arguments may be other contexts (they are built first and arrive as their instances), Parsl `File` objects (fetched
+    to the node where the context is built; `os.fspath` gives the path there), and futures (the DataFlowKernel resolves
+    them before the call).
     """
 
     def __init__(self, function: ContextFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -140,19 +139,27 @@ class Context:
         except Exception as error:
             raise ContextSerializationError(self._culprit(), error) from error
 
-    @functools.cached_property
-    def packed(self) -> bytes:
+    def packed(self, reuse: str) -> bytes:
         """Pickle of the function and its arguments; required contexts stand in it by their digests.
+
+        Parameters
+        ----------
+        reuse
+            Level of contexts that do not choose one.
 
         Raises
         ------
         ContextSerializationError
             If something in it cannot be pickled.
         """
+        is_kept = (self.options.reuse or reuse) != "none"
+
+        def swap(value: Any) -> Any:
+            return NodeFile(value.url, is_kept=is_kept) if _is_fetched(value) else value
+
+        args, kwargs = map_leaves(self._args, swap), map_leaves(self._kwargs, swap)
         try:
-            return pack_code(
-                (self._function.function, self._args, self._kwargs, self.options.after_fork), replace=_replace_context
-            )
+            return pack_code((self._function.function, args, kwargs, self.options.after_fork), replace=_replace_context)
         except Exception as error:
             raise ContextSerializationError(self._culprit(), error) from error
 
@@ -267,7 +274,7 @@ def context(
     function
         The function that builds the context.
     reuse : str, optional
-        Level of reuse: "none", "memory" or "node"; the executor's if not given.
+        Level of reuse: "none", "disk", "memory" or "node"; the executor's if not given.
     share : str, optional
         Another way to say it: "node" for one instance that the workers of a node share, "worker" for one each.
     after_fork : callable, optional
@@ -345,6 +352,11 @@ def _escape_context(value: object) -> str | None:
 
 def _replace_context(value: object) -> Any:
     return (RequiredContext, (value.digest,)) if isinstance(value, Context) else NotImplemented
+
+
+def _is_fetched(value: object) -> bool:
+    """Whether it is a file that the node fetches: one that is not staged, with an address that the store can read."""
+    return isinstance(value, File) and value.local_path is None and value.scheme in origins.SCHEMES
 
 
 def _find(value: Any, kind: type, *, into_contexts: bool = False) -> Iterator[Any]:

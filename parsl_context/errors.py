@@ -7,6 +7,7 @@ are attributes as well as text. All survive pickling, because DataFlowKernel che
 
 from __future__ import annotations
 
+import platform
 import signal as signals
 from typing import Any
 
@@ -116,6 +117,26 @@ class ContextBuildError(ParslContextError):
         elif isinstance(cause, WorkerLost):
             text += " The context function ended its process, or used more memory than the node has."
         return text
+
+
+class FileFetchError(ParslContextError):
+    """A file that a context needs could not be brought to the node. The `__cause__` of `ContextBuildError`.
+
+    Attributes
+    ----------
+    url : str
+        Its address, as given to `File`.
+    host : str
+        The node.
+    reason : str
+        What was seen, and what to do.
+    """
+
+    def __init__(self, *, url: str, reason: str) -> None:
+        self.url = url
+        self.host = platform.node()
+        self.reason = reason
+        super().__init__(f"File {url} cannot be had on node {self.host}: {reason}.")
 
 
 class WorkerLost(ParslContextError, HTEXWorkerLost):

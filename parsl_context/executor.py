@@ -33,7 +33,7 @@ from parsl_context.client import Events, InterchangeClient
 from parsl_context.codebook import CodeBook
 from parsl_context.codec import Buffer, make_payload, open_payload
 from parsl_context.compat import start_monitoring_receiver
-from parsl_context.context import Context, ContextFunction, as_context, check_reuse
+from parsl_context.context import UNKEPT_LEVELS, Context, ContextFunction, as_context, check_reuse
 from parsl_context.errors import (
     ConfigurationError,
     ContextBuildError,
@@ -99,7 +99,8 @@ class ContextExecutor(HighThroughputExecutor):
     ----------
     reuse : str
         Level of reuse of contexts that do not choose one: "node" (built once per node and shared by its workers),
-        "memory" (built once per worker) or "none" (built for every call, in a process of its own).
+        "memory" (built once per worker), "disk" (built for every call, in a process of its own; files stay on the
+        node's disk) or "none" (the same, and files are fetched for every call).
     preload : sequence of Context, optional
         Contexts that are built as soon as a node joins, ahead of any call.
     context_memory_gb : float, optional
@@ -333,8 +334,8 @@ class ContextExecutor(HighThroughputExecutor):
     def _preload(self, context: Context | ContextFunction) -> None:
         client, codes = self._accepting()
         wanted = as_context(context)
-        if (wanted.options.reuse or self.reuse) == "none":
-            raise ConfigurationError(f"Context {wanted.name} cannot be built ahead of calls at reuse='none'.")
+        if (level := wanted.options.reuse or self.reuse) in UNKEPT_LEVELS:
+            raise ConfigurationError(f"Context {wanted.name} cannot be built ahead of calls at reuse={level!r}.")
         client.send(m.WantContext(context=codes.provide(wanted)))
 
     def evict(self, context: Context | ContextFunction) -> None:

@@ -51,7 +51,7 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     code: Digest | None  # what to call; None when the payload carries its own code (`submit_payload`)
     contexts: tuple[Digest, ...]  # contexts that must be warm before the call
     payload: Payload
-    fresh: bool = False  # run in a process of its own (reuse level "none")
+    fresh: bool = False  # run in a process of its own (reuse levels "none" and "disk")
     priority: float = float("inf")  # lower runs first, as in HTEX
     resources: dict[str, int | float | str] | None = None
     calls: int = 1  # of the body; more in a chunk of a map

@@ -18,6 +18,24 @@ class RequiredContext:
         self.digest = digest
 
 
+class NodeFile:
+    """Stands for a Parsl `File` in a packed context. The node that builds the context puts one with a local path there.
+
+    Attributes
+    ----------
+    url : str
+        Address of the file.
+    is_kept : bool
+        Whether the copy may serve other builds.
+    """
+
+    __slots__ = ("is_kept", "url")
+
+    def __init__(self, url: str, *, is_kept: bool) -> None:
+        self.url = url
+        self.is_kept = is_kept
+
+
 def fill_in(value: Any, instance: Callable[[Digest], Any]) -> Any:
     """`value` with each `RequiredContext` in it replaced by its instance."""
     return map_leaves(value, lambda leaf: instance(leaf.digest) if isinstance(leaf, RequiredContext) else leaf)

@@ -17,6 +17,7 @@ from parsl_context import messages as m
 from parsl_context.codec import Buffer, make_payload
 from parsl_context.messages import Digest
 from parsl_context.pool.arguments import fill_in
+from parsl_context.pool.files import BuildFiles
 from parsl_context.pool.instances import Instance, Instances, build
 from parsl_context.serialization import unpack_code
 
@@ -94,7 +95,15 @@ class Loader:
 
         function, args, kwargs, after_fork = unpack_code(packed)
         args, kwargs = fill_in(args, instance_of), fill_in(kwargs, instance_of)
-        made: Instance = build(label, lambda: function(*args, **kwargs), tuple(required), after_fork)
+        files = BuildFiles()
+        try:
+            made: Instance = build(
+                label, lambda: function(*files.fill_in(args), **files.fill_in(kwargs)), tuple(required), after_fork
+            )
+        except BaseException:
+            files.release()
+            raise
+        files.release_after(made)
         self.instances.add(digest, made)
         logger.info("Built context %s in %.3f s", label, made.load_s)
         self._send(m.Loaded(context=digest, load_s=made.load_s, size_bytes=made.size_bytes), ())

@@ -39,7 +39,7 @@ def test_nothing_runs_when_a_context_is_made_named_digested_or_packed():
     made = context(never)(1, a=2)
     assert made.name == "never(1, a=2)"
     assert made.digest
-    assert made.packed
+    assert made.packed("memory")
 
 
 def test_a_context_function_looks_like_the_function():
@@ -101,11 +101,26 @@ def test_a_context_is_built_from_the_instances_of_those_it_requires():
 
 def test_required_contexts_stand_in_a_packed_one_by_their_digests():
     a = model("a", device="a device of its own")
-    function, args, _, _ = unpack_code(pipeline(a, [a]).packed)
+    function, args, _, _ = unpack_code(pipeline(a, [a]).packed("memory"))
     assert isinstance(args[0], RequiredContext)
     assert {args[0].digest, args[1][0].digest} == {a.digest}
     assert function(1) == ((1,), {})
-    assert b"device of its own" not in pipeline(a).packed
+    assert b"device of its own" not in pipeline(a).packed("memory")
+
+
+@pytest.mark.parametrize(
+    ("level", "default", "is_kept"), [(None, "none", False), (None, "disk", True), ("memory", "none", True)]
+)
+def test_files_in_a_packed_context_are_for_the_node_to_fetch(level, default, is_kept):
+    staged = File("http://origin/staged")
+    staged.local_path = "/here/staged"
+    files = [File("http://origin/a.pt"), File("b.pt"), File("globus://endpoint/c.pt"), staged]
+    made = context(reuse=level)(model.function)(files, device=files[0])
+    _, (packed,), kwargs, _ = unpack_code(made.packed(default))
+    fetched = [kwargs["device"], *packed[:2]]
+    assert [(file.url, file.is_kept) for file in fetched] == [(files[i].url, is_kept) for i in (0, 0, 1)]
+    assert [file.url for file in packed[2:]] == [file.url for file in files[2:]]
+    assert packed[3].filepath == "/here/staged"
 
 
 def test_other_required_contexts_make_another_context():
@@ -140,11 +155,13 @@ def test_arguments_are_taken_as_they_are_at_the_first_use():
         (lambda bad: model(bad, np.arange(3)), r"Argument 0 of context model\(<lock>, <ndarray>\)"),
     ],
 )
-@pytest.mark.parametrize("use", ["digest", "packed"])
+@pytest.mark.parametrize(
+    "use", [lambda made: made.digest, lambda made: made.packed("memory")], ids=["digest", "packed"]
+)
 def test_the_part_that_cannot_be_sent_is_named(make, part, use):
     made = make(threading.Lock())
     with pytest.raises(ContextSerializationError, match=f"^{part} cannot be serialized: TypeError.*lock") as caught:
-        getattr(made, use)
+        use(made)
     assert isinstance(caught.value.__cause__, TypeError)
 
 

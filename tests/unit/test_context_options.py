@@ -18,11 +18,6 @@ def test_any_callable_can_be_made_a_context_function(decorate):
     assert decorate(OrderedDict.fromkeys)("ab").build(never) == {"a": None, "b": None}
 
 
-def test_levels_to_come_are_refused_as_not_available():
-    with pytest.raises(ConfigurationError, match=r"reuse='disk' is not available.*'none', 'memory', 'node'"):
-        context(reuse="disk")
-
-
 def test_sharing_is_another_way_to_name_a_level():
     assert context(share="node")(never).options.reuse == "node"
     assert context(share="worker", reuse="memory")(never).options.reuse == "memory"
@@ -31,7 +26,7 @@ def test_sharing_is_another_way_to_name_a_level():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"reuse": "always"}, "reuse='always' is no level of reuse; available are 'none', 'memory'"),
+        ({"reuse": "always"}, "reuse='always' is no level of reuse; available are 'none', 'disk', 'memory', 'node'"),
         ({"reuse": 3}, "reuse=3"),
         ({"memory_gb": 0}, "memory_gb=0 .*positive"),
         ({"memory_gb": -1.5}, "memory_gb=-1.5"),

@@ -1,0 +1,170 @@
+"""Where files come from: paths, file:// and http(s):// addresses; the version of what stands there, and its bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import stat
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+from urllib.parse import urlparse
+
+from parsl_context.errors import FileFetchError
+
+SCHEMES = ("", "file", "http", "https")
+_TIMEOUT_S = 60.0  # of one network operation
+
+
+@dataclass(frozen=True)
+class Version:
+    """What stands at an address now.
+
+    Attributes
+    ----------
+    identity : str or None
+        Two versions of an address that have it in common have the same content; None where the origin does not tell.
+    size : int or None
+        None where the origin does not tell. [bytes]
+    """
+
+    identity: str | None
+    size: int | None
+
+
+class Source:
+    """The content at an address, open for reading.
+
+    Attributes
+    ----------
+    version : Version
+        What is read.
+    """
+
+    def __init__(self, url: str, stream: BinaryIO | http.client.HTTPResponse) -> None:
+        self._url = url
+        self._stream = stream
+        self.version = self._version()
+
+    def _version(self) -> Version:
+        if isinstance(self._stream, http.client.HTTPResponse):
+            return _described(self._stream)
+        return _of_file(os.fstat(self._stream.fileno()))
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end.
+
+        Raises
+        ------
+        FileFetchError
+        """
+        with _explained(self._url):
+            return self._stream.read(size)
+
+    def check(self, size: int) -> None:
+        """Make sure that what was read is all of one version.
+
+        Raises
+        ------
+        FileFetchError
+        """
+        if self._version() != self.version:
+            raise FileFetchError(url=self._url, reason="it changed while it was copied; try again when it is written")
+        if size != (self.version.size if self.version.size is not None else size):
+            raise FileFetchError(
+                url=self._url,
+                reason=f"only {size} of {self.version.size} bytes came; see whether its server is well, and try again",
+            )
+
+
+def version(url: str) -> Version:
+    """What stands at an address; its content is not read.
+
+    Raises
+    ------
+    FileFetchError
+    """
+    with _explained(url):
+        if not _is_http(url):
+            return _of_file(os.stat(local_path(url)))
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_TIMEOUT_S) as answer:
+            return _described(answer)
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Source]:
+    """The content at an address.
+
+    Raises
+    ------
+    FileFetchError
+    """
+    with contextlib.ExitStack() as stack:
+        with _explained(url):
+            source = Source(url, stack.enter_context(_stream(url)))
+        yield source
+
+
+def _stream(url: str) -> BinaryIO | http.client.HTTPResponse:
+    if _is_http(url):
+        answer: http.client.HTTPResponse = urllib.request.urlopen(url, timeout=_TIMEOUT_S)
+        return answer
+    return open(local_path(url), "rb")
+
+
+def local_path(url: str) -> str:
+    """Path of a file:// address or of a plain path, as Parsl's `File` reads it."""
+    return os.path.abspath(urlparse(url).path)
+
+
+def is_here(url: str) -> bool:
+    """Whether a file can be used where it is."""
+    return not _is_http(url)
+
+
+def name_of(url: str) -> str:
+    """Name for a copy: it says which file it is, and has its suffix."""
+    return os.path.basename(urlparse(url).path.rstrip("/")) or "file"
+
+
+def _is_http(url: str) -> bool:
+    return urlparse(url).scheme in ("http", "https")
+
+
+def _of_file(status: os.stat_result) -> Version:
+    if not stat.S_ISREG(status.st_mode):
+        raise IsADirectoryError
+    return Version(f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns}", status.st_size)
+
+
+def _described(answer: http.client.HTTPResponse) -> Version:
+    length = answer.headers.get("Content-Length")
+    size = int(length) if length is not None and length.isdecimal() else None
+    marks = [answer.headers.get(name) for name in ("ETag", "Last-Modified")]
+    # A length alone identifies nothing: the next version may be as long.
+    return Version(f"{marks} {size}" if any(marks) else None, size)
+
+
+@contextlib.contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Turn what reading raises into an error that names the file and the node, and says what to do."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        error.close()
+        reason = f"its server answers {error.code} {error.reason}; see whether the address is right"
+        raise FileFetchError(url=url, reason=reason) from None
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = f"its server cannot be read ({getattr(error, 'reason', error)!r}); see whether this node can reach it"
+        raise FileFetchError(url=url, reason=reason) from error
+    except FileNotFoundError as error:
+        reason = "there is no such file here; give a path that all nodes see, or an http address"
+        raise FileFetchError(url=url, reason=reason) from error
+    except IsADirectoryError as error:
+        reason = "it is no regular file; give the files in it one by one, or its path as a string"
+        raise FileFetchError(url=url, reason=reason) from error
+    except OSError as error:
+        raise FileFetchError(url=url, reason=f"it cannot be read: {error}") from error
