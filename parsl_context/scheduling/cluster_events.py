@@ -72,8 +72,11 @@ class ManagerJoined:
     node: str
     block: str
     slots: int
-    prefetch: int | None = None  # None: computed
-    drain_in_s: float | None = None
+    prefetch: int | None = None  # calls held beyond the slots; None: computed
+    drain_in_s: float | None = None  # time until it takes no more calls; None: never. [s]
+    ends_in_s: float | None = None  # time until its block ends with all that runs there; None: unknown. [s]
+    walltime_s: float | None = None  # of its block, from beginning to end. [s]
+    memory_bytes: int | None = None  # that contexts may take there; None: unknown. [bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +142,7 @@ class ContextNoted:
     manager: ManagerId
     context: Digest
     note: str
+    is_shared: bool = True  # by the workers there, if it should be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +152,23 @@ class BuildBroke:
     manager: ManagerId
     context: Digest
     tasks: list[TaskId]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSettled:
+    """An order to build ended: its worker holds the contexts, or will not."""
+
+    manager: ManagerId
+    contexts: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRefused:
+    """These contexts can never be held together on this manager's node."""
+
+    manager: ManagerId
+    contexts: tuple[Digest, ...]
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +224,8 @@ Event: TypeAlias = (
     | ContextHeld
     | ContextNoted
     | BuildBroke
+    | BuildSettled
+    | BuildRefused
     | ContextGone
     | ContextWanted
     | EvictionWanted
@@ -219,6 +242,22 @@ class SendTask:
     """Send the call to the manager."""
 
     task: TaskId
+    manager: ManagerId
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderBuild:
+    """Have one more worker of the manager build these contexts; answered by `BuildSettled`."""
+
+    contexts: tuple[Digest, ...]
+    manager: ManagerId
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeBack:
+    """Have the manager return those of these calls that have not started."""
+
+    tasks: list[TaskId]
     manager: ManagerId
 
 
@@ -264,4 +303,22 @@ class FailBuild:
     attempts: int
 
 
-Action: TypeAlias = SendTask | SendBuild | SendEviction | StopManager | FailTasks | FailBuild
+@dataclass(frozen=True, kw_only=True)
+class FailUnservable:
+    """These calls ask for what no manager can give."""
+
+    tasks: list[TaskId]
+    reason: str
+
+
+Action: TypeAlias = (
+    SendTask
+    | OrderBuild
+    | TakeBack
+    | SendBuild
+    | SendEviction
+    | StopManager
+    | FailTasks
+    | FailBuild
+    | FailUnservable
+)

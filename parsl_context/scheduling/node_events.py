@@ -45,6 +45,7 @@ class ContextDeclared:
     context: Digest
     is_shared: bool = False  # by the workers of the node, where that is possible
     size_bytes: int | None = None  # of one instance, as the user declared it
+    is_pinned: bool = False  # given up only when the user asks for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +157,43 @@ class WorkerEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskSkipped:
+    """A worker came to a call that was taken back from it, and went on to the next."""
+
+    worker: WorkerId
+    task: TaskId
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksRevoked:
+    """The worker will skip this many of its newest calls, which have not started (answer to `Revoke`)."""
+
+    worker: WorkerId
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksReclaimed:
+    """The interchange wants these calls back, as far as they have not started."""
+
+    tasks: list[TaskId]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceWanted:
+    """Have one more worker hold these contexts together; answered by `SettleBuild`."""
+
+    contexts: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedExpired:
+    """What templates hold of this context is too old; it is built anew when it is needed."""
+
+    context: Digest
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildWanted:
     """Build this context on every worker, when it is idle."""
 
@@ -204,6 +242,11 @@ Event: TypeAlias = (
     | LoadBroke
     | ContextGone
     | WorkerEnded
+    | TaskSkipped
+    | TasksRevoked
+    | TasksReclaimed
+    | InstanceWanted
+    | SharedExpired
     | BuildWanted
     | BlobForgotten
     | DrainBegan
@@ -220,6 +263,7 @@ class Assign:
     task: TaskId
     worker: WorkerId
     nodes: tuple[str, ...] = ()  # for this call alone
+    is_ahead: bool = False  # behind calls that it holds already: it may be taken back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +305,29 @@ class EndTemplate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Revoke:
+    """Take back up to this many of the calls that the worker holds and has not started, the newest first."""
+
+    worker: WorkerId
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettleBuild:
+    """Tell the interchange that an order for one more instance ended, one way or another."""
+
+    contexts: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefuseBuild:
+    """Tell the interchange that these contexts can never be held together here."""
+
+    contexts: tuple[Digest, ...]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lose:
     """The call may have run and has no outcome."""
 
@@ -275,4 +342,16 @@ class GiveBack:
     broken: Digest | None = None
 
 
-Action: TypeAlias = Assign | Load | Replace | Evict | StartTemplate | EndTemplate | Lose | GiveBack
+Action: TypeAlias = (
+    Assign
+    | Revoke
+    | Load
+    | Replace
+    | Evict
+    | StartTemplate
+    | EndTemplate
+    | SettleBuild
+    | RefuseBuild
+    | Lose
+    | GiveBack
+)
