@@ -244,6 +244,7 @@ class ContextExecutor(HighThroughputExecutor):
                 contexts_per_worker=self.max_contexts_per_worker,
                 idle_s=self.context_max_idletime,
             ),
+            walltime_s=_walltime_s(self.provider),
             check_versions=self._check_python_mismatch,
             run_id=self.run_id,
             hub_address=self.loopback_address if self.zmq_monitoring is not None else None,
@@ -503,6 +504,20 @@ def _worker_lost(died: m.WorkerDied) -> WorkerLost:
         exit_code=died.exit_code,
         signal=died.signal,
     )
+
+
+def _walltime_s(provider: Any) -> float | None:
+    """How long a block of a provider lives, from its `walltime` ("[[DD-]HH:]MM:SS"); None if it does not tell. [s]"""
+    walltime = getattr(provider, "walltime", None)
+    if not isinstance(walltime, str):
+        return None
+    days, _, clock = walltime.rpartition("-")
+    try:
+        parts = [int(part) for part in clock.split(":")]
+        seconds = sum(part * 60**power for power, part in enumerate(reversed(parts)))
+        return float(seconds + 86_400 * int(days or 0))
+    except ValueError:
+        return None
 
 
 def _given(kwargs: dict[str, Any], args: tuple[Any, ...], name: str) -> bool:

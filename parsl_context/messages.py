@@ -388,6 +388,18 @@ class BuildContext(Struct, frozen=True, kw_only=True, tag=True):
     context: Digest
 
 
+class BuildInstance(Struct, frozen=True, kw_only=True, tag=True):
+    """Have one more worker hold these contexts together; answered by `InstanceSettled`."""
+
+    contexts: tuple[Digest, ...]
+
+
+class ReturnTasks(Struct, frozen=True, kw_only=True, tag=True):
+    """Give back those of these calls that have not started: a worker elsewhere has nothing to do."""
+
+    tasks: list[TaskId]
+
+
 class EvictContext(Struct, frozen=True, kw_only=True, tag=True):
     """Give up all instances of this context on this node; a call may build it again."""
 
@@ -411,7 +423,9 @@ ToManager: TypeAlias = (
     | DeclareContext
     | ForgetBlobs
     | RunTasks
+    | ReturnTasks
     | BuildContext
+    | BuildInstance
     | EvictContext
     | Shutdown
 )
@@ -444,6 +458,7 @@ class Joined(Struct, frozen=True, kw_only=True, tag=True):
     dir: str
     cpu_count: int
     total_memory: int  # [bytes]
+    context_memory: int  # that contexts may take of it if the user does not say. [bytes]
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):
@@ -495,6 +510,19 @@ class ContextBroken(Struct, frozen=True, kw_only=True, tag=True):
     error: Payload | None
 
 
+class InstanceSettled(Struct, frozen=True, kw_only=True, tag=True):
+    """What `BuildInstance` asked for is there, or will not be: this node does no more about it."""
+
+    contexts: tuple[Digest, ...]
+
+
+class InstanceRefused(Struct, frozen=True, kw_only=True, tag=True):
+    """These contexts can never be held together on this node."""
+
+    contexts: tuple[Digest, ...]
+    reason: str
+
+
 class TasksReturned(Struct, frozen=True, kw_only=True, tag=True):
     """Calls that were not started here and will not be."""
 
@@ -542,6 +570,8 @@ FromManager: TypeAlias = (
     | ContextDown
     | ContextBuilding
     | ContextBroken
+    | InstanceSettled
+    | InstanceRefused
     | TasksReturned
     | TaskRefused
     | WorkerFell
@@ -559,6 +589,7 @@ class RunTask(Struct, frozen=True, kw_only=True, tag=True):
 
     task: Task
     nodes: tuple[str, ...] = ()  # nodes of the block that the call has for itself (MPI)
+    is_ahead: bool = False  # may be taken back: the worker claims it before it starts it
 
 
 class LoadContext(Struct, frozen=True, kw_only=True, tag=True):
@@ -591,6 +622,12 @@ class TaskDone(Struct, frozen=True, kw_only=True, tag=True):
     """The oldest call that this worker holds has ended."""
 
     result: Result
+
+
+class TaskSkipped(Struct, frozen=True, kw_only=True, tag=True):
+    """The worker came to a call that was taken back, and went on to the next."""
+
+    task: TaskId
 
 
 class LoadStarted(Struct, frozen=True, kw_only=True, tag=True):
@@ -637,7 +674,9 @@ class Unshareable(Struct, frozen=True, kw_only=True, tag=True):
     reason: str
 
 
-FromWorker: TypeAlias = WorkerUp | TaskDone | LoadStarted | Loaded | LoadFailed | Unloaded | Frozen | Unshareable
+FromWorker: TypeAlias = (
+    WorkerUp | TaskDone | TaskSkipped | LoadStarted | Loaded | LoadFailed | Unloaded | Frozen | Unshareable
+)
 ToTemplate: TypeAlias = StoreBlobs | LoadContext | Freeze | Exit
 
 
@@ -645,7 +684,7 @@ ToTemplate: TypeAlias = StoreBlobs | LoadContext | Freeze | Exit
 
 
 class ForkWorker(Struct, frozen=True, kw_only=True, tag=True):
-    """Fork a worker; its end of the socket pair comes with this message."""
+    """Fork a worker; its ends of two socket pairs, for messages and for claims, come with this message."""
 
     worker: WorkerId
     environment: dict[str, str]

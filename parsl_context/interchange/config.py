@@ -32,6 +32,7 @@ class InterchangeConfig:
     log_config: Any  # parsl.logconfigs.base.LogConfig or None
     manager_selector: Any  # parsl ManagerSelector
     limits: Limits  # of contexts on a node
+    walltime_s: float | None  # of a block; None: unknown. [s]
     check_versions: bool  # refuse managers of another Python or Parsl
     run_id: str | None
     hub_address: str | None  # monitoring; None: off

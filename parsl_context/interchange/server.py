@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import sys
@@ -25,7 +26,8 @@ from parsl_context.interchange.monitoring import NodeMonitor
 from parsl_context.interchange.selection import preference
 from parsl_context.messages import Digest, ManagerId, TaskId
 from parsl_context.scheduling import cluster_events as cluster
-from parsl_context.scheduling.cluster import ClusterState, Manager, Phase
+from parsl_context.scheduling.cluster import ClusterState
+from parsl_context.scheduling.managers import Manager, Phase
 from parsl_context.scheduling.node_events import Lane
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -33,8 +35,6 @@ logger = logging.getLogger(f"parsl.{__name__}")
 # After a link broke the socket may take a moment to know; look again. [s]
 _PING_DELAYS_S = (0.0, 0.05, 0.5)
 _PARENT_CHECK_S = 5.0
-# Events after which the scheduling state may want to be told the time sooner than before.
-_BRING_DEADLINES = (cluster.ManagerJoined, cluster.BuildBroke, cluster.Tick)
 # Time for the last messages to leave when the interchange ends. [ms]
 _LINGER_MS = 1000
 
@@ -69,6 +69,7 @@ class Interchange:
         self._options: dict[Digest, m.ContextOptions] = {}
         self._build_errors: dict[Digest, tuple[m.BuildFailed, list[Buffer]]] = {}
         self._tick: Timer | None = None
+        self._tick_at = math.inf
         self._parent = os.getppid()
         self._strangers = 0  # messages that were not understood
         self._versions = f"py.v={_minor(platform.python_version())} parsl.v={PARSL_VERSION}"
@@ -229,7 +230,7 @@ class Interchange:
                 self._decide(cluster.ContextHeld(manager=manager, worker=message.worker, context=message.context))
             case m.ContextUnshareable():
                 note = f"not shared: {message.reason}"
-                self._decide(cluster.ContextNoted(manager=manager, context=message.context, note=note))
+                self._decide(cluster.ContextNoted(manager=manager, context=message.context, note=note, is_shared=False))
             case m.ContextLoaded():
                 self._decide(
                     cluster.BuildEnded(
@@ -251,6 +252,11 @@ class Interchange:
             case m.ContextBroken():
                 self._keep_build_error(manager, session, message, frames)
                 self._decide(cluster.BuildBroke(manager=manager, context=message.context, tasks=message.returned))
+            case m.InstanceSettled():
+                self._decide(cluster.BuildSettled(manager=manager, contexts=message.contexts))
+            case m.InstanceRefused():
+                refused = cluster.BuildRefused(manager=manager, contexts=message.contexts, reason=message.reason)
+                self._decide(refused)
             case m.TasksReturned():
                 self._decide(cluster.TasksReturned(manager=manager, tasks=message.tasks))
             case m.TaskRefused():
@@ -289,6 +295,7 @@ class Interchange:
             return
         logger.info("Manager %s of block %s joined with %d workers", manager, joined.block, joined.slots)
         self._managers.send(manager, m.Welcome(limits=self._config.limits))
+        walltime_s = self._config.walltime_s
         self._decide(
             cluster.ManagerJoined(
                 manager=manager,
@@ -297,6 +304,9 @@ class Interchange:
                 slots=joined.slots,
                 prefetch=joined.prefetch,
                 drain_in_s=joined.drain_in_s,
+                ends_in_s=None if walltime_s is None else max(0.0, walltime_s - joined.up_s),
+                walltime_s=walltime_s,
+                memory_bytes=self._config.limits.memory_bytes or joined.context_memory,
             )
         )
 
@@ -359,13 +369,22 @@ class Interchange:
     def _decide(self, event: cluster.Event) -> None:
         for action in self._state.handle(event, now=time.monotonic()):
             self._carry_out(action)
-        if isinstance(event, _BRING_DEADLINES):
+        if self._state.next_deadline() < self._tick_at:
             self._arm_tick()
 
     def _carry_out(self, action: cluster.Action) -> None:
         match action:
             case cluster.SendTask():
                 self._send_task(action)
+            case cluster.OrderBuild():
+                self._provide(action.manager, None, action.contexts)
+                self._managers.send(action.manager, m.BuildInstance(contexts=action.contexts))
+            case cluster.TakeBack():
+                self._managers.flush()  # the calls may still be on their way
+                self._managers.send(action.manager, m.ReturnTasks(tasks=action.tasks))
+            case cluster.FailUnservable():
+                self._executor.send(m.TasksFailed(tasks=action.tasks, cause=m.Unservable(reason=action.reason)))
+                self._drop_payloads(action.tasks)
             case cluster.SendBuild():
                 self._provide(action.manager, None, (action.context,))
                 self._managers.send(action.manager, m.BuildContext(context=action.context))
@@ -427,12 +446,12 @@ class Interchange:
         due = self._state.next_deadline()
         if self._tick is not None:
             self._tick.cancel()
-        self._tick = None
-        if due != float("inf"):
+        self._tick, self._tick_at = None, due
+        if due != math.inf:
             self._tick = self._loop.call_later(due - time.monotonic(), self._on_tick)
 
     def _on_tick(self) -> None:
-        self._tick = None
+        self._tick, self._tick_at = None, math.inf
         self._decide(cluster.Tick())
         for manager in [name for name in self._managers.sessions if name not in self._state.managers]:
             self._link_lost(manager, "it was given up")

@@ -40,6 +40,7 @@ class Member:
     worker: WorkerId | None = None
     template: TemplateKey | None = None
     control: socket.socket | None = None  # of a template: takes requests to fork
+    claims: tuple[socket.socket, socket.socket] | None = None  # of a worker: both ends, see `allow`
     started_at: float = field(default_factory=time.monotonic)
     pid: int | None = None  # known from its first message on
     known: set[Digest] = field(default_factory=set)  # content that it was sent
@@ -56,9 +57,28 @@ class Member:
         """Send it a message."""
         self.channel.send(encode(message, frames))
 
+    def allow(self) -> None:
+        """Let the worker start one more call of those that may be taken back.
+
+        A byte for each such call goes into a socket pair. The worker takes one out before it starts the call, and so
+        does the manager to take a call back: the kernel gives a byte to one of them.
+        """
+        assert self.claims is not None
+        self.claims[0].send(b"\0")
+
+    def revoke(self, count: int) -> int:
+        """Take back up to this many calls. Gives how many the worker will not start."""
+        assert self.claims is not None
+        try:
+            return len(self.claims[1].recv(count, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return 0
+
     def close(self) -> None:
         """Close our ends."""
         self.channel.close()
+        for end in self.claims or ():
+            end.close()
         if self.control is not None:
             self.control.close()
             self.control = None
@@ -163,11 +183,13 @@ class Family:
             environment |= hardware.accelerator_environment(settings.accelerators[worker], settings.workers)
         message = m.ForkWorker(worker=worker, environment=environment, cores=cores)
         ours, theirs = socket.socketpair()
+        claims = socket.socketpair()
         with theirs:
             parent = self.templates.get(template) if template is not None else None
-            if parent is None or not self._try_fork(parent, message, theirs):
-                request_fork(self._zygote, message, theirs)
-        self.workers[worker] = self._add(ours, worker=worker)
+            if parent is None or not self._try_fork(parent, message, theirs, claims[1]):
+                request_fork(self._zygote, message, theirs, claims[1])
+        member = self.workers[worker] = self._add(ours, worker=worker)
+        member.claims = claims
 
     def start_template(self, template: TemplateKey) -> Member:
         """Start a process that is to build these contexts."""
@@ -256,11 +278,11 @@ class Family:
         return member
 
     @staticmethod
-    def _try_fork(parent: Member, message: m.ForkWorker, end: socket.socket) -> bool:
+    def _try_fork(parent: Member, message: m.ForkWorker, *ends: socket.socket) -> bool:
         if parent.control is None:
             return False
         try:
-            request_fork(parent.control, message, end)
+            request_fork(parent.control, message, *ends)
         except OSError:
             return False  # it has just died
         return True

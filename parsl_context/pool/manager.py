@@ -129,6 +129,7 @@ class Manager:
             dir=os.getcwd(),
             cpu_count=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
             total_memory=psutil.virtual_memory().total,
+            context_memory=int(_MEMORY_SHARE * psutil.virtual_memory().total),
         )
 
     def _watch_signals(self) -> None:
@@ -192,6 +193,9 @@ class Manager:
             case m.DeclareContext():
                 options = message.options
                 self._family.declare(message.context, options.requires)
+                if options.reuse == "node" and self._settings.accelerators:
+                    reason = "each worker has an accelerator of its own"
+                    self._link.send(m.ContextUnshareable(context=message.context, reason=reason))
                 declared = None if options.memory_gb is None else int(options.memory_gb * 1e9)
                 self._decide(
                     node.ContextDeclared(
@@ -202,6 +206,10 @@ class Manager:
                 self._forget(message)
             case m.BuildContext():
                 self._decide(node.BuildWanted(context=message.context))
+            case m.BuildInstance():
+                self._decide(node.InstanceWanted(contexts=message.contexts))
+            case m.ReturnTasks():
+                self._decide(node.TasksReclaimed(tasks=message.tasks))
             case m.EvictContext():
                 self._decide(node.EvictionWanted(context=message.context))
             case m.Shutdown():
@@ -289,6 +297,8 @@ class Manager:
         match message:
             case m.TaskDone():
                 self._take_result(member, worker, message.result, frames)
+            case m.TaskSkipped():
+                self._decide(node.TaskSkipped(worker=worker, task=message.task))
             case m.LoadStarted():
                 self._link.send(m.ContextBuilding(context=message.context))
                 self._decide(node.LoadBegan(worker=worker, context=message.context))
@@ -345,7 +355,7 @@ class Manager:
                 self._decide(node.TemplateUnsafe(template=template, context=message.context))
             case m.Frozen():
                 self._decide(node.TemplateReady(template=template))
-            case m.WorkerUp() | m.TaskDone() | m.Unloaded():
+            case m.WorkerUp() | m.TaskDone() | m.TaskSkipped() | m.Unloaded():
                 raise AssertionError(f"a template does not send {type(message).__name__} here")
             case _:
                 assert_never(message)
@@ -445,13 +455,16 @@ class Manager:
     def _decide(self, event: node.Event) -> None:
         for action in self._state.handle(event, now=time.monotonic()):
             self._carry_out(action)
-        if self._tick is None:
+        look_at = self._state.look_at
+        if self._tick is None or (look_at is not None and look_at < self._tick.at):
             self._arm_tick()
 
     def _arm_tick(self) -> None:
         """Wake up when the state wants to be told the time."""
         now = time.monotonic()
         due = self._state.next_deadline(now)
+        if self._tick is not None:
+            self._tick.cancel()
         self._tick = None if due is None else self._loop.call_later(due - now, self._on_tick)
 
     def _on_tick(self) -> None:
@@ -462,6 +475,12 @@ class Manager:
         match action:
             case node.Assign():
                 self._assign(action)
+            case node.Revoke():
+                self._revoke(action)
+            case node.SettleBuild():
+                self._link.send(m.InstanceSettled(contexts=action.contexts))
+            case node.RefuseBuild():
+                self._link.send(m.InstanceRefused(contexts=action.contexts, reason=action.reason))
             case node.Load():
                 member = self._family.workers[action.worker]
                 self._family.provide(member, [action.context])
@@ -487,7 +506,16 @@ class Manager:
         member = self._family.workers[action.worker]
         self._family.provide(member, task.contexts if task.code is None else (*task.contexts, task.code))
         member.tasks.append(task.id)
-        member.send(m.RunTask(task=task, nodes=action.nodes), frames)
+        if action.is_ahead:
+            member.allow()
+        member.send(m.RunTask(task=task, nodes=action.nodes, is_ahead=action.is_ahead), frames)
+
+    def _revoke(self, action: node.Revoke) -> None:
+        member = self._family.workers[action.worker]
+        count = member.revoke(action.count)
+        for _ in range(count):
+            member.tasks.pop()
+        self._decide(node.TasksRevoked(worker=action.worker, count=count))
 
     def _start_template(self, template: TemplateKey) -> None:
         member = self._family.start_template(template)

@@ -88,19 +88,19 @@ class Template:
                     return False
                 message, ends = request
                 assert isinstance(message, m.ForkWorker)
-                self._nursery.fork(lambda message=message, end=ends[0]: self._become_worker(message, end))  # type: ignore[misc]
+                self._nursery.fork(lambda message=message, ends=ends: self._become_worker(message, ends))  # type: ignore[misc]
                 for end in ends:
                     end.close()
             if channel in readable:
                 return True
 
-    def _become_worker(self, message: m.ForkWorker, end: socket.socket) -> int:
+    def _become_worker(self, message: m.ForkWorker, ends: list[socket.socket]) -> int:
         for sock in self._sockets:
             sock.close()
         threads = len(message.cores) if message.cores else (os.cpu_count() or 1) // self._settings.workers
         sharing.make_distinct(self._variables, max(1, threads))
         self._loader.instances.inherit()
-        return worker.main(end, message, self._settings, self._loader.instances)
+        return worker.main(ends, message, self._settings, self._loader.instances)
 
     def _handle(self, message: m.ToTemplate, frames: Sequence[Buffer]) -> None:
         match message:

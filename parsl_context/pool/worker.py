@@ -43,11 +43,16 @@ _described: set[str] = set()  # variables that were set for the last call
 
 
 def main(
-    sock: socket.socket, message: m.ForkWorker, settings: WorkerSettings, inherited: Instances | None = None
+    ends: Sequence[socket.socket],
+    message: m.ForkWorker,
+    settings: WorkerSettings,
+    inherited: Instances | None = None,
 ) -> int:
     """Serve one manager until it says so or is gone. Gives the exit status."""
     _prepare_process(message, settings)
-    return Worker(WorkerChannel(sock), settings, inherited or Instances()).run()
+    sock, claims = ends
+    claims.setblocking(False)
+    return Worker(WorkerChannel(sock), claims, settings, inherited or Instances()).run()
 
 
 def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> None:
@@ -92,8 +97,11 @@ class _MonitoringQueue:
 class Worker:
     """The loop of a worker, and what it remembers."""
 
-    def __init__(self, channel: WorkerChannel, settings: WorkerSettings, instances: Instances) -> None:
+    def __init__(
+        self, channel: WorkerChannel, claims: socket.socket, settings: WorkerSettings, instances: Instances
+    ) -> None:
         self._channel = channel
+        self._claims = claims
         self._settings = settings
         self._decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
         self._functions: OrderedDict[Digest, Callable[..., Any]] = OrderedDict()
@@ -119,6 +127,9 @@ class Worker:
     def _handle(self, message: m.ToWorker, frames: Sequence[Buffer]) -> None:
         match message:
             case m.RunTask():
+                if message.is_ahead and not self._claim():
+                    self._send(m.TaskSkipped(task=message.task.id))
+                    return
                 ((task, own),) = deal([message.task], frames)
                 _describe_resources(task.resources, message.nodes, self._settings.mpi_launcher)
                 self._run_task(task, own)
@@ -141,6 +152,13 @@ class Worker:
         self._channel.send(encode(message, frames))
 
     # --- calls
+
+    def _claim(self) -> bool:
+        """Make sure that a call was not taken back. From then on it cannot be."""
+        try:
+            return bool(self._claims.recv(1))
+        except BlockingIOError:
+            return False
 
     def _run_task(self, task: m.Task, frames: Sequence[Buffer]) -> None:
         for context in task.contexts:

@@ -63,4 +63,4 @@ def _serve(control: socket.socket, message: ForkMessage, ends: list[socket.socke
     control.close()
     if isinstance(message, ForkTemplate):
         return template.main(ends[0], ends[1], settings)
-    return worker.main(ends[0], message, settings)
+    return worker.main(ends, message, settings)

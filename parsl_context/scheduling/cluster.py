@@ -1,28 +1,38 @@
-"""Which manager gets which call. Pure: see the package's docstring. The interchange feeds it and acts on its actions.
+"""Which manager gets which call, and where contexts are built. Pure: see the package's docstring.
 
-Calls wait in *lanes*, one for each set of contexts that calls need together. A manager with room is given calls first
-of lanes whose contexts it holds, then of others where a build pays. What a manager may hold at a time is its slots
-and a look-ahead computed from measured run times, so the first manager that is ready does not swallow the queue.
+Calls wait in *lines*, one for each set of contexts that calls need together, and are sent only where workers hold
+those contexts: a build is ordered first, and the calls that made it worth while go wherever a worker is free
+meanwhile. So no call waits for a build that a warm worker made unnecessary, and a node that is lost during a build
+takes no call with it.
 
-Calls that were in the hands of a manager that is lost may have run: they fail. Calls that come back unstarted wait
-again, with their old rank.
+What a manager may hold at a time is what its warm workers can run, and for short calls a look-ahead computed from
+measured times. What waits behind a slow call is taken back when a worker elsewhere has nothing to do. Calls that were
+in the hands of a manager that is lost may have run: they fail. Calls that come back unstarted wait again, before the
+others.
+
+Cost of an event: it grows with none of managers, workers, contexts and calls, but that a manager joining or leaving
+looks at the lines it serves, and a context that is declared or forgotten at its managers.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from enum import Enum, auto
 
-from parsl_context.messages import ContextOptions, ContextRow, Digest, ManagerId, TaskId, WorkerId
+from typing_extensions import assert_never
+
+from parsl_context.messages import ContextRow, Digest, ManagerId, TaskId
+from parsl_context.scheduling.builds import Builds
 from parsl_context.scheduling.cluster_events import (
     Action,
     BlobForgotten,
     BuildBegan,
     BuildBroke,
     BuildEnded,
+    BuildRefused,
+    BuildSettled,
     ContextDeclared,
     ContextGone,
     ContextHeld,
@@ -32,6 +42,7 @@ from parsl_context.scheduling.cluster_events import (
     EvictionWanted,
     FailBuild,
     FailTasks,
+    FailUnservable,
     ManagerContact,
     ManagerHeld,
     ManagerJoined,
@@ -41,6 +52,7 @@ from parsl_context.scheduling.cluster_events import (
     SendEviction,
     SendTask,
     StopManager,
+    TakeBack,
     TaskCancelled,
     TaskEnded,
     TaskLost,
@@ -48,98 +60,14 @@ from parsl_context.scheduling.cluster_events import (
     TaskSubmitted,
     Tick,
 )
+from parsl_context.scheduling.lines import Holder
+from parsl_context.scheduling.managers import Call, ClusterLine, Manager, Phase
 from parsl_context.scheduling.node_events import Lane
-from parsl_context.scheduling.placement import (
-    MANAGER_LOOKAHEAD_S,
-    Estimate,
-    lookahead,
-    urgency,
-    worth_a_build,
-)
+from parsl_context.scheduling.placement import MANAGER_LOOKAHEAD_S, RUN_PRIOR_S, Estimate, lookahead
+from parsl_context.scheduling.registry import Record
 
-BUILD_ATTEMPTS = 3  # builds of a context that may fail in a row before its calls fail
-_FIRST_PAUSE_S = 0.2  # before the second attempt; doubles with each one
-_LONGEST_PAUSE_S = 60.0
-
-
-# --- state ------------------------------------------------------------------------------------------------------------
-
-
-class Phase(Enum):
-    """What a manager may be sent. A manager only ever moves down this list."""
-
-    OPEN = auto()  # takes calls
-    HELD = auto()  # takes no more; the executor is about to end its block
-    DRAINING = auto()  # takes no more; ends when it holds none
-
-
-@dataclass
-class Manager:
-    """A manager as the interchange knows it."""
-
-    id: ManagerId
-    node: str
-    block: str
-    slots: int
-    prefetch: int | None
-    drain_at: float
-    contact_at: float
-    idle_since: float | None
-    phase: Phase = Phase.OPEN
-    held: set[TaskId] = field(default_factory=set)
-    resident: dict[Digest, set[WorkerId]] = field(default_factory=dict)
-    building: dict[Digest, int] = field(default_factory=dict)  # builds that are going on
-    stopping: bool = False
-
-    def holds(self, lane: Lane) -> bool:
-        """Whether some worker there has all contexts of the lane."""
-        return not lane.fresh and all(context in self.resident for context in lane.contexts)
-
-
-@dataclass
-class _Queued:
-    """A call that waits or runs."""
-
-    lane: Lane
-    code: Digest | None
-    priority: float
-    since: float
-    in_order: bool = False  # not overtaken by calls whose contexts are warm
-    manager: ManagerId | None = None
-
-
-@dataclass
-class _Queue:
-    """The waiting calls of one lane, by priority, then by age."""
-
-    heap: list[tuple[float, TaskId]] = field(default_factory=list)
-
-
-@dataclass
-class _OnNode:
-    """What happened with a context on one manager."""
-
-    loads: int = 0
-    calls: int = 0
-    load_s: float = 0.0  # total
-    size_bytes: int = 0
-    used_at: float | None = None
-    evictions: int = 0
-    note: str = ""
-
-
-@dataclass
-class _Record:
-    """A context in the registry."""
-
-    options: ContextOptions
-    build: Estimate = field(default_factory=Estimate)
-    failures: int = 0  # builds that failed since the last that did not
-    pause_until: float = 0.0  # no build before this time
-    given_up: bool = False  # calls fail at once until the pause is over
-    wanted: bool = False
-    avoid: set[ManagerId] = field(default_factory=set)  # where the last builds failed
-    nodes: dict[ManagerId, _OnNode] = field(default_factory=dict)
+# How often a line with calls behind slow ones is looked at, at the least. [s]
+_WATCH_S = 0.05
 
 
 class ClusterState:
@@ -150,7 +78,7 @@ class ClusterState:
     heartbeat_threshold_s
         A manager that was silent for longer is lost. [s]
     preference
-        Puts managers into the order in which they are considered for calls without contexts; None: as they joined.
+        Puts managers into the order in which they are considered for calls without contexts; None: in turn.
     """
 
     def __init__(
@@ -163,11 +91,15 @@ class ClusterState:
         self._preference = preference
         self.managers: dict[ManagerId, Manager] = {}
         self.blocks: list[str] = []  # every block that connected, in order
-        self._tasks: dict[TaskId, _Queued] = {}
-        self._lanes: dict[Lane, _Queue] = {}  # lanes with waiting calls
-        self._open: dict[ManagerId, Manager] = {}  # managers that may have room
-        self._contexts: dict[Digest, _Record] = {}
+        self._nodes: dict[str, Manager] = {}  # the session of each manager process
+        self._calls: dict[TaskId, Call] = {}
+        self._lines: dict[Lane, ClusterLine] = {}
+        self._lines_of: dict[Digest, list[ClusterLine]] = {}  # that need a context
+        self._records: dict[Digest, Record] = {}
+        self._builds = Builds(self._records)
         self._run: dict[Digest | None, Estimate] = {}
+        self._deadlines: list[tuple[float, int, Callable[[float], list[Action]]]] = []
+        self._order = itertools.count()
 
     # --- events
 
@@ -182,135 +114,402 @@ class ClusterState:
                 self.managers[event.manager].contact_at = now
                 return []
             case TaskLost():
-                return self._release(event.manager, [event.task], now) + self._fill(event.manager, now)
+                return self._lose_task(event, now)
             case TasksReturned():
-                return self._take_back(event.manager, event.tasks, now) + self._fill_all(now)
+                return self._take_back(event.manager, event.tasks, now)
             case TaskCancelled():
                 return self._cancel(event.task)
             case ManagerJoined():
                 return self._join(event, now)
             case ManagerHeld():
-                return self._close(event.manager, Phase.HELD)
+                return self._close(event.manager, Phase.HELD, now)
             case ManagerLeaving():
-                return self._close(event.manager, Phase.DRAINING)
+                return self._close(event.manager, Phase.DRAINING, now)
             case ManagerLeft():
                 return self._lose(event.manager, event.reason, now)
+            case _:
+                return self._handle_context(event, now)
+
+    def _handle_context(self, event: Event, now: float) -> list[Action]:
+        match event:
             case BuildBegan():
                 building = self.managers[event.manager].building
                 building[event.context] = building.get(event.context, 0) + 1
                 return []
             case ContextHeld():
-                self.managers[event.manager].resident.setdefault(event.context, set()).add(event.worker)
-                return self._fill(event.manager, now)
+                return self._hold(event, now)
             case ContextNoted():
-                if (record := self._contexts.get(event.context)) is not None:
-                    record.nodes.setdefault(event.manager, _OnNode()).note = event.note
-                return []
+                return self._note(event, now)
             case BuildEnded():
-                return self._end_build(event, now)
+                return self._end_build(event)
             case BuildBroke():
                 return self._break_build(event, now)
+            case BuildSettled():
+                return self._settle(event.manager, event.contexts, now)
+            case BuildRefused():
+                return self._refuse(event, now)
             case ContextGone():
-                return self._drop_instance(event)
+                return self._drop_instance(event, now)
             case ContextDeclared():
-                self._contexts.setdefault(event.context, _Record(event.options)).options = event.options
-                return []
+                return self._declare(event)
             case ContextWanted():
-                self._contexts[event.context].wanted = True
-                return [SendBuild(context=event.context, manager=manager) for manager in self._open]
+                self._records[event.context].wanted = True
+                open_managers = [m for m in self.managers.values() if m.phase is Phase.OPEN]
+                return [SendBuild(context=event.context, manager=manager.id) for manager in open_managers]
             case EvictionWanted():
-                if (record := self._contexts.get(event.context)) is not None:
-                    record.wanted = False
-                return [
-                    SendEviction(context=event.context, manager=manager.id)
-                    for manager in self.managers.values()
-                    if event.context in manager.resident or event.context in manager.building
-                ]
+                return self._evict(event.context)
             case BlobForgotten():
-                self._run.pop(event.digest, None)
-                self._contexts.pop(event.digest, None)
+                self._forget(event.digest)
                 return []
             case Tick():
                 return self._tick(now)
+            case _:
+                assert_never(event)  # type: ignore[arg-type]
 
     def next_deadline(self) -> float:
         """When `Tick` is due next; infinity if never."""
-        times = [manager.contact_at + self._threshold_s for manager in self.managers.values()]
-        times += [manager.drain_at for manager in self.managers.values() if manager.phase is not Phase.DRAINING]
-        times += [record.pause_until for record in self._contexts.values() if record.failures]
-        return min(times, default=math.inf)
+        return self._deadlines[0][0] if self._deadlines else math.inf
 
     @property
     def waiting(self) -> int:
         """Calls that no manager holds."""
-        return sum(1 for task in self._tasks.values() if task.manager is None)
+        return sum(line.waiting for line in self._lines.values())
 
     def knows_task(self, task: TaskId) -> bool:
         """Whether the call waits or runs."""
-        return task in self._tasks
+        return task in self._calls
 
     def knows_context(self, context: Digest) -> bool:
         """Whether the context was declared."""
-        return context in self._contexts
+        return context in self._records
+
+    # --- calls
 
     def _submit(self, event: TaskSubmitted, now: float) -> list[Action]:
-        self._tasks[event.task] = _Queued(event.lane, event.code, event.priority, now, event.in_order)
-        broken = self._given_up(event.lane, now)
-        if broken is not None:
-            return self._fail_build([event.task], broken)
-        self._enqueue(event.task)
-        return self._place_lane(event.lane, now)
+        line = self._lines.get(event.lane) or self._open_line(event.lane)
+        call = Call(event.task, line, event.code, event.priority, now, event.in_order)
+        self._calls[event.task] = call
+        line.append(call)
+        for context in event.lane.contexts:
+            record = self._records[context]
+            if record.given_up and now < record.pause_until:
+                return self._fail_line(line, context)
+        return self._place(line, now)
 
     def _end_task(self, event: TaskEnded, now: float) -> list[Action]:
-        task = self._tasks.get(event.task)
-        if task is None or task.manager != event.manager:
+        call = self._calls.get(event.task)
+        if call is None or call.manager is None or call.manager.id != event.manager:
             return []
-        self._run.setdefault(task.code, Estimate()).add(event.run_s)
-        for context in task.lane.contexts:
-            if (record := self._contexts.get(context)) is not None:
-                on_node = record.nodes.setdefault(event.manager, _OnNode())
+        manager, line = call.manager, call.line
+        self._run_of(call.code).add(event.run_s)
+        line.run.add(event.run_s)
+        line.progress_at = now
+        if not call.ahead:
+            manager.transit.add(max(0.0, now - call.sent_at - event.run_s))
+        for context in line.lane.contexts:
+            if (record := self._records.get(context)) is not None:
+                on_node = record.on(event.manager)
                 on_node.calls += event.calls
                 on_node.used_at = now
-        return self._release(event.manager, [event.task], now) + self._fill(event.manager, now)
+        self._release(manager, call, now)
+        del self._calls[event.task]
+        return self._serve(manager, now, line)
 
-    def _cancel(self, task_id: TaskId) -> list[Action]:
-        task = self._tasks.get(task_id)
-        if task is not None and task.manager is None:
-            del self._tasks[task_id]  # its entry in the lane is skipped when its turn comes
+    def _lose_task(self, event: TaskLost, now: float) -> list[Action]:
+        call = self._calls.get(event.task)
+        if call is None or call.manager is None or call.manager.id != event.manager:
+            return []
+        manager = call.manager
+        self._release(manager, call, now)
+        del self._calls[event.task]
+        return self._serve(manager, now)
+
+    def _cancel(self, task: TaskId) -> list[Action]:
+        call = self._calls.get(task)
+        if call is not None and call.manager is None:
+            call.line.forget(call)
+            del self._calls[task]
         return []
+
+    def _take_back(self, manager_id: ManagerId, tasks: Iterable[TaskId], now: float) -> list[Action]:
+        """Calls come back unstarted."""
+        manager = self.managers[manager_id]
+        lines: dict[ClusterLine, None] = {}
+        for task in sorted(tasks, reverse=True):
+            call = manager.held.get(task)
+            if call is not None:
+                self._release(manager, call, now)
+                call.reclaimed = False
+                call.line.put_back(call)
+                lines[call.line] = None
+        actions: list[Action] = []
+        for line in lines:
+            actions += self._place_all(line, now)
+        return actions + self._serve(manager, now)
+
+    def _release(self, manager: Manager, call: Call, now: float) -> None:
+        """The manager no longer holds a call."""
+        del manager.held[call.id]
+        call.manager = None
+        call.line.change_held(manager, -1)
+        if not manager.held:
+            manager.idle_since = now
+
+    def _send(self, line: ClusterLine, manager: Manager, now: float) -> Action:
+        call = line.take()
+        call.ahead = manager.free <= 0 or line.held[manager] >= line.capacity.get(manager, 0)
+        call.manager = manager
+        call.sent_at = now
+        manager.held[call.id] = call
+        manager.idle_since = None
+        line.change_held(manager, 1)
+        manager.served(line)
+        return SendTask(task=call.id, manager=manager.id)
+
+    # --- placement
+
+    def _place(self, line: ClusterLine, now: float) -> list[Action]:
+        """Send the newest call of a line where a worker is free for it, or see to it that one will be."""
+        manager = self._find_idle(line, now)
+        if manager is None:
+            return self._consider(line, now)
+        action = self._send(line, manager, now)
+        self._builds.free.update(manager)
+        return [action]
+
+    def _place_all(self, line: ClusterLine, now: float) -> list[Action]:
+        actions: list[Action] = []
+        while line.waiting and (manager := self._find_idle(line, now)) is not None:
+            actions.append(self._send(line, manager, now))
+            self._builds.free.update(manager)
+        return actions + self._consider(line, now)
+
+    def _find_idle(self, line: ClusterLine, now: float) -> Manager | None:
+        if self._preference is not None and not line.lane.contexts:
+            candidates = [manager for manager in self.managers.values() if manager.phase is Phase.OPEN]
+            return next((m for m in self._preference(candidates) if self._is_idle(m, line, now)), None)
+        found = line.find_idle(lambda holder: self._is_idle(holder, line, now))
+        assert found is None or isinstance(found, Manager)
+        return found
+
+    def _is_idle(self, holder: Holder, line: ClusterLine, now: float) -> bool:
+        """Whether a worker there can run a call of the line at once."""
+        assert isinstance(holder, Manager)
+        return (
+            holder.free > 0 and line.held[holder] < line.capacity.get(holder, 0) and self._may_send(line, holder, now)
+        )
+
+    def _may_send(self, line: ClusterLine, manager: Manager, now: float) -> bool:
+        if line.lane.fresh and any(
+            record.failures
+            and (
+                now < record.pause_until or (manager.id in record.avoid and len(record.avoid) < len(self._builds.free))
+            )
+            for record in map(self._records.__getitem__, line.lane.contexts)
+        ):
+            return False
+        return manager.has_time_for(line.run.mean_s or 0.0, now)
+
+    def _has_room(self, line: ClusterLine, manager: Manager, now: float) -> bool:
+        """Whether the manager may be sent one more call of the line."""
+        capacity = line.capacity.get(manager, 0)
+        if manager.prefetch is not None:
+            ahead = manager.prefetch
+            if manager.free + ahead <= 0 or line.held[manager] >= capacity + ahead:
+                return False
+        elif manager.free <= 0 or line.held[manager] >= capacity:
+            first = line.queue.first()
+            if first is None or line.lane.fresh:
+                return False
+            horizon_s = max(MANAGER_LOOKAHEAD_S, 2 * manager.transit.or_prior(0.0))
+            depth = lookahead(self._run_of(first.code), horizon_s)
+            if manager.free + depth * manager.slots <= 0 or line.held[manager] >= capacity * (1 + depth):
+                return False
+        return self._may_send(line, manager, now)
+
+    def _serve(self, manager: Manager, now: float, ended: ClusterLine | None = None) -> list[Action]:
+        """Give a manager what it should hold now: of the lines that it can serve the latest first, or a build.
+
+        Parameters
+        ----------
+        ended
+            The line that a call has just ended of.
+        """
+        actions: list[Action] = []
+        if manager.phase is not Phase.OPEN:
+            return self._stop_if_drained(manager)
+        while True:
+            warm = self._latest_warm(manager, now)
+            cold = self._builds.latest(manager, now)
+            if cold is not None and (manager.free > 0 if warm is None else self._builds.displaces(cold, warm, manager)):
+                actions.append(self._builds.order(cold, manager))
+            elif warm is not None:
+                actions.append(self._send(warm, manager, now))
+            else:
+                break
+        self._builds.free.update(manager)
+        if manager.free > 0:
+            manager.promote()
+            if ended is not None and not ended.waiting:
+                actions += self._rebalance(ended, manager, now)
+        return actions
+
+    def _latest_warm(self, manager: Manager, now: float) -> ClusterLine | None:
+        """Of the lines that wait and that the manager has room for, the latest."""
+        lines = [
+            line
+            for line in manager.waiting_lines()
+            if isinstance(line, ClusterLine) and self._has_room(line, manager, now)
+        ]
+        if len(lines) < 2:
+            return lines[0] if lines else None
+        return min(lines, key=lambda line: (self._priority(line), -self._builds.lateness(line)))
+
+    @staticmethod
+    def _priority(line: ClusterLine) -> float:
+        first = line.queue.first()
+        return math.inf if first is None else first.priority
+
+    def _consider(self, line: ClusterLine, now: float) -> list[Action]:
+        """Have contexts built for a line as long as that pays."""
+        if line.refused and not line.serving and len(line.refused) >= len(self._builds.free):
+            return self._fail_refused(line)
+        actions: list[Action] = []
+        while self._builds.pays(line, now):
+            site = self._builds.site(line, now)
+            if site is None:
+                self._builds.want(line)
+                break
+            actions.append(self._builds.order(line, site))
+        if line.backlog and not line.is_watched:
+            self._watch(line, now)
+        return actions
+
+    def _watch(self, line: ClusterLine, now: float) -> None:
+        """Look at a line again when its calls have waited for as long as a build takes."""
+        if line.is_anywhere and not line.total_surplus:
+            return
+        period_s = 0.0 if line.is_anywhere else self._builds.build(line).or_prior(1.0)
+        if line.total_surplus:
+            period_s = min(period_s or math.inf, 10 * line.run.or_prior(RUN_PRIOR_S))
+        line.is_watched = True
+        self._at(now + max(_WATCH_S, period_s), lambda now: self._look_at(line, now))
+
+    def _look_at(self, line: ClusterLine, now: float) -> list[Action]:
+        line.is_watched = False
+        actions = self._place_all(line, now)
+        if line.total_surplus and not line.waiting:
+            idle = self._find_idle(line, now)
+            if idle is not None:
+                actions += self._rebalance(line, idle, now)
+        return actions
+
+    def _rebalance(self, line: ClusterLine, idle: Manager, now: float) -> list[Action]:
+        """Take back calls that wait at another manager, for one that has nothing to do."""
+        donor = next((manager for manager in line.surplus if manager is not idle), None)
+        if donor is None:
+            return []
+        line.surplus.move_to_end(donor)
+        run_s = line.run.or_prior(RUN_PRIOR_S)
+        transit_s = idle.transit.or_prior(0.0) + donor.transit.or_prior(0.0)
+        wait_s = line.surplus[donor] * run_s / max(1, line.capacity.get(donor, 0))
+        if wait_s < transit_s and now - line.progress_at < transit_s + run_s:
+            return []  # they will have run before they could be brought here
+        calls = list(itertools.islice(_unclaimed(donor, line), math.ceil(line.surplus[donor] / 2)))
+        for call in calls:
+            call.reclaimed = True
+        return [TakeBack(tasks=[call.id for call in calls], manager=donor.id)] if calls else []
+
+    def _run_of(self, code: Digest | None) -> Estimate:
+        estimate = self._run.get(code)
+        if estimate is None:
+            estimate = self._run[code] = Estimate()
+        return estimate
+
+    # --- lines
+
+    def _open_line(self, lane: Lane) -> ClusterLine:
+        line = self._lines[lane] = ClusterLine(lane)
+        for context in lane.contexts:
+            self._lines_of.setdefault(context, []).append(line)
+        for manager in self.managers.values():
+            if manager.phase is Phase.OPEN:
+                self._enrol(line, manager)
+        return line
+
+    def _enrol(self, line: ClusterLine, manager: Manager) -> None:
+        """Find out what the manager can do for a line."""
+        if not line.is_anywhere:
+            needed = line.lane.contexts
+            manager.warm[line] = sum(1 for held in manager.workers.values() if held.issuperset(needed))
+            if not manager.warm[line]:
+                del manager.warm[line]
+        self._count(line, manager)
+
+    def _count(self, line: ClusterLine, manager: Manager) -> None:
+        """Tell a line how many of its calls can run on a manager at a time."""
+        if manager.phase is not Phase.OPEN:
+            capacity = 0
+        elif line.is_anywhere:
+            capacity = manager.slots
+        else:
+            warm = manager.warm.get(line, 0)
+            capacity = manager.slots if warm and self._builds.is_shared(line, manager) else warm
+        line.set_capacity(manager, capacity)
+
+    # --- managers
 
     def _join(self, event: ManagerJoined, now: float) -> list[Action]:
         actions: list[Action] = []
-        for other in [m for m in self.managers.values() if m.node == event.node]:
+        if (other := self._nodes.get(event.node)) is not None:
             actions += self._lose(other.id, "it joined anew after its link broke", now)
         manager = Manager(
-            id=event.manager,
+            event.manager,
             node=event.node,
             block=event.block,
             slots=event.slots,
             prefetch=event.prefetch,
             drain_at=math.inf if event.drain_in_s is None else now + event.drain_in_s,
-            contact_at=now,
-            idle_since=now,
+            ends_at=math.inf if event.ends_in_s is None else now + event.ends_in_s,
+            walltime_s=event.walltime_s or 0.0,
+            memory_bytes=event.memory_bytes,
+            now=now,
         )
-        self.managers[manager.id] = manager
-        self._open[manager.id] = manager
+        self.managers[manager.id] = self._nodes[event.node] = manager
         self.blocks.append(event.block)
+        self._at(now + self._threshold_s, lambda now: self._check_contact(manager, now))
+        if manager.drain_at < math.inf:
+            self._at(manager.drain_at, lambda now: self._close(manager.id, Phase.DRAINING, now))
+        for line in self._lines.values():
+            if line.is_anywhere:
+                self._count(line, manager)
+        self._builds.free.update(manager)
         actions += [
-            SendBuild(context=context, manager=manager.id)
-            for context, record in self._contexts.items()
-            if record.wanted
+            SendBuild(context=context, manager=manager.id) for context, record in self._records.items() if record.wanted
         ]
-        return actions + self._fill(manager.id, now)
+        return actions + self._serve(manager, now)
 
-    def _close(self, manager_id: ManagerId, phase: Phase) -> list[Action]:
+    def _close(self, manager_id: ManagerId, phase: Phase, now: float) -> list[Action]:
         manager = self.managers.get(manager_id)
         if manager is None:
             return []
         if manager.phase is not Phase.DRAINING:
             manager.phase = phase
-        self._open.pop(manager_id, None)
-        return self._stop_if_drained(manager)
+        return self._retire(manager, now) + self._stop_if_drained(manager)
+
+    def _retire(self, manager: Manager, now: float) -> list[Action]:
+        """Its lines must do without it."""
+        self._builds.free.remove(manager)
+        actions: list[Action] = []
+        for line in dict.fromkeys([*manager.lines, *manager.orders]):
+            assert isinstance(line, ClusterLine)
+            while manager.orders[line]:
+                self._builds.settle(line, manager)
+            line.set_capacity(manager, 0)
+            if line.waiting:
+                actions += self._consider(line, now)
+        manager.demoted.clear()
+        return actions
 
     def _stop_if_drained(self, manager: Manager) -> list[Action]:
         if manager.phase is Phase.DRAINING and not manager.held and not manager.stopping:
@@ -322,285 +521,214 @@ class ClusterState:
         manager = self.managers.pop(manager_id, None)
         if manager is None:
             return []
-        self._open.pop(manager_id, None)
-        for record in self._contexts.values():
-            record.nodes.pop(manager_id, None)
-            record.avoid.discard(manager_id)
+        if self._nodes.get(manager.node) is manager:
+            del self._nodes[manager.node]
+        manager.phase = Phase.DRAINING
         lost = sorted(manager.held)
         for task in lost:
-            del self._tasks[task]
-        return [FailTasks(tasks=lost, manager=manager_id, reason=reason)] if lost else []
+            self._calls.pop(task).line.drop(manager)
+        for record in self._records.values():
+            record.lose(manager_id)
+        actions: list[Action] = []
+        if lost:
+            actions.append(FailTasks(tasks=lost, manager=manager_id, reason=reason))
+        for line in self._lines.values():
+            line.refused.pop(manager_id, None)
+        return actions + self._retire(manager, now)
+
+    def _check_contact(self, manager: Manager, now: float) -> list[Action]:
+        if self.managers.get(manager.id) is not manager:
+            return []
+        if now >= manager.contact_at + self._threshold_s:
+            reason = f"nothing was heard of it for {self._threshold_s:g} s (heartbeat_threshold)"
+            return self._lose(manager.id, reason, now)
+        self._at(manager.contact_at + self._threshold_s, lambda now: self._check_contact(manager, now))
+        return []
+
+    def _at(self, time: float, call: Callable[[float], list[Action]]) -> None:
+        heapq.heappush(self._deadlines, (time, next(self._order), call))
 
     def _tick(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        for manager in list(self.managers.values()):
-            if now >= manager.contact_at + self._threshold_s:
-                reason = f"nothing was heard of it for {self._threshold_s:g} s (heartbeat_threshold)"
-                actions += self._lose(manager.id, reason, now)
-            elif now >= manager.drain_at and manager.phase is not Phase.DRAINING:
-                actions += self._close(manager.id, Phase.DRAINING)
-        for record in self._contexts.values():
-            if record.failures and now >= record.pause_until:
-                record.pause_until = math.inf  # until the next failure
-                if record.given_up:
-                    record.given_up = False
-                    record.failures = 0
-                    record.avoid.clear()
-        return actions + self._fill_all(now)
+        while self._deadlines and self._deadlines[0][0] <= now:
+            actions += heapq.heappop(self._deadlines)[2](now)
+        return actions
 
     # --- contexts
 
-    def _end_build(self, event: BuildEnded, now: float) -> list[Action]:
+    def _declare(self, event: ContextDeclared) -> list[Action]:
+        record = self._records.get(event.context)
+        if record is None:
+            self._records[event.context] = Record(event.options)
+        else:
+            record.declare(event.options)
+        return []
+
+    def _hold(self, event: ContextHeld, now: float) -> list[Action]:
         manager = self.managers[event.manager]
-        self._stop_building(manager, event.context)
-        record = self._contexts.get(event.context)
+        held = manager.workers.setdefault(event.worker, set())
+        if event.context in held:
+            return []
+        held.add(event.context)
+        manager.resident[event.context] += 1
+        for line in self._lines_of.get(event.context, ()):
+            if not line.is_anywhere and held.issuperset(line.lane.contexts):
+                manager.warm[line] += 1
+                self._count(line, manager)
+        return []  # the worker is busy until its order is settled
+
+    def _drop_instance(self, event: ContextGone, now: float) -> list[Action]:
+        manager = self.managers[event.manager]
+        held = manager.workers.get(event.worker, set())
+        record = self._records.get(event.context)
+        if record is not None and event.was_evicted:
+            record.on(event.manager).evictions += 1
+        if event.context not in held:
+            return []
+        actions: list[Action] = []
+        for line in self._lines_of.get(event.context, ()):
+            if not line.is_anywhere and held.issuperset(line.lane.contexts):
+                manager.warm[line] -= 1
+                if not manager.warm[line]:
+                    del manager.warm[line]
+                self._count(line, manager)
+                if line.waiting:
+                    actions += self._consider(line, now)
+        held.discard(event.context)
+        manager.resident[event.context] -= 1
+        if not manager.resident[event.context]:
+            del manager.resident[event.context]
+        return actions
+
+    def _note(self, event: ContextNoted, now: float) -> list[Action]:
+        record = self._records.get(event.context)
         if record is None:
             return []
-        record.build.add(event.load_s)
-        record.failures = 0
-        record.avoid.discard(event.manager)
-        on_node = record.nodes.setdefault(event.manager, _OnNode())
-        on_node.loads += 1
-        on_node.load_s += event.load_s
-        on_node.size_bytes = event.size_bytes
+        record.on(event.manager).note = event.note
+        actions: list[Action] = []
+        if not event.is_shared:
+            record.unshared.add(event.manager)
+            for line in self._lines_of.get(event.context, ()):
+                manager = self.managers[event.manager]
+                if not line.is_anywhere:
+                    self._builds.unshare(line, manager)
+                    self._count(line, manager)
+                    actions += self._consider(line, now)
+        return actions
+
+    def _settle(self, manager_id: ManagerId, contexts: tuple[Digest, ...], now: float) -> list[Action]:
+        manager = self.managers[manager_id]
+        line = self._lines.get(Lane(contexts, False))
+        if line is not None:
+            self._builds.settle(line, manager)
+        actions = self._serve(manager, now, line)
+        return actions if line is None or not line.waiting else actions + self._consider(line, now)
+
+    def _end_build(self, event: BuildEnded) -> list[Action]:
+        manager = self.managers[event.manager]
+        _stop_building(manager, event.context)
+        if (record := self._records.get(event.context)) is not None:
+            record.succeed(event.manager, event.load_s, event.size_bytes)
         return []
 
     def _break_build(self, event: BuildBroke, now: float) -> list[Action]:
         manager = self.managers[event.manager]
-        self._stop_building(manager, event.context)
+        _stop_building(manager, event.context)
+        record = self._records.get(event.context)
+        if record is not None:
+            record.fail(event.manager, now)
+            self._at(record.pause_until, lambda now: self._end_pause(event.context, now))
         actions = self._take_back(event.manager, event.tasks, now)
-        record = self._contexts.get(event.context)
-        if record is None:
-            return actions
-        record.failures += 1
-        record.avoid.add(event.manager)
-        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (record.failures - 1))
-        record.pause_until = now + pause_s
-        if record.failures >= BUILD_ATTEMPTS:
-            record.given_up = True
-            actions += self._fail_build(self._waiting_for(event.context), event.context)
-        return actions + self._fill_all(now)
+        if record is not None and record.given_up:
+            for line in list(self._lines_of.get(event.context, ())):
+                actions += self._fail_line(line, event.context)
+        return actions
 
-    def _drop_instance(self, event: ContextGone) -> list[Action]:
-        manager = self.managers[event.manager]
-        workers = manager.resident.get(event.context, set())
-        workers.discard(event.worker)
-        if not workers:
-            manager.resident.pop(event.context, None)
-        record = self._contexts.get(event.context)
-        if record is not None and event.was_evicted:
-            record.nodes.setdefault(event.manager, _OnNode()).evictions += 1
-        return []
+    def _end_pause(self, context: Digest, now: float) -> list[Action]:
+        record = self._records.get(context)
+        if record is None or now < record.pause_until:
+            return []
+        record.end_pause()
+        actions: list[Action] = []
+        for line in self._lines_of.get(context, ()):
+            actions += self._place_all(line, now)
+        return actions
 
-    @staticmethod
-    def _stop_building(manager: Manager, context: Digest) -> None:
-        left = manager.building.pop(context, 0) - 1
-        if left > 0:
-            manager.building[context] = left
+    def _refuse(self, event: BuildRefused, now: float) -> list[Action]:
+        line = self._lines.get(Lane(event.contexts, False))
+        if line is None:
+            return []
+        line.refused[event.manager] = event.reason
+        return self._consider(line, now)
 
-    def _waiting_for(self, context: Digest) -> list[TaskId]:
-        found: list[TaskId] = []
-        for lane in [lane for lane in self._lanes if context in lane.contexts]:
-            entries = sorted(self._lanes.pop(lane).heap)
-            found += [task for _, task in entries if task in self._tasks]
-        return found
+    def _evict(self, context: Digest) -> list[Action]:
+        if (record := self._records.get(context)) is not None:
+            record.wanted = False
+        return [
+            SendEviction(context=context, manager=manager.id)
+            for manager in self.managers.values()
+            if context in manager.resident or context in manager.building
+        ]
 
-    def _fail_build(self, tasks: list[TaskId], context: Digest) -> list[Action]:
-        for task in tasks:
-            del self._tasks[task]
-        attempts = self._contexts[context].failures
+    def _forget(self, digest: Digest) -> None:
+        self._run.pop(digest, None)
+        if self._records.pop(digest, None) is None:
+            return
+        for line in self._lines_of.pop(digest, []):
+            self._lines.pop(line.lane, None)
+            line.take_all()
+            for manager in list(line.capacity):
+                line.set_capacity(manager, 0)
+                manager.warm.pop(line, None)
+            for other in line.lane.contexts:
+                if other != digest and line in self._lines_of.get(other, ()):
+                    self._lines_of[other].remove(line)
+
+    def _fail_line(self, line: ClusterLine, context: Digest) -> list[Action]:
+        """A context was given up: the calls that wait for it cannot run."""
+        tasks = self._drop_waiting(line)
+        attempts = self._records[context].failures
         return [FailBuild(tasks=tasks, context=context, attempts=attempts)] if tasks else []
 
-    def _given_up(self, lane: Lane, now: float) -> Digest | None:
-        for context in lane.contexts:
-            record = self._contexts[context]
-            if record.given_up and now < record.pause_until:
-                return context
-        return None
+    def _fail_refused(self, line: ClusterLine) -> list[Action]:
+        """No manager can ever hold the contexts of a line."""
+        reason = next(iter(line.refused.values()))
+        tasks = self._drop_waiting(line)
+        return [FailUnservable(tasks=tasks, reason=reason)] if tasks else []
 
-    def _may_build(self, lane: Lane, manager: Manager, now: float) -> bool:
-        """Whether no pause forbids to build the lane's missing contexts there now."""
-        for context in lane.contexts:
-            record = self._contexts[context]
-            if not record.failures or context in manager.resident:
-                continue
-            if record.pause_until != math.inf and now < record.pause_until:
-                return False
-            if manager.id in record.avoid and len(record.avoid) < len(self._open):
-                return False
-        return True
-
-    # --- calls
-
-    def _enqueue(self, task_id: TaskId) -> None:
-        task = self._tasks[task_id]
-        queue = self._lanes.setdefault(task.lane, _Queue())
-        heapq.heappush(queue.heap, (task.priority, task_id))
-
-    def _release(self, manager_id: ManagerId, tasks: Iterable[TaskId], now: float) -> list[Action]:
-        manager = self.managers[manager_id]
+    def _drop_waiting(self, line: ClusterLine) -> list[TaskId]:
+        tasks = [call.id for call in line.take_all()]
         for task in tasks:
-            manager.held.discard(task)
-            self._tasks.pop(task, None)
-        if not manager.held and manager.idle_since is None:
-            manager.idle_since = now
-        return self._stop_if_drained(manager)
-
-    def _take_back(self, manager_id: ManagerId, tasks: Iterable[TaskId], now: float) -> list[Action]:
-        manager = self.managers[manager_id]
-        for task_id in tasks:
-            if task_id in manager.held:
-                manager.held.discard(task_id)
-                self._tasks[task_id].manager = None
-                self._enqueue(task_id)
-        if not manager.held and manager.idle_since is None:
-            manager.idle_since = now
-        return self._stop_if_drained(manager)
-
-    # --- placement
-
-    def _fill_all(self, now: float) -> list[Action]:
-        actions: list[Action] = []
-        for manager in list(self._candidates(Lane((), False))):
-            if not self._lanes:
-                break
-            actions += self._fill(manager.id, now)
-        return actions
-
-    def _place_lane(self, lane: Lane, now: float) -> list[Action]:
-        """Send the newest arrival somewhere, if any manager has room for it."""
-        cold: Manager | None = None
-        for manager in self._candidates(lane):
-            if not self._has_room(manager, lane):
-                continue
-            if manager.holds(lane):
-                return [self._send(lane, manager)]
-            if cold is None and self._may_build(lane, manager, now) and self._pays(lane, manager):
-                cold = manager
-        return [self._send(lane, cold)] if cold is not None and lane in self._lanes else []
-
-    def _candidates(self, lane: Lane) -> Iterable[Manager]:
-        if self._preference is None or lane.contexts:
-            return self._open.values()
-        return self._preference(list(self._open.values()))
-
-    def _fill(self, manager_id: ManagerId, now: float) -> list[Action]:
-        """Send a manager what it has room for."""
-        manager = self._open.get(manager_id)
-        actions: list[Action] = []
-        while manager is not None and (lane := self._choose(manager, now)) is not None:
-            actions.append(self._send(lane, manager))
-        return actions
-
-    def _choose(self, manager: Manager, now: float) -> Lane | None:
-        best: Lane | None = None
-        best_rank = (math.inf, math.inf)
-        for lane in list(self._lanes):
-            head = self._head(lane)
-            if head is None or not self._has_room(manager, lane):
-                continue
-            warm = manager.holds(lane)
-            if not warm and not (self._may_build(lane, manager, now) and self._pays(lane, manager)):
-                continue
-            task = self._tasks[head]
-            build = Estimate(0.0) if warm else self._missing_build(lane, manager)
-            rank = (task.priority, urgency(since_s=task.since, is_warm=warm or task.in_order, build=build))
-            if rank < best_rank:
-                best, best_rank = lane, rank
-        return best
-
-    def _head(self, lane: Lane) -> TaskId | None:
-        """The call of this lane whose turn it is; drops entries of cancelled calls."""
-        heap = self._lanes[lane].heap
-        while heap and heap[0][1] not in self._tasks:
-            heapq.heappop(heap)
-        if not heap:
-            del self._lanes[lane]
-            return None
-        return heap[0][1]
-
-    def _has_room(self, manager: Manager, lane: Lane) -> bool:
-        if manager.prefetch is not None:
-            return len(manager.held) < manager.slots + manager.prefetch
-        head = self._head(lane) if lane in self._lanes else None
-        if head is None or lane.fresh:
-            return len(manager.held) < manager.slots
-        run = self._run.get(self._tasks[head].code, Estimate())
-        return len(manager.held) < manager.slots * (1 + lookahead(run, MANAGER_LOOKAHEAD_S))
-
-    def _pays(self, lane: Lane, manager: Manager) -> bool:
-        """Whether this cold manager should build the lane's contexts."""
-        if lane.fresh:
-            return True
-        if len(manager.held) >= manager.slots:
-            return False
-        holders = 0
-        for other in self.managers.values():
-            if other.holds(lane):
-                holders += min(len(other.resident[context]) for context in lane.contexts)
-            elif any(context in other.building for context in lane.contexts):
-                holders += 1
-        head = self._head(lane)
-        code = self._tasks[head].code if head is not None else None
-        return worth_a_build(
-            waiting=len(self._lanes[lane].heap) if lane in self._lanes else 0,
-            holders=holders,
-            run=self._run.get(code, Estimate()),
-            build=self._missing_build(lane, manager),
-        )
-
-    def _missing_build(self, lane: Lane, manager: Manager) -> Estimate:
-        missing = [self._contexts[c].build for c in lane.contexts if c not in manager.resident]
-        if any(estimate.mean_s is None for estimate in missing):
-            return Estimate()
-        return Estimate(sum(estimate.mean_s or 0.0 for estimate in missing))
-
-    def _send(self, lane: Lane, manager: Manager) -> Action:
-        heap = self._lanes[lane].heap
-        _, task_id = heapq.heappop(heap)
-        if not heap:
-            del self._lanes[lane]
-        self._tasks[task_id].manager = manager.id
-        manager.held.add(task_id)
-        manager.idle_since = None
-        return SendTask(task=task_id, manager=manager.id)
+            del self._calls[task]
+        return tasks
 
     # --- what people look at
 
     def context_rows(self, now: float) -> list[ContextRow]:
         """A row for each context on each manager that has, builds or served it; one row if there is none."""
         rows = []
-        for digest, record in self._contexts.items():
+        for digest, record in self._records.items():
             where = [
                 manager
                 for manager in self.managers.values()
                 if manager.id in record.nodes or digest in manager.building or digest in manager.resident
             ]
-            rows += [self._row(digest, record, manager, now) for manager in where]
+            for manager in where:
+                workers, builds = manager.resident.get(digest, 0), digest in manager.building
+                rows.append(record.row(digest, manager.id, workers=workers, builds=builds, now=now))
             if not where:
-                rows.append(self._row(digest, record, None, now))
+                rows.append(record.row(digest, None, workers=0, builds=False, now=now))
         return rows
 
-    def _row(self, digest: Digest, record: _Record, manager: Manager | None, now: float) -> ContextRow:
-        on_node = record.nodes.get(manager.id, _OnNode()) if manager is not None else _OnNode()
-        workers = len(manager.resident.get(digest, ())) if manager is not None else 0
-        if workers:
-            state = "ready"
-        elif manager is not None and digest in manager.building:
-            state = "building"
-        else:
-            state = "failed" if record.given_up else "cold"
-        return ContextRow(
-            name=record.options.name,
-            digest=digest,
-            state=state,
-            where=None if manager is None else manager.id,
-            workers=workers,
-            loads=on_node.loads,
-            calls=on_node.calls,
-            load_s=on_node.load_s / on_node.loads if on_node.loads else 0.0,
-            bytes=on_node.size_bytes,
-            last_used_s=None if on_node.used_at is None else now - on_node.used_at,
-            evictions=on_node.evictions,
-            note=on_node.note,
-        )
+
+def _stop_building(manager: Manager, context: Digest) -> None:
+    left = manager.building.pop(context, 0) - 1
+    if left > 0:
+        manager.building[context] = left
+
+
+def _unclaimed(donor: Manager, line: ClusterLine) -> Iterable[Call]:
+    """Calls of a line that a manager was sent last and was not asked for yet, the newest first."""
+    for call in itertools.islice(reversed(donor.held.values()), 64):
+        if call.line is line and call.ahead and not call.reclaimed:
+            yield call

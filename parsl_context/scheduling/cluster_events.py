@@ -312,13 +312,5 @@ class FailUnservable:
 
 
 Action: TypeAlias = (
-    SendTask
-    | OrderBuild
-    | TakeBack
-    | SendBuild
-    | SendEviction
-    | StopManager
-    | FailTasks
-    | FailBuild
-    | FailUnservable
+    SendTask | OrderBuild | TakeBack | SendBuild | SendEviction | StopManager | FailTasks | FailBuild | FailUnservable
 )

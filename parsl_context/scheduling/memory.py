@@ -32,6 +32,10 @@ class Sizes:
         """What the user said; counts until there is a measurement."""
         self._declared[context] = size_bytes
 
+    def declared(self, context: Digest) -> int | None:
+        """What the user said."""
+        return self._declared.get(context)
+
     def measure(self, context: Digest, size_bytes: int) -> None:
         """What a build took. Of several builds the largest counts: what is loaded with the first looks free later."""
         self._measured[context] = max(size_bytes, self._measured.get(context, 0))

@@ -343,15 +343,5 @@ class GiveBack:
 
 
 Action: TypeAlias = (
-    Assign
-    | Revoke
-    | Load
-    | Replace
-    | Evict
-    | StartTemplate
-    | EndTemplate
-    | SettleBuild
-    | RefuseBuild
-    | Lose
-    | GiveBack
+    Assign | Revoke | Load | Replace | Evict | StartTemplate | EndTemplate | SettleBuild | RefuseBuild | Lose | GiveBack
 )

@@ -66,12 +66,3 @@ def worth_a_build(*, waiting: int, holders: int, run: Estimate, build: Estimate)
     if holders == 0:
         return True
     return math.ceil(waiting / holders) * run.or_prior(RUN_PRIOR_S) >= build.or_prior(BUILD_PRIOR_S)
-
-
-def urgency(*, since_s: float, is_warm: bool, build: Estimate) -> float:
-    """Rank of a queue's oldest call on a worker; the smallest goes first.
-
-    First come, first served, but a call whose context is cold here stands back by the time of a build. So a warm
-    worker keeps to its context as long as that is shorter for everybody, and no context starves.
-    """
-    return since_s if is_warm else since_s + build.or_prior(BUILD_PRIOR_S)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 
-import pytest
-
 from parsl_context.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
 from parsl_context.scheduling import cluster_events as cluster
-from parsl_context.scheduling.cluster import BUILD_ATTEMPTS, ClusterState
-from parsl_context.scheduling.cluster_events import FailBuild, FailTasks, SendBuild, SendTask, StopManager
+from parsl_context.scheduling.cluster import ClusterState
+from parsl_context.scheduling.cluster_events import (
+    FailBuild,
+    FailTasks,
+    FailUnservable,
+    OrderBuild,
+    SendBuild,
+    SendTask,
+    StopManager,
+    TakeBack,
+)
 from parsl_context.scheduling.node_events import Lane
+from parsl_context.scheduling.registry import BUILD_ATTEMPTS
 
 A, B, CODE = Digest("a"), Digest("b"), Digest("code")
 M1, M2 = ManagerId("m1"), ManagerId("m2")
@@ -79,23 +87,136 @@ def test_priority_goes_before_age() -> None:
 
 def test_a_manager_holds_its_slots_and_more_only_of_short_calls() -> None:
     state = make({M1: 2})
-    sent = [submit(state, number) for number in range(1, 6)]
-    assert [bool(actions) for actions in sent] == [True, True, False, False, False]
-    following = end(state, M1, 1, run_s=0.01)
-    assert len(following) == 3, "30 ms of work for each worker are held"
+    sent = [submit(state, number) for number in range(1, 20)]
+    assert [bool(actions) for actions in sent] == [True, True, *[False] * 17]
+    following = end(state, M1, 1, run_s=0.01, now=1.01)
+    assert len(following) == 7, "30 ms of work for each worker are held ahead"
     fixed = make({})
     fixed.handle(joined(M1, slots=1, prefetch=2), now=0.0)
-    assert sum(len(submit(fixed, number)) for number in range(1, 9)) == 3
+    assert sum(len(submit(fixed, number)) for number in range(1, 9)) == 1
+    assert len(end(fixed, M1, 1)) == 3, "the slot and as many as the user says"
 
 
-def test_a_second_manager_builds_a_context_only_where_it_pays() -> None:
+def test_one_more_instance_is_built_only_where_it_pays() -> None:
     state = make({M1: 1, M2: 1}, warm={M1: A}, build_s=10.0)
     submit(state, 1, A)
     end(state, M1, 1, run_s=1.0)
-    sent = [submit(state, number, A) for number in range(2, 30)]
-    managers = [action.manager for actions in sent for action in actions if isinstance(action, SendTask)]
-    assert managers == [M1, M2]
-    assert next(i for i, actions in enumerate(sent) if actions and i > 0) == 10, "ten calls of 1 s outlast a build"
+    sent = [submit(state, number, A, now=2.0) for number in range(2, 30)]
+    assert sent[0] == [SendTask(task=TaskId(2), manager=M1)]
+    assert [i for i, actions in enumerate(sent) if actions] == [0, 10], "ten calls of 1 s outlast a build"
+    assert sent[10] == [OrderBuild(contexts=(A,), manager=M2)]
+
+
+def hold(state: ClusterState, manager: ManagerId, *contexts: Digest, now: float) -> list[cluster.Action]:
+    """A worker of the manager has built contexts that were ordered."""
+    for context in contexts:
+        state.handle(cluster.BuildBegan(manager=manager, context=context), now=now)
+        state.handle(cluster.BuildEnded(manager=manager, context=context, load_s=1.0, size_bytes=100), now=now)
+        held = cluster.ContextHeld(manager=manager, worker=WorkerId(0), context=context)
+        assert state.handle(held, now=now) == []
+    return state.handle(cluster.BuildSettled(manager=manager, contexts=contexts), now=now)
+
+
+def test_a_call_waits_until_its_contexts_are_built_and_goes_wherever_they_are_first() -> None:
+    state = make({M1: 1, M2: 1})
+    lane = (A, B)
+    assert submit(state, 1, *lane) == [OrderBuild(contexts=lane, manager=M1)]
+    assert submit(state, 2, *lane) == [OrderBuild(contexts=lane, manager=M2)]
+    assert hold(state, M2, *lane, now=5.0) == [SendTask(task=TaskId(1), manager=M2)]
+    assert hold(state, M1, *lane, now=6.0) == [SendTask(task=TaskId(2), manager=M1)]
+
+
+def test_a_manager_that_is_lost_during_a_build_takes_no_call_with_it() -> None:
+    state = make({M1: 1, M2: 1})
+    assert submit(state, 1, A) == [OrderBuild(contexts=(A,), manager=M1)]
+    lost = state.handle(cluster.ManagerLeft(manager=M1, reason="gone"), now=2.0)
+    assert lost == [OrderBuild(contexts=(A,), manager=M2)]
+    assert hold(state, M2, A, now=5.0) == [SendTask(task=TaskId(1), manager=M2)]
+
+
+def test_a_build_is_ordered_elsewhere_when_those_that_should_serve_are_stuck() -> None:
+    state = make({M1: 1, M2: 1}, warm={M1: A}, build_s=2.0)
+    submit(state, 1, A)
+    end(state, M1, 1, run_s=0.1)
+    submit(state, 2, A, now=2.0)
+    assert submit(state, 3, A, now=2.0) == []
+    assert state.handle(cluster.Tick(), now=3.9) == []
+    assert state.handle(cluster.Tick(), now=4.1) == [OrderBuild(contexts=(A,), manager=M2)]
+
+
+def test_lines_share_managers_in_proportion_to_their_work() -> None:
+    state = make({ManagerId(f"m{i}"): 1 for i in range(4)}, build_s=1.0)
+    busy = [submit(state, number) for number in range(1, 5)]
+    assert all(busy)
+    for number in range(10, 40):
+        submit(state, number, A)
+    for number in range(40, 50):
+        submit(state, number, B)
+    ordered = [end(state, ManagerId(f"m{i}"), i + 1, now=2.0) for i in range(4)]
+    contexts = [action.contexts for actions in ordered for action in actions if isinstance(action, OrderBuild)]
+    assert sorted(contexts) == [(A,), (A,), (A,), (B,)]
+
+
+def test_what_waits_behind_a_slow_call_is_taken_back_for_a_manager_that_is_idle() -> None:
+    state = make({M1: 1, M2: 1})
+    submit(state, 1)
+    end(state, M1, 1, run_s=0.01, now=1.01)
+    submit(state, 2, now=1.02)
+    submit(state, 3, now=1.02)
+    for number in range(4, 9):
+        submit(state, number, now=1.02)
+    assert len(end(state, M1, 3, run_s=0.01, now=1.03)) == 4
+    assert end(state, M2, 2, run_s=0.01, now=1.04) == [SendTask(task=TaskId(8), manager=M2)]
+    (back,) = end(state, M2, 8, run_s=0.01, now=1.05)
+    assert back == TakeBack(tasks=[TaskId(7), TaskId(6)], manager=M1)
+    returned = state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(7), TaskId(6)]), now=1.06)
+    assert SendTask(task=TaskId(6), manager=M2) in returned
+
+
+def test_a_shared_context_makes_a_manager_warm_for_all_its_workers() -> None:
+    state = make({M1: 4})
+    options = ContextOptions(name="a()", reuse="node")
+    state.handle(cluster.ContextDeclared(context=A, options=options), now=0.0)
+    assert [submit(state, number, A) for number in range(1, 4)] == [[OrderBuild(contexts=(A,), manager=M1)], [], []]
+    assert len(hold(state, M1, A, now=2.0)) == 3
+
+
+def test_what_cannot_be_shared_after_all_is_built_by_each_worker() -> None:
+    state = make({M1: 2})
+    state.handle(cluster.ContextDeclared(context=A, options=ContextOptions(name="a()", reuse="node")), now=0.0)
+    submit(state, 1, A)
+    submit(state, 2, A)
+    note = cluster.ContextNoted(manager=M1, context=A, note="not shared: threads", is_shared=False)
+    assert state.handle(note, now=2.0) == [OrderBuild(contexts=(A,), manager=M1)]
+
+
+def refuse_build(state: ClusterState, manager: ManagerId) -> list[cluster.Action]:
+    refused = cluster.BuildRefused(manager=manager, contexts=(A,), reason="too large")
+    actions = state.handle(refused, now=2.0)
+    return actions + state.handle(cluster.BuildSettled(manager=manager, contexts=(A,)), now=2.0)
+
+
+def test_contexts_that_fit_nowhere_fail_their_calls_at_once() -> None:
+    state = make({M1: 1, M2: 1})
+    submit(state, 1, A)
+    outcome = [refuse_build(state, manager) for manager in (M1, M2)]
+    assert outcome == [
+        [OrderBuild(contexts=(A,), manager=M2)],
+        [FailUnservable(tasks=[TaskId(1)], reason="too large")],
+    ]
+    assert submit(state, 2, A) == [FailUnservable(tasks=[TaskId(2)], reason="too large")]
+
+
+def test_a_block_that_ends_soon_gets_no_work_that_cannot_finish() -> None:
+    state = make({}, build_s=1.0)
+    state.handle(joined(M1, ends_in_s=100.0, walltime_s=100.0), now=0.0)
+    submit(state, 1, now=0.0)
+    assert end(state, M1, 1, run_s=30.0, now=30.0) == []
+    assert submit(state, 2, now=31.0) == [SendTask(task=TaskId(2), manager=M1)]
+    end(state, M1, 2, run_s=30.0, now=80.0)
+    assert submit(state, 3, now=81.0) == []
+    fresh = state.handle(joined(M2, ends_in_s=100.0, walltime_s=100.0), now=82.0)
+    assert fresh == [SendTask(task=TaskId(3), manager=M2)]
 
 
 def test_a_lost_manager_fails_what_may_have_run_and_only_that() -> None:
@@ -112,6 +233,7 @@ def test_silence_for_longer_than_the_threshold_is_loss() -> None:
     state = make({M1: 1})
     submit(state, 1)
     state.handle(cluster.ManagerContact(manager=M1), now=50.0)
+    assert state.handle(cluster.Tick(), now=100.0) == []
     assert state.next_deadline() == 150.0
     assert state.handle(cluster.Tick(), now=149.0) == []
     (failed,) = state.handle(cluster.Tick(), now=150.0)
@@ -157,37 +279,37 @@ def test_a_held_manager_gets_no_more_and_is_not_stopped() -> None:
     assert submit(state, 1) == []
 
 
-def break_build(state: ClusterState, manager: ManagerId, *tasks: int, now: float) -> list[cluster.Action]:
-    broke = cluster.BuildBroke(manager=manager, context=A, tasks=[TaskId(task) for task in tasks])
-    return state.handle(broke, now=now)
+def break_build(state: ClusterState, manager: ManagerId, now: float) -> list[cluster.Action]:
+    broke = state.handle(cluster.BuildBroke(manager=manager, context=A, tasks=[]), now=now)
+    return broke + state.handle(cluster.BuildSettled(manager=manager, contexts=(A,)), now=now)
 
 
 def test_a_context_that_cannot_be_built_is_tried_with_pauses_and_then_fails_its_calls() -> None:
     state = make({M1: 1})
     now = 1.0
-    submit(state, 1, A, now=now)
+    assert submit(state, 1, A, now=now) == [OrderBuild(contexts=(A,), manager=M1)]
     submit(state, 2, A, now=now)
     for attempt in range(1, BUILD_ATTEMPTS):
-        assert break_build(state, M1, 1, now=now) == []
-        assert state.next_deadline() == pytest.approx(now + 0.2 * 2 ** (attempt - 1))
-        now = state.next_deadline()
-        assert state.handle(cluster.Tick(), now=now) == [SendTask(task=TaskId(1), manager=M1)]
-    assert break_build(state, M1, 1, now=now) == [
+        assert break_build(state, M1, now=now) == []
+        pause_s = 0.2 * 2 ** (attempt - 1)
+        assert state.handle(cluster.Tick(), now=now + 0.9 * pause_s) == []
+        now += 1.01 * pause_s
+        assert state.handle(cluster.Tick(), now=now) == [OrderBuild(contexts=(A,), manager=M1)]
+    assert break_build(state, M1, now=now) == [
         FailBuild(tasks=[TaskId(1), TaskId(2)], context=A, attempts=BUILD_ATTEMPTS)
     ]
     assert submit(state, 3, A, now=now) == [FailBuild(tasks=[TaskId(3)], context=A, attempts=3)], "at once"
-    assert submit(state, 4, B, now=now) == [SendTask(task=TaskId(4), manager=M1)], "others go on"
-    later = state.next_deadline()
-    state.handle(cluster.Tick(), now=later)
-    end(state, M1, 4, now=later)
-    assert submit(state, 5, A, now=later) == [SendTask(task=TaskId(5), manager=M1)], "tried again after the pause"
+    assert submit(state, 4, now=now) == [SendTask(task=TaskId(4), manager=M1)], "others go on"
+    end(state, M1, 4, now=now)
+    state.handle(cluster.Tick(), now=now + 1.0)
+    assert submit(state, 5, A, now=now + 1.0) == [OrderBuild(contexts=(A,), manager=M1)], "tried again after the pause"
 
 
 def test_a_build_that_failed_is_tried_elsewhere_first() -> None:
     state = make({M1: 1, M2: 1})
-    assert submit(state, 1, A) == [SendTask(task=TaskId(1), manager=M1)]
-    break_build(state, M1, 1, now=2.0)
-    assert state.handle(cluster.Tick(), now=2.2) == [SendTask(task=TaskId(1), manager=M2)]
+    assert submit(state, 1, A) == [OrderBuild(contexts=(A,), manager=M1)]
+    assert break_build(state, M1, now=2.0) == []
+    assert state.handle(cluster.Tick(), now=2.3) == [OrderBuild(contexts=(A,), manager=M2)]
 
 
 def test_wanted_contexts_are_built_on_managers_that_are_there_and_that_come() -> None:

@@ -11,7 +11,10 @@ from parsl_context.scheduling.node_events import (
     Evict,
     GiveBack,
     Lane,
+    Load,
+    RefuseBuild,
     Replace,
+    SettleBuild,
     StartTemplate,
 )
 
@@ -37,112 +40,175 @@ def arrive(state: NodeState, *tasks: node.NodeTask, now: float = 1.0) -> list[no
     return state.handle(node.TasksArrived(tasks=list(tasks)), now=now)
 
 
-def run_through(state: NodeState, worker: WorkerId, number: int, *built: Digest, now: float, size: int = 0) -> None:
-    """The worker builds contexts for a call it was given, runs it, and is done."""
-    for context in built:
+def want(state: NodeState, *contexts: Digest, now: float = 1.0) -> list[node.Action]:
+    return state.handle(node.InstanceWanted(contexts=contexts), now=now)
+
+
+def build(state: NodeState, worker: WorkerId, *contexts: Digest, now: float, size: int = 0) -> list[node.Action]:
+    """The worker builds contexts that it was told to build."""
+    actions: list[node.Action] = []
+    for context in contexts:
         state.handle(node.LoadBegan(worker=worker, context=context), now=now)
         ended = node.LoadEnded(worker=worker, context=context, load_s=1.0, size_bytes=size)
-        state.handle(ended, now=now)
-    state.handle(node.TaskEnded(worker=worker, task=TaskId(number), run_s=1.0), now=now)
+        actions = state.handle(ended, now=now)
+    return actions
+
+
+def run(state: NodeState, worker: WorkerId, number: int, context: Digest, now: float) -> list[node.Action]:
+    """The worker is given a call and is done with it."""
+    assert Assign(task=TaskId(number), worker=worker) in arrive(state, call(number, context), now=now)
+    return state.handle(node.TaskEnded(worker=worker, task=TaskId(number), run_s=1.0), now=now)
+
+
+def share(state: NodeState, worker: WorkerId, *contexts: Digest, now: float = 2.0) -> list[node.Action]:
+    """A template of contexts that were ordered is ready, and the worker forked from it."""
+    ready = state.handle(node.TemplateReady(template=contexts), now=now)
+    assert ready == [Replace(worker=worker, template=contexts)]
+    return state.handle(node.WorkerReady(worker=worker, inherited=frozenset(contexts)), now=now + 1)
 
 
 def test_a_shared_context_is_built_once_and_workers_are_forked_from_there() -> None:
     state = make(shared=(A,))
-    assert arrive(state, call(1, A), call(2, A)) == [StartTemplate(template=(A,))]
-    forks = state.handle(node.TemplateReady(template=(A,)), now=2.0)
-    assert forks == [Replace(worker=W0, template=(A,)), Replace(worker=W1, template=(A,))]
-    ready = node.WorkerReady(worker=W0, inherited=frozenset({A}))
-    assert state.handle(ready, now=3.0) == [Assign(task=TaskId(1), worker=W0)]
-
-
-def test_one_waiting_call_has_one_worker_forked() -> None:
-    state = make(shared=(A,))
-    arrive(state, call(1, A))
-    assert state.handle(node.TemplateReady(template=(A,)), now=2.0) == [Replace(worker=W0, template=(A,))]
+    assert want(state, A) == [StartTemplate(template=(A,))]
+    assert share(state, W0, A) == [SettleBuild(contexts=(A,))]
+    forks = arrive(state, call(1, A), call(2, A), now=4.0)
+    assert forks == [Assign(task=TaskId(1), worker=W0), Replace(worker=W1, template=(A,))]
+    ready = node.WorkerReady(worker=W1, inherited=frozenset({A}))
+    assert state.handle(ready, now=5.0) == [Assign(task=TaskId(2), worker=W1)]
 
 
 def test_a_template_with_more_contexts_serves_too() -> None:
     state = make(shared=(A, B))
-    assert arrive(state, call(1, A, B)) == [StartTemplate(template=(A, B))]
-    state.handle(node.TemplateReady(template=(A, B)), now=2.0)
-    state.handle(node.WorkerReady(worker=W0, inherited=frozenset({A, B})), now=3.0)
-    assert arrive(state, call(2, A), now=4.0) == [Replace(worker=W1, template=(A, B))]
+    assert want(state, A, B) == [StartTemplate(template=(A, B))]
+    share(state, W0, A, B)
+    assert want(state, A, now=4.0) == [Replace(worker=W1, template=(A, B))]
+
+
+def test_own_contexts_are_built_on_top_of_shared_ones() -> None:
+    state = make(shared=(A,))
+    assert want(state, A, B) == [StartTemplate(template=(A,))]
+    assert share(state, W0, A) == [Load(worker=W0, context=B)]
+    assert build(state, W0, B, now=4.0) == [SettleBuild(contexts=(A, B))]
 
 
 def test_what_must_not_be_shared_is_built_by_workers() -> None:
     state = make(shared=(A,))
-    arrive(state, call(1, A))
+    want(state, A)
     actions = state.handle(node.TemplateUnsafe(template=(A,), context=A), now=2.0)
-    assert actions == [EndTemplate(template=(A,)), Assign(task=TaskId(1), worker=W0)]
+    assert actions == [EndTemplate(template=(A,)), Load(worker=W0, context=A)]
 
 
-def test_a_template_that_cannot_build_gives_its_calls_back() -> None:
+def test_a_template_that_cannot_build_ends_what_was_ordered() -> None:
     state = make(shared=(A,))
-    arrive(state, call(1, A))
+    want(state, A)
     actions = state.handle(node.TemplateBroke(template=(A,), context=A), now=2.0)
-    assert actions == [GiveBack(tasks=[TaskId(1)], broken=A)]
-    assert arrive(state, call(2, A), now=3.0) == [StartTemplate(template=(A,))], "tried anew for later calls"
+    assert actions == [GiveBack(tasks=[], broken=A), SettleBuild(contexts=(A,))]
+    assert want(state, A, now=3.0) == [StartTemplate(template=(A,))], "tried anew when asked anew"
 
 
 def test_a_template_that_died_is_started_again_only_when_it_is_needed() -> None:
     state = make(workers=1, shared=(A,))
-    arrive(state, call(1, A))
-    state.handle(node.TemplateReady(template=(A,)), now=2.0)
-    state.handle(node.WorkerReady(worker=W0, inherited=frozenset({A})), now=3.0)
+    want(state, A)
+    share(state, W0, A)
     assert state.handle(node.TemplateEnded(template=(A,)), now=4.0) == []
-    run_through(state, W0, 1, now=5.0)
-    assert Assign(task=TaskId(2), worker=W0) in arrive(state, call(2, A), now=6.0)
+    assert arrive(state, call(1, A), now=5.0) == [Assign(task=TaskId(1), worker=W0)]
 
 
-def test_room_is_made_before_a_build_and_the_call_waits_for_it() -> None:
+def test_a_worker_that_dies_of_what_it_inherits_is_a_build_that_failed() -> None:
+    state = make(workers=1, shared=(A,))
+    want(state, A)
+    state.handle(node.TemplateReady(template=(A,)), now=2.0)
+    ended = state.handle(node.WorkerEnded(worker=W0), now=3.0)
+    assert ended == [GiveBack(tasks=[], broken=A), SettleBuild(contexts=(A,))]
+
+
+def test_room_is_made_before_a_build_that_waits_for_it() -> None:
     state = make(workers=1, memory_bytes=100)
-    assert arrive(state, call(1, A)) == [Assign(task=TaskId(1), worker=W0)]
-    run_through(state, W0, 1, A, now=2.0, size=60)
-    assert arrive(state, call(2, B), now=3.0) == [Evict(worker=W0, context=A)]
-    assert arrive(state, call(3, B), now=4.0) == [], "asked for once"
+    assert want(state, A) == [Load(worker=W0, context=A)]
+    build(state, W0, A, now=2.0, size=60)
+    assert want(state, B, now=3.0) == [Evict(worker=W0, context=A)]
+    assert want(state, B, now=4.0) == [], "asked for once"
     gone = node.ContextGone(worker=W0, context=A)
-    assert state.handle(gone, now=5.0) == [Assign(task=TaskId(2), worker=W0)]
+    assert state.handle(gone, now=5.0) == [Load(worker=W0, context=B)]
+
+
+def test_a_template_waits_for_room_as_any_build() -> None:
+    state = make(workers=1, shared=(B,), memory_bytes=100)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=60)
+    assert want(state, B, now=3.0) == [Evict(worker=W0, context=A)]
+    assert state.handle(node.ContextGone(worker=W0, context=A), now=5.0) == [StartTemplate(template=(B,))]
 
 
 def test_a_process_whose_allocator_keeps_the_memory_is_replaced() -> None:
     state = make(workers=1, memory_bytes=100)
-    arrive(state, call(1, A))
-    run_through(state, W0, 1, A, now=2.0, size=60)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=60)
     state.handle(node.EvictionWanted(context=A), now=3.0)
     assert state.handle(node.ContextGone(worker=W0, context=A, kept_bytes=50), now=4.0) == [Replace(worker=W0)]
 
 
 def test_instances_in_use_are_not_given_up() -> None:
     state = make(workers=2, memory_bytes=100)
-    arrive(state, call(1, A))
-    run_through(state, W0, 1, A, now=2.0, size=60)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=60)
     arrive(state, call(2, A), now=3.0)
-    assert arrive(state, call(3, B), now=4.0) == []
+    assert want(state, B, now=4.0) == []
     ended = node.TaskEnded(worker=W0, task=TaskId(2), run_s=1.0)
     assert state.handle(ended, now=5.0) == [Evict(worker=W0, context=A)]
 
 
-def test_a_context_larger_than_the_budget_is_built_when_nothing_else_runs() -> None:
+def test_builds_that_do_not_fit_together_come_one_after_the_other() -> None:
+    state = make(workers=2, memory_bytes=100)
+    for context in (A, B):
+        state.handle(node.ContextDeclared(context=context, size_bytes=60), now=0.0)
+    assert want(state, A) == [Load(worker=W0, context=A)]
+    assert want(state, B) == []
+    assert build(state, W0, A, now=2.0, size=60) == [SettleBuild(contexts=(A,)), Evict(worker=W0, context=A)]
+    assert state.handle(node.ContextGone(worker=W0, context=A), now=3.0) == [Load(worker=W0, context=B)]
+
+
+def test_pinned_contexts_are_given_up_only_when_asked_for() -> None:
+    state = make(workers=2, memory_bytes=100, idle_s=1.0)
+    state.handle(node.ContextDeclared(context=A, is_pinned=True), now=0.0)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=60)
+    assert state.handle(node.Tick(), now=50.0) == []
+    assert want(state, B, now=51.0) == [Load(worker=W1, context=B)], "nothing runs and nothing can be given up"
+    assert state.handle(node.EvictionWanted(context=A), now=52.0) == [Evict(worker=W0, context=A)]
+
+
+def test_what_is_declared_larger_than_the_budget_is_refused() -> None:
     state = make(workers=1, memory_bytes=100)
     state.handle(node.ContextDeclared(context=A, size_bytes=500), now=0.0)
-    assert arrive(state, call(1, A)) == [Assign(task=TaskId(1), worker=W0)]
+    refused, settled = want(state, A)
+    assert isinstance(refused, RefuseBuild)
+    assert "context_memory_gb" in refused.reason
+    assert settled == SettleBuild(contexts=(A,))
+
+
+def test_what_proves_larger_than_the_budget_is_built_when_nothing_else_runs() -> None:
+    state = make(workers=1, memory_bytes=100)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=500)
+    state.handle(node.EvictionWanted(context=A), now=3.0)
+    state.handle(node.ContextGone(worker=W0, context=A), now=4.0)
+    assert want(state, A, now=5.0) == [Load(worker=W0, context=A)]
 
 
 def test_a_worker_keeps_only_so_many_contexts() -> None:
     state = make(workers=1, contexts_per_worker=1)
-    arrive(state, call(1, A))
-    run_through(state, W0, 1, A, now=2.0)
-    assert arrive(state, call(2, B), now=3.0) == [
-        Evict(worker=W0, context=A),
-        Assign(task=TaskId(2), worker=W0),
-    ]
+    want(state, A)
+    build(state, W0, A, now=2.0)
+    assert want(state, B, now=3.0) == [Evict(worker=W0, context=A), Load(worker=W0, context=B)]
 
 
 def test_instances_that_lie_idle_are_given_up_in_time() -> None:
     state = make(workers=1, idle_s=10.0)
     assert state.next_deadline(0.0) is None
-    arrive(state, call(1, A))
-    run_through(state, W0, 1, A, now=2.0)
+    want(state, A)
+    build(state, W0, A, now=1.0)
+    run(state, W0, 1, A, now=2.0)
     assert state.next_deadline(3.0) == 12.0
     assert state.handle(node.Tick(), now=11.0) == []
     assert state.handle(node.Tick(), now=12.0) == [Evict(worker=W0, context=A)]
@@ -150,9 +216,19 @@ def test_instances_that_lie_idle_are_given_up_in_time() -> None:
 
 def test_evicting_a_shared_context_ends_its_template_too() -> None:
     state = make(workers=1, shared=(A,))
-    arrive(state, call(1, A))
-    state.handle(node.TemplateReady(template=(A,)), now=2.0)
-    state.handle(node.WorkerReady(worker=W0, inherited=frozenset({A})), now=3.0)
-    run_through(state, W0, 1, now=4.0)
+    want(state, A)
+    share(state, W0, A)
+    run(state, W0, 1, A, now=4.0)
     actions = state.handle(node.EvictionWanted(context=A), now=5.0)
     assert actions == [EndTemplate(template=(A,)), Evict(worker=W0, context=A)]
+
+
+def test_a_shared_context_that_is_too_old_is_built_anew_when_it_is_needed() -> None:
+    state = make(workers=1, shared=(A,))
+    want(state, A)
+    share(state, W0, A)
+    assert state.handle(node.SharedExpired(context=A), now=5.0) == [
+        EndTemplate(template=(A,)),
+        Evict(worker=W0, context=A),
+    ]
+    assert arrive(state, call(1, A), now=6.0) == [GiveBack(tasks=[TaskId(1)])]

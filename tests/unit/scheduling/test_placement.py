@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parsl_context.scheduling.placement import Estimate, lookahead, urgency, worth_a_build
+from parsl_context.scheduling.placement import Estimate, lookahead, worth_a_build
 
 
 def test_an_estimate_takes_the_first_sample_in_full_and_moves_towards_later_ones() -> None:
@@ -29,9 +29,3 @@ def test_a_build_pays_if_the_backlog_outlasts_it() -> None:
     assert not worth_a_build(waiting=9, holders=1, run=run, build=build)
     assert worth_a_build(waiting=10, holders=1, run=run, build=build)
     assert not worth_a_build(waiting=10, holders=2, run=run, build=build)
-
-
-def test_a_cold_call_stands_back_by_the_time_of_a_build() -> None:
-    build = Estimate(5.0)
-    assert urgency(since_s=0.0, is_warm=False, build=build) > urgency(since_s=4.9, is_warm=True, build=build)
-    assert urgency(since_s=0.0, is_warm=False, build=build) < urgency(since_s=5.1, is_warm=True, build=build)

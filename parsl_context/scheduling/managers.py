@@ -1,0 +1,227 @@
+"""Managers and lines as the interchange sees them, and which managers have a free slot."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from parsl_context.messages import Digest, ManagerId, TaskId, WorkerId
+from parsl_context.scheduling.lines import CHOICES, Holder, Line
+from parsl_context.scheduling.node_events import Lane
+from parsl_context.scheduling.placement import Estimate
+
+
+class Phase(Enum):
+    """What a manager may be sent. A manager only ever moves down this list."""
+
+    OPEN = auto()  # takes calls
+    HELD = auto()  # takes no more; the executor is about to end its block
+    DRAINING = auto()  # takes no more; ends when it holds none
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """A call that waits or runs."""
+
+    id: TaskId
+    line: ClusterLine
+    code: Digest | None
+    priority: float
+    since: float
+    in_order: bool  # not overtaken by calls whose contexts are warm
+    waits: bool = True
+    manager: Manager | None = None
+    sent_at: float = 0.0
+    ahead: bool = False  # sent to wait there
+    reclaimed: bool = False
+
+
+class ClusterLine(Line[Call]):
+    """The waiting calls of a lane, with what managers hold of it.
+
+    Attributes
+    ----------
+    capacity : dict
+        For each open manager that holds all contexts of the lane: calls that can run there at a time.
+    held : Counter
+        Calls of this line that are in the hands of each manager.
+    surplus : OrderedDict
+        Managers that were sent more than can run there at a time, and how many more.
+    building : int
+        Calls that can run where builds are going on, once these have ended.
+    run : Estimate
+        Run time of its calls, whatever their code.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        super().__init__(lane)
+        self.capacity: dict[Manager, int] = {}
+        self.held: Counter[Manager] = Counter()
+        self.surplus: OrderedDict[Manager, int] = OrderedDict()
+        self.total_capacity = 0
+        self.total_surplus = 0
+        self.building = 0
+        self.run = Estimate()
+        self.progress_at = 0.0  # when a call of it ended last
+        self.refused: dict[ManagerId, str] = {}  # where its contexts cannot be held together, and why
+        self.wanting: float | None = None  # how late its calls are, as the list of lines that want a build has it
+        self.is_watched = False  # a tick will look at it
+
+    @property
+    def serving(self) -> int:
+        """Calls that can run at a time, builds that are going on included."""
+        return self.total_capacity + self.building
+
+    @property
+    def backlog(self) -> int:
+        """Calls that wait here, or at managers for others to end."""
+        return self.waiting + self.total_surplus
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether its calls need no context that is kept."""
+        return self.lane.fresh or not self.lane.contexts
+
+    def set_capacity(self, manager: Manager, capacity: int) -> None:
+        """So many calls can run there at a time; none: it is no holder."""
+        before = self.capacity.get(manager, 0)
+        self.total_capacity += capacity - before
+        if capacity:
+            self.capacity[manager] = capacity
+            if not before:
+                self.admit(manager)
+        elif before:
+            del self.capacity[manager]
+            self.dismiss(manager)
+        self._weigh(manager)
+
+    def change_held(self, manager: Manager, change: int) -> None:
+        """The manager was sent a call of this line, or is rid of it."""
+        self.held[manager] += change
+        if not self.held[manager]:
+            del self.held[manager]
+        self._weigh(manager)
+
+    def drop(self, manager: Manager) -> None:
+        """The manager is gone."""
+        self.set_capacity(manager, 0)
+        self.held.pop(manager, None)
+        self._weigh(manager)
+
+    def _weigh(self, manager: Manager) -> None:
+        surplus = max(0, self.held[manager] - self.capacity.get(manager, 0))
+        before = self.surplus.get(manager, 0)
+        if surplus == before:
+            return
+        self.total_surplus += surplus - before
+        if surplus:
+            self.surplus[manager] = surplus
+        else:
+            del self.surplus[manager]
+
+
+class Manager(Holder):
+    """A manager."""
+
+    def __init__(
+        self,
+        id: ManagerId,
+        *,
+        node: str,
+        block: str,
+        slots: int,
+        prefetch: int | None,
+        drain_at: float,
+        ends_at: float,
+        walltime_s: float,
+        memory_bytes: int | None,
+        now: float,
+    ) -> None:
+        super().__init__()
+        self.id = id
+        self.node = node
+        self.block = block
+        self.slots = slots
+        self.prefetch = prefetch
+        self.drain_at = drain_at
+        self.ends_at = ends_at
+        self.walltime_s = walltime_s
+        self.memory_bytes = memory_bytes
+        self.contact_at = now
+        self.idle_since: float | None = now
+        self.phase = Phase.OPEN
+        self.held: dict[TaskId, Call] = {}
+        self.workers: dict[WorkerId, set[Digest]] = {}  # what each worker holds
+        self.resident: Counter[Digest] = Counter()  # workers that hold it
+        self.warm: Counter[ClusterLine] = Counter()  # workers that hold all of a lane
+        self.building: dict[Digest, int] = {}  # builds that are going on
+        self.orders: Counter[ClusterLine] = Counter()  # builds asked for and not settled
+        self.ordered = 0  # of all lines
+        self.gains: dict[ClusterLine, int] = {}  # calls that can run at a time after one of them
+        self.transit = Estimate()  # from here to a worker and back
+        self.stopping = False
+
+    @property
+    def free(self) -> int:
+        """Slots for which it has neither a call nor a build."""
+        return self.slots - len(self.held) - self.ordered
+
+    def has_time_for(self, duration_s: float, now: float) -> bool:
+        """Whether that much work can end before its block does; what fits into no block at all may be tried in any."""
+        left_s = self.ends_at - now
+        return duration_s <= left_s or left_s >= 0.9 * self.walltime_s
+
+
+class FreeSlots:
+    """Open managers by the number of their free slots. Constant time."""
+
+    def __init__(self) -> None:
+        self._buckets: list[OrderedDict[Manager, None]] = []
+        self._where: dict[Manager, int] = {}
+        self._top = 0
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def update(self, manager: Manager) -> None:
+        """The manager has as many as it says."""
+        free = max(0, manager.free)
+        before = self._where.get(manager)
+        if free == before:
+            return
+        if before is not None:
+            del self._buckets[before][manager]
+        while len(self._buckets) <= free:
+            self._buckets.append(OrderedDict())
+        self._buckets[free][manager] = None
+        self._where[manager] = free
+        self._top = max(self._top, free)
+
+    def remove(self, manager: Manager) -> None:
+        """The manager takes no more."""
+        before = self._where.pop(manager, None)
+        if before is not None:
+            del self._buckets[before][manager]
+
+    def any(self) -> bool:
+        """Whether any manager has one."""
+        while self._top and not self._buckets[self._top]:
+            self._top -= 1
+        return self._top > 0
+
+    def most(self) -> Iterator[Manager]:
+        """Managers with free slots, those with the most first, at most `CHOICES`; others at the next call."""
+        if not self.any():
+            return
+        left = CHOICES
+        for free in range(self._top, 0, -1):
+            bucket = self._buckets[free]
+            for _ in range(min(left, len(bucket))):
+                manager = next(iter(bucket))
+                bucket.move_to_end(manager)
+                left -= 1
+                yield manager
+            if not left:
+                return

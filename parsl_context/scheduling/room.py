@@ -1,0 +1,181 @@
+"""Room for contexts on a node: what they take, and what is given up when more is needed. On the books of `node`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from parsl_context.messages import Digest, WorkerId
+from parsl_context.scheduling.memory import Holding, Sizes, choose_victims, least_valuable
+from parsl_context.scheduling.node_events import Action, EndTemplate, Evict, LimitsSet, TemplateKey
+from parsl_context.scheduling.placement import BUILD_PRIOR_S, Estimate
+from parsl_context.scheduling.workers import Worker, WorkerLine
+
+
+class Room:
+    """Keeps the instances of a node within its limits.
+
+    Parameters
+    ----------
+    workers
+        The workers of the node.
+    lines_of
+        The lines whose calls need a context.
+    """
+
+    def __init__(self, workers: dict[WorkerId, Worker], lines_of: Mapping[Digest, list[WorkerLine]]) -> None:
+        self._workers = workers
+        self._lines_of = lines_of
+        self.limits = LimitsSet()
+        self.sizes = Sizes()
+        self.builds: dict[Digest, Estimate] = {}
+        self.pinned: set[Digest] = set()
+        self.templates: dict[TemplateKey, bool] = {}  # whether it is ready
+
+    def measured(self, context: Digest, load_s: float, size_bytes: int) -> None:
+        """A build ended."""
+        self.builds.setdefault(context, Estimate()).add(load_s)
+        self.sizes.measure(context, size_bytes)
+
+    def refusal(self, contexts: Iterable[Digest]) -> str | None:
+        """Why these contexts can never be held together here, if so. What the user declared counts as it stands."""
+        budget = self.limits.memory_bytes
+        needed = sum(self.sizes.declared(context) or 0 for context in contexts)
+        if budget is None or needed <= budget:
+            return None
+        return (
+            f"The contexts of the call take {needed / 1e9:g} GB as declared (memory_gb), and contexts may take "
+            f"{budget / 1e9:g} GB on a node. Raise context_memory_gb of the executor, or use nodes with more memory."
+        )
+
+    def make_for(self, worker: Worker | None, contexts: Iterable[Digest], now: float) -> tuple[list[Action], bool]:
+        """What to give up so that a worker, or a template, may build these contexts, and whether it may do so at once.
+
+        Where nothing at all is left to give up it may: what waits for it would wait for ever.
+        """
+        missing = [context for context in contexts if worker is None or context not in worker.resident]
+        if not missing:
+            return [], True
+        actions: list[Action] = []
+        if worker is not None:
+            actions += self._keep_few(worker, missing, contexts, now)
+        if self.limits.memory_bytes is None:
+            return actions, True
+        lacking = self.used_bytes() + sum(map(self.sizes.of, missing)) - self.limits.memory_bytes
+        if lacking <= 0:
+            return actions, True
+        leaving = sum(self.sizes.of(c) for w in self._workers.values() for c in w.leaving - w.inherited)
+        candidates = [
+            h for h in self._holdings(now) if h.context not in contexts or worker is None or h.worker != worker.id
+        ]
+        victims = choose_victims(candidates, lacking - leaving)
+        for victim in victims or ():
+            actions += self.give_up(victim)
+        return actions, victims is None and not leaving and not self._anything_runs()
+
+    def fits(self, contexts: Iterable[Digest]) -> bool:
+        """Whether these can be built without giving anything up."""
+        budget = self.limits.memory_bytes
+        return budget is None or self.used_bytes() + sum(map(self.sizes.of, contexts)) <= budget
+
+    def used_bytes(self) -> int:
+        """What instances take, and those that are being built."""
+        total = sum(self.sizes.of(context) for key in self.templates for context in key)
+        for worker in self._workers.values():
+            total += sum(map(self.sizes.of, worker.kept))
+            coming = set(worker.order.contexts) if worker.order is not None else set()
+            if worker.building is not None:
+                coming.add(worker.building)
+            total += sum(map(self.sizes.of, coming - worker.resident - set(worker.fork_of or ())))
+        return total
+
+    def evict(self, worker: Worker, context: Digest) -> list[Action]:
+        """Have a worker end an instance; calls that need it go elsewhere from now on."""
+        if context in worker.leaving or context not in worker.resident:
+            return []
+        worker.leaving.add(context)
+        for line in self._lines_of.get(context, ()):
+            if not line.is_anywhere:
+                line.dismiss(worker)
+        return [Evict(worker=worker.id, context=context)]
+
+    def end_templates(self, context: Digest) -> list[Action]:
+        """End the templates that hold a context, and what their workers have of it."""
+        actions: list[Action] = []
+        for key in [key for key in self.templates if context in key]:
+            del self.templates[key]
+            actions.append(EndTemplate(template=key))
+        for worker in self._workers.values():
+            if worker.up and context in worker.inherited:
+                actions += self.evict(worker, context)
+        return actions
+
+    def evict_everywhere(self, context: Digest) -> list[Action]:
+        """Give up all instances of a context."""
+        actions = self.end_templates(context)
+        for worker in self._workers.values():
+            if worker.up:
+                actions += self.evict(worker, context)
+        return actions
+
+    def evict_idle(self, now: float) -> list[Action]:
+        """Give up what no call has used for as long as the user allows."""
+        limit_s = self.limits.idle_s
+        old = [h for h in self._holdings(now) if limit_s is not None and h.idle_s >= limit_s]
+        return [action for holding in old for action in self.give_up(holding)]
+
+    def next_idle_at(self) -> float | None:
+        """When `evict_idle` may find something next."""
+        if self.limits.idle_s is None:
+            return None
+        used = [at for worker in self._workers.values() if not worker.held for at in worker.used_at.values()]
+        return min(used) + self.limits.idle_s if used else None
+
+    def give_up(self, holding: Holding) -> list[Action]:
+        """Give up one instance."""
+        if holding.worker is not None:
+            return self.evict(self._workers[holding.worker], holding.context)
+        return self.end_templates(holding.context)
+
+    def _keep_few(self, worker: Worker, missing: list[Digest], contexts: Iterable[Digest], now: float) -> list[Action]:
+        """Give up what a worker holds beyond the number that it may hold."""
+        limit = self.limits.contexts_per_worker
+        if limit is None:
+            return []
+        actions: list[Action] = []
+        own = [h for h in self._holdings(now) if h.worker == worker.id and h.context not in contexts]
+        while own and len(worker.resident - worker.leaving) + len(missing) > limit:
+            victim = least_valuable(own)
+            own.remove(victim)
+            actions += self.evict(worker, victim.context)  # done before the build: messages keep their order
+        return actions
+
+    def _anything_runs(self) -> bool:
+        return any(w.held or w.building is not None or w.order is not None for w in self._workers.values())
+
+    def _holdings(self, now: float) -> list[Holding]:
+        """Instances that no call uses or waits for now."""
+        found = []
+        for worker in self._workers.values():
+            if worker.is_idle:
+                for context in worker.kept - worker.leaving - self.pinned:
+                    found.append(self._holding(context, worker.id, worker.used_at.get(context, 0.0), now))
+        in_use = {context for w in self._workers.values() if w.held or w.order for context in w.inherited}
+        for key, ready in self.templates.items():
+            if ready and not in_use.intersection(key) and not self.pinned.intersection(key):
+                if any(self._is_awaited(context) for context in key):
+                    continue
+                used = [w.used_at.get(c, 0.0) for w in self._workers.values() for c in key]
+                found += [self._holding(context, None, max(used, default=0.0), now) for context in key]
+        return found
+
+    def _is_awaited(self, context: Digest) -> bool:
+        return any(line.waiting or line.coming for line in self._lines_of.get(context, ()))
+
+    def _holding(self, context: Digest, worker: WorkerId | None, used_at: float, now: float) -> Holding:
+        return Holding(
+            context=context,
+            worker=worker,
+            size_bytes=self.sizes.of(context),
+            idle_s=now - used_at,
+            build_s=self.builds.get(context, Estimate()).or_prior(BUILD_PRIOR_S),
+        )
