@@ -54,6 +54,9 @@ class Builds:
         build = self.build(line)
         if worth_a_build(waiting=line.backlog, holders=line.serving, run=line.run, build=build):
             return True
+        line.enough = math.floor(
+            line.serving * build.or_prior(BUILD_PRIOR_S) / max(1e-6, line.run.or_prior(RUN_PRIOR_S))
+        )
         if line.building:
             return False
         first = line.queue.first()
@@ -140,6 +143,7 @@ class Builds:
         step = _RANK_STEP * self.build(line).or_prior(BUILD_PRIOR_S)
         if line.wanting is None or late > line.wanting + step:
             line.wanting = late
+            line.enough = line.backlog + line.backlog // 4
             heapq.heappush(self._wanting, (-late, next(self._order), line))
             if len(self._wanting) > self._most:
                 self._wanting = [entry for entry in self._wanting if entry[2].wanting == -entry[0]]
@@ -150,6 +154,8 @@ class Builds:
         """Of the lines that want a build and may have it there, the latest."""
         passed: list[tuple[float, int, ClusterLine]] = []
         found: ClusterLine | None = None
+        if not self._wanting:
+            return None
         while found is None and len(passed) < CHOICES and (line := self._first_wanting(now)) is not None:
             if self.may_build(line, manager, now):
                 found = line

@@ -20,6 +20,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from typing_extensions import assert_never
 
@@ -194,6 +195,8 @@ class ClusterState:
             record = self._records[context]
             if record.given_up and now < record.pause_until:
                 return self._fail_line(line, context)
+        if not line.idle and line.is_watched and line.waiting < line.enough:
+            return []  # nothing has changed since that was considered
         return self._place(line, now)
 
     def _end_task(self, event: TaskEnded, now: float) -> list[Action]:
@@ -257,7 +260,7 @@ class ClusterState:
 
     def _send(self, line: ClusterLine, manager: Manager, now: float) -> Action:
         call = line.take()
-        call.ahead = manager.free <= 0 or line.held[manager] >= line.capacity.get(manager, 0)
+        call.ahead = manager.free <= 0 or line.held.get(manager, 0) >= line.capacity.get(manager, 0)
         call.manager = manager
         call.sent_at = now
         manager.held[call.id] = call
@@ -296,7 +299,9 @@ class ClusterState:
         """Whether a worker there can run a call of the line at once."""
         assert isinstance(holder, Manager)
         return (
-            holder.free > 0 and line.held[holder] < line.capacity.get(holder, 0) and self._may_send(line, holder, now)
+            holder.free > 0
+            and line.held.get(holder, 0) < line.capacity.get(holder, 0)
+            and self._may_send(line, holder, now)
         )
 
     def _may_send(self, line: ClusterLine, manager: Manager, now: float) -> bool:
@@ -312,18 +317,17 @@ class ClusterState:
 
     def _has_room(self, line: ClusterLine, manager: Manager, now: float) -> bool:
         """Whether the manager may be sent one more call of the line."""
-        capacity = line.capacity.get(manager, 0)
+        capacity, held, free = line.capacity.get(manager, 0), line.held.get(manager, 0), manager.free
         if manager.prefetch is not None:
-            ahead = manager.prefetch
-            if manager.free + ahead <= 0 or line.held[manager] >= capacity + ahead:
+            if free + manager.prefetch <= 0 or held >= capacity + manager.prefetch:
                 return False
-        elif manager.free <= 0 or line.held[manager] >= capacity:
+        elif free <= 0 or held >= capacity:
             first = line.queue.first()
             if first is None or line.lane.fresh:
                 return False
-            horizon_s = max(MANAGER_LOOKAHEAD_S, 2 * manager.transit.or_prior(0.0))
+            horizon_s = max(MANAGER_LOOKAHEAD_S, 2 * (manager.transit.mean_s or 0.0))
             depth = lookahead(self._run_of(first.code), horizon_s)
-            if manager.free + depth * manager.slots <= 0 or line.held[manager] >= capacity * (1 + depth):
+            if free + depth * manager.slots <= 0 or held >= capacity * (1 + depth):
                 return False
         return self._may_send(line, manager, now)
 
@@ -356,11 +360,8 @@ class ClusterState:
 
     def _latest_warm(self, manager: Manager, now: float) -> ClusterLine | None:
         """Of the lines that wait and that the manager has room for, the latest."""
-        lines = [
-            line
-            for line in manager.waiting_lines()
-            if isinstance(line, ClusterLine) and self._has_room(line, manager, now)
-        ]
+        waiting: list[Any] = manager.waiting_lines()
+        lines: list[ClusterLine] = [line for line in waiting if self._has_room(line, manager, now)]
         if len(lines) < 2:
             return lines[0] if lines else None
         return min(lines, key=lambda line: (self._priority(line), -self._builds.lateness(line)))

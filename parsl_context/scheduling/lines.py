@@ -176,8 +176,11 @@ class Holder:
 
     def waiting_lines(self) -> list[Line[Any]]:
         """Some lines that have calls for it, at most `CHOICES`, those that were passed over longest first."""
+        ring = self.ring
+        if not ring:
+            return []
         found: list[Line[Any]] = []
-        for line in list(islice(self.ring, CHOICES)):
+        for line in [next(iter(ring))] if len(ring) == 1 else list(islice(ring, CHOICES)):
             if line.waiting:
                 found.append(line)
             else:
@@ -187,7 +190,7 @@ class Holder:
 
     def served(self, line: Line[Any]) -> None:
         """It took a call of this line; the others come first next time they compete."""
-        if line in self.ring:
+        if len(self.ring) > 1 and line in self.ring:
             self.ring.move_to_end(line)
 
     def leave(self) -> None:

@@ -45,7 +45,7 @@ class ClusterLine(Line[Call]):
     ----------
     capacity : dict
         For each open manager that holds all contexts of the lane: calls that can run there at a time.
-    held : Counter
+    held : dict
         Calls of this line that are in the hands of each manager.
     surplus : OrderedDict
         Managers that were sent more than can run there at a time, and how many more.
@@ -58,7 +58,7 @@ class ClusterLine(Line[Call]):
     def __init__(self, lane: Lane) -> None:
         super().__init__(lane)
         self.capacity: dict[Manager, int] = {}
-        self.held: Counter[Manager] = Counter()
+        self.held: dict[Manager, int] = {}
         self.surplus: OrderedDict[Manager, int] = OrderedDict()
         self.total_capacity = 0
         self.total_surplus = 0
@@ -66,6 +66,7 @@ class ClusterLine(Line[Call]):
         self.run = Estimate()
         self.progress_at = 0.0  # when a call of it ended last
         self.refused: dict[ManagerId, str] = {}  # where its contexts cannot be held together, and why
+        self.enough = 0  # backlog that was worth a build when that was last considered
         self.wanting: float | None = None  # how late its calls are, as the list of lines that want a build has it
         self.is_watched = False  # a tick will look at it
 
@@ -99,10 +100,10 @@ class ClusterLine(Line[Call]):
 
     def change_held(self, manager: Manager, change: int) -> None:
         """The manager was sent a call of this line, or is rid of it."""
-        self.held[manager] += change
-        if not self.held[manager]:
-            del self.held[manager]
-        self._weigh(manager)
+        held = self.held.get(manager, 0) + change
+        self.held[manager] = held
+        if held > self.capacity.get(manager, 0) or manager in self.surplus:
+            self._weigh(manager)
 
     def drop(self, manager: Manager) -> None:
         """The manager is gone."""
@@ -111,7 +112,7 @@ class ClusterLine(Line[Call]):
         self._weigh(manager)
 
     def _weigh(self, manager: Manager) -> None:
-        surplus = max(0, self.held[manager] - self.capacity.get(manager, 0))
+        surplus = max(0, self.held.get(manager, 0) - self.capacity.get(manager, 0))
         before = self.surplus.get(manager, 0)
         if surplus == before:
             return

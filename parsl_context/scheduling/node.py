@@ -406,8 +406,10 @@ class NodeState:
         first = worker.held[0].task
         if worker.revoked or call.task.nodes or call.task.lane.fresh or first.lane.fresh:
             return False
-        depths = (lookahead(self._run_of(code), WORKER_LOOKAHEAD_S) for code in (first.code, call.task.code))
-        return len(worker.held) <= min(depths)
+        held = len(worker.held)
+        if held > lookahead(self._run_of(call.task.code), WORKER_LOOKAHEAD_S):
+            return False
+        return first.code == call.task.code or held <= lookahead(self._run_of(first.code), WORKER_LOOKAHEAD_S)
 
     def _may_start(self, line: WorkerLine) -> bool:
         """Whether the nodes that the line's first call asks for are there, and it is its turn."""

@@ -43,9 +43,12 @@ class Estimate:
 
 def lookahead(run: Estimate, horizon_s: float) -> int:
     """Calls to hold beyond the running one, so that `horizon_s` seconds of work are at hand; none while unknown."""
-    if run.mean_s is None or run.mean_s >= horizon_s:
+    mean_s = run.mean_s
+    if mean_s is None or mean_s >= horizon_s:
         return 0
-    return min(_MAX_LOOKAHEAD, math.ceil(horizon_s / max(run.mean_s, 1e-6)))
+    if mean_s * _MAX_LOOKAHEAD <= horizon_s:
+        return _MAX_LOOKAHEAD
+    return math.ceil(horizon_s / mean_s)
 
 
 def worth_a_build(*, waiting: int, holders: int, run: Estimate, build: Estimate) -> bool:

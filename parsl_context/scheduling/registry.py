@@ -52,7 +52,10 @@ class Record:
 
     def on(self, manager: ManagerId) -> OnNode:
         """What happened on a manager."""
-        return self.nodes.setdefault(manager, OnNode())
+        node = self.nodes.get(manager)
+        if node is None:
+            node = self.nodes[manager] = OnNode()
+        return node
 
     def is_shared(self, manager: ManagerId) -> bool:
         """Whether the workers of a manager share one instance."""
