@@ -90,8 +90,9 @@ class Builds:
         """Whether the line's contexts may be built there now."""
         if manager.id in line.refused or manager.ordered >= manager.slots:
             return False
-        if self.is_shared(line, manager) and (manager.orders[line] or line in manager.warm):
-            return False  # one build serves all its workers
+        coming = manager.warm.get(line, 0) + manager.orders.get(line, 0)
+        if coming >= manager.slots or (coming and self.is_shared(line, manager)):
+            return False  # all its workers have them, or will
         run_s = line.run.or_prior(0.0)
         if not manager.has_time_for(self.build(line).or_prior(0.0) + run_s, now):
             return False

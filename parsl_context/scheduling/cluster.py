@@ -360,8 +360,16 @@ class ClusterState:
 
     def _latest_warm(self, manager: Manager, now: float) -> ClusterLine | None:
         """Of the lines that wait and that the manager has room for, the latest."""
+        lines: list[ClusterLine] = []
         waiting: list[Any] = manager.waiting_lines()
-        lines: list[ClusterLine] = [line for line in waiting if self._has_room(line, manager, now)]
+        while waiting and not lines:
+            lines = [line for line in waiting if self._has_room(line, manager, now)]
+            full = [line for line in waiting if line.held.get(manager, 0) >= line.capacity.get(manager, 0)]
+            if lines or manager.free <= 0 or not full:
+                break
+            for line in full:  # others may have calls for its free slots
+                manager.set_aside(line)
+            waiting = manager.waiting_lines()
         if len(lines) < 2:
             return lines[0] if lines else None
         return min(lines, key=lambda line: (self._priority(line), -self._builds.lateness(line)))

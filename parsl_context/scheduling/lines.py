@@ -137,6 +137,7 @@ class Line(Generic[Call]):
         self.holders -= 1
         del holder.lines[self]
         holder.ring.pop(self, None)
+        holder.aside.pop(self, None)
         self.idle.pop(holder, None)
         self.unaware.pop(holder, None)
 
@@ -165,6 +166,7 @@ class Holder:
     def __init__(self) -> None:
         self.lines: dict[Line[Any], None] = {}  # that it can serve
         self.ring: OrderedDict[Line[Any], None] = OrderedDict()  # of those, some that have waiting calls, in turn
+        self.aside: dict[Line[Any], None] = {}  # of those, some that it has no room for, whatever else it has room for
         self.demoted: list[Line[Any]] = []  # of those, some that take it to be busy
 
     def promote(self) -> None:
@@ -192,6 +194,20 @@ class Holder:
         """It took a call of this line; the others come first next time they compete."""
         if len(self.ring) > 1 and line in self.ring:
             self.ring.move_to_end(line)
+
+    def set_aside(self, line: Line[Any]) -> None:
+        """It has no room for more of this line, until it is brought back."""
+        del self.ring[line]
+        self.aside[line] = None
+
+    def bring_back(self, line: Line[Any]) -> None:
+        """It may have room for this line again."""
+        if line in self.aside:
+            del self.aside[line]
+            if line.waiting:
+                self.ring[line] = None
+            else:
+                line.unaware[self] = None
 
     def leave(self) -> None:
         """It serves nobody any more."""

@@ -96,12 +96,16 @@ class ClusterLine(Line[Call]):
         elif before:
             del self.capacity[manager]
             self.dismiss(manager)
+        if capacity > before:
+            manager.bring_back(self)
         self._weigh(manager)
 
     def change_held(self, manager: Manager, change: int) -> None:
         """The manager was sent a call of this line, or is rid of it."""
         held = self.held.get(manager, 0) + change
         self.held[manager] = held
+        if change < 0:
+            manager.bring_back(self)
         if held > self.capacity.get(manager, 0) or manager in self.surplus:
             self._weigh(manager)
 
