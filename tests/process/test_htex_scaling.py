@@ -92,7 +92,7 @@ def test_a_held_manager_gets_no_more_tasks(load: Load) -> None:
 
 
 def test_a_manager_drains_after_its_period(load: Load, run_dir: Path) -> None:
-    executor = load(drain_period=2, max_workers_per_node=1, prefetch_capacity=0)
+    executor = load(drain_period=6, max_workers_per_node=1, prefetch_capacity=0)
     gate, mark = run_dir / "gate", run_dir / "started"
     running = executor.submit(work_until, {}, str(gate), str(mark))
     queued = [executor.submit(where, {}) for _ in range(3)]
