@@ -170,10 +170,9 @@ class Interchange:
             self._decide(
                 cluster.TaskSubmitted(
                     task=task.id,
-                    lane=Lane(task.contexts, task.fresh),
+                    lane=Lane(task.contexts, task.fresh, "num_nodes" in (task.resources or {})),
                     code=task.code,
                     priority=task.priority,
-                    in_order="num_nodes" in (task.resources or {}),
                 )
             )
 

@@ -229,7 +229,7 @@ class Manager:
                 self._tasks.pop(task.id)
                 self._link.send(m.TaskRefused(task=task.id, reason=reason))
                 continue
-            lane = Lane(task.contexts, task.fresh)
+            lane = Lane(task.contexts, task.fresh, nodes > 0)
             arrived.append(node.NodeTask(id=task.id, lane=lane, code=task.code, nodes=nodes))
         self._decide(node.TasksArrived(tasks=arrived))
 

@@ -81,7 +81,7 @@ class Builds:
         """
         first = line.queue.first()
         since = -math.inf if first is None else first.since
-        if first is not None and first.in_order:
+        if line.lane.in_order:
             return -since
         work_s = line.backlog * line.run.or_prior(RUN_PRIOR_S)
         return work_s / max(1, line.serving + more) - since if first is not None else work_s
@@ -113,7 +113,7 @@ class Builds:
             return other is None
         if first.priority != other.priority:
             return first.priority < other.priority
-        build_s = 0.0 if first.in_order else self.build(cold).or_prior(BUILD_PRIOR_S)
+        build_s = self.build(cold).or_prior(BUILD_PRIOR_S)
         if self.lateness(cold, more=1) - build_s <= self.lateness(warm):
             return False
         if self._fits(cold, manager):

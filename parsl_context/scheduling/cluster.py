@@ -188,7 +188,7 @@ class ClusterState:
 
     def _submit(self, event: TaskSubmitted, now: float) -> list[Action]:
         line = self._lines.get(event.lane) or self._open_line(event.lane)
-        call = Call(event.task, line, event.code, event.priority, now, event.in_order)
+        call = Call(event.task, line, event.code, event.priority, now)
         self._calls[event.task] = call
         line.append(call)
         for context in event.lane.contexts:
@@ -305,13 +305,7 @@ class ClusterState:
         )
 
     def _may_send(self, line: ClusterLine, manager: Manager, now: float) -> bool:
-        if line.lane.fresh and any(
-            record.failures
-            and (
-                now < record.pause_until or (manager.id in record.avoid and len(record.avoid) < len(self._builds.free))
-            )
-            for record in map(self._records.__getitem__, line.lane.contexts)
-        ):
+        if line.is_anywhere and line.lane.contexts and not self._builds.may_try(line, manager, now):
             return False
         return manager.has_time_for(line.run.mean_s or 0.0, now)
 
@@ -323,7 +317,7 @@ class ClusterState:
                 return False
         elif free <= 0 or held >= capacity:
             first = line.queue.first()
-            if first is None or line.lane.fresh:
+            if first is None or line.lane.fresh or line.lane.in_order:
                 return False
             horizon_s = max(MANAGER_LOOKAHEAD_S, 2 * (manager.transit.mean_s or 0.0))
             depth = lookahead(self._run_of(first.code), horizon_s)

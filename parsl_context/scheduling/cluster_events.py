@@ -28,7 +28,6 @@ class TaskSubmitted:
     lane: Lane
     code: Digest | None = None
     priority: float = math.inf
-    in_order: bool = False  # not overtaken by calls whose contexts are warm
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,6 @@ class Call:
     code: Digest | None
     priority: float
     since: float
-    in_order: bool  # not overtaken by calls whose contexts are warm
     waits: bool = True
     manager: Manager | None = None
     sent_at: float = 0.0
@@ -83,7 +82,7 @@ class ClusterLine(Line[Call]):
     @property
     def is_anywhere(self) -> bool:
         """Whether its calls need no context that is kept."""
-        return self.lane.fresh or not self.lane.contexts
+        return self.lane.is_anywhere
 
     def set_capacity(self, manager: Manager, capacity: int) -> None:
         """So many calls can run there at a time; none: it is no holder."""

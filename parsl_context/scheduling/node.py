@@ -493,7 +493,7 @@ class NodeState:
     def _give_back_broken(self, context: Digest, returned: list[TaskId]) -> list[Action]:
         """A context could not be built: its calls go back, and the interchange is told why."""
         for line in self._lines_of.get(context, ()):
-            if not line.holders or line.lane.fresh:
+            if not line.holders or line.is_anywhere:
                 returned += [call.id for call in self._take_all(line)]
         return [GiveBack(tasks=returned, broken=context)]
 

@@ -16,6 +16,12 @@ class Lane(NamedTuple):
 
     contexts: tuple[Digest, ...]
     fresh: bool  # a process in which nothing ran before
+    in_order: bool = False  # its turn when it comes, and whatever contexts its worker lacks are built then (MPI)
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether any worker will do."""
+        return self.fresh or self.in_order or not self.contexts
 
 
 # --- events -----------------------------------------------------------------------------------------------------------

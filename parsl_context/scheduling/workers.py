@@ -37,7 +37,7 @@ class WorkerLine(Line[NodeCall]):
     @property
     def is_anywhere(self) -> bool:
         """Whether its calls need no context that is kept."""
-        return self.lane.fresh or not self.lane.contexts
+        return self.lane.is_anywhere
 
     def change_ahead(self, worker: Worker, change: int) -> None:
         """A call of the line waits at a worker, or does so no more."""
