@@ -296,8 +296,10 @@ class ClusterState:
         return found
 
     def _is_idle(self, holder: Holder, line: ClusterLine, now: float) -> bool:
-        """Whether a worker there can run a call of the line at once."""
+        """Whether a worker there can run a call of the line at once, or the user wants calls to wait there."""
         assert isinstance(holder, Manager)
+        if holder.prefetch:
+            return self._has_room(line, holder, now)
         return (
             holder.free > 0
             and line.held.get(holder, 0) < line.capacity.get(holder, 0)
@@ -346,7 +348,7 @@ class ClusterState:
             else:
                 break
         self._builds.free.update(manager)
-        if manager.free > 0:
+        if manager.free + (manager.prefetch or 0) > 0:
             manager.promote()
             if ended is not None and not ended.waiting:
                 actions += self._rebalance(ended, manager, now)
