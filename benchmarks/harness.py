@@ -26,6 +26,7 @@ import psutil
 
 from benchmarks.cases.base import Case
 from benchmarks.systems.base import Entry
+from benchmarks.targets import TARGETS
 from parsl_context.pool.processes import adopt_orphans, kill, reap
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -52,8 +53,10 @@ class Run:
 def plan(cases: Sequence[Case], systems: Sequence[Entry], repeat: int | None) -> list[Run]:
     """The runs of a session, in order. Pure.
 
-    Cases that share a process form a group; group after group, each repetition has all its systems once.
+    Cases that share a process form a group; group after group, each repetition has its systems once. Unless `repeat`
+    says otherwise, what a target compares is repeated as often as the case wants, anything else is measured once.
     """
+    judged = {(figure.case, figure.system) for target in TARGETS for figure in target.figures}
     groups: dict[tuple[object, ...], list[Case]] = {}
     for case in cases:
         groups.setdefault(case.group, []).append(case)
@@ -62,7 +65,8 @@ def plan(cases: Sequence[Case], systems: Sequence[Entry], repeat: int | None) ->
         for repetition in range(repeat or group[0].repeat):
             for entry in systems:
                 wanted = tuple(case for case in group if entry.name in case.systems)
-                if wanted:
+                once = repeat is None and not any((case.name, entry.name) in judged for case in wanted)
+                if wanted and not (once and repetition > 0):
                     runs.append(Run(entry, wanted, repetition))
     return runs
 

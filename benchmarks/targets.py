@@ -51,6 +51,11 @@ class Target:
     at_most: bool = False
     unit: str = ""
 
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """What is compared."""
+        return (self.figure,) if self.over is None else (self.figure, self.over)
+
     def value(self, figures: Figures) -> float | None:
         """What was measured, or None."""
         value = self.figure.value(figures)

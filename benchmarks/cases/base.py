@@ -34,12 +34,12 @@ class Run:
 
     @property
     def bursts(self) -> int:
-        return 2 if self.quick else 5
+        return 2 if self.quick else 4
 
     @property
     def burst_s(self) -> float:
         """Time that a burst should take. [s]"""
-        return 0.3 if self.quick else 0.8
+        return 0.3 if self.quick else 0.5
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Case:
         Measured when the workers are up and hold the context. Cases that are warm and agree in job and workers are
         measured one after the other in one process.
     repeat : int
-        Runs of each system, unless the command line says otherwise.
+        Runs of each system that a target compares, unless the command line says otherwise; the others run once.
     curve : str, optional
         The metrics are points of a curve over this quantity: the last word of each metric is the place on its axis.
     """

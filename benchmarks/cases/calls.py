@@ -1,8 +1,8 @@
 """Calls that do nothing: how many a second, how long one takes, and how much of the cores it takes.
 
 `noop`
-    The system is given calls for about a second until its rate is known, then bursts of a fixed number of calls; a
-    burst lasts from the first submission until the last result has been taken.
+    The system is given calls for about half a second until its rate is known, then bursts of a fixed number of
+    calls; a burst lasts from the first submission until the last result has been taken.
 `latency`
     One call at a time, the next when the result is there: median and 99th percentile of each of several blocks.
 `cpu`
@@ -126,7 +126,7 @@ CASES = [
         "cpu",
         "CPU time per call at the peak rate, and of a system that has nothing to do",
         "give back",
-        ("ours-dfk", "ours-submit", "htex-dfk", "htex-submit", "process-pool", "loky", "ray"),
+        ("ours-dfk", "ours-submit", "htex-dfk", "htex-submit", "process-pool", "ray"),
         measure_cpu,
         (
             Shown("outside_us", "outside the client, per call [µs]", log=True),

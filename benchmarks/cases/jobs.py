@@ -115,7 +115,7 @@ CASES = [
         "efficiency",
         "calls of 1 ms to 10 s: their time over workers times makespan",
         "wait",
-        ("ours-dfk", "ours-submit", "htex-dfk", "htex-submit-prefetch", "process-pool", "executorlib", "ray"),
+        ("ours-dfk", "ours-submit", "htex-dfk", "htex-submit-prefetch", "process-pool", "ray"),
         measure_efficiency,
         tuple(Shown(f"efficiency {seconds:g}", f"{seconds:g} s") for seconds in _EFFICIENCY),
         repeat=1,

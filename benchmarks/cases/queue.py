@@ -58,7 +58,7 @@ CASES = [
         "queue",
         "100,000 calls that do nothing, queued at once",
         "give back",
-        ("ours-dfk", "ours-submit", "htex-submit", "process-pool", "loky", "ray"),
+        ("ours-submit", "htex-submit", "process-pool", "loky", "ray"),
         measure,
         (
             Shown("total_s", "all done [s]"),

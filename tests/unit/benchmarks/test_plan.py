@@ -32,5 +32,9 @@ def test_systems_that_do_not_take_part_are_left_out() -> None:
     assert order(["latency"], ["mpire-map"], 1) == []
 
 
-def test_a_case_says_how_often_it_runs() -> None:
-    assert len(order(["queue"], ["loky"], None)) == CASES["queue"].repeat
+def test_what_a_target_compares_is_repeated_and_the_rest_is_measured_once() -> None:
+    runs = order(["start-16"], ["htex-dfk", "loky"], None)
+    assert runs.count(("loky", ["start-16"], 0)) == len([run for run in runs if run[0] == "loky"]) == 1
+    assert [run for run in runs if run[0] == "htex-dfk"] == [
+        ("htex-dfk", ["start-16"], repetition) for repetition in range(CASES["start-16"].repeat)
+    ]
