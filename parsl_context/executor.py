@@ -25,6 +25,7 @@ from parsl.executors.high_throughput.executor import (
     HTEXFuture,
 )
 from parsl.executors.status_handling import BlockProviderExecutor
+from parsl.jobs.states import TERMINAL_STATES
 from parsl.providers import LocalProvider
 from parsl.serialize.errors import DeserializationError, SerializationError
 
@@ -45,6 +46,7 @@ from parsl_context.errors import (
 )
 from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.messages import ContextRow, Digest, TaskId
+from parsl_context.scheduling.scaling import Block, choose_blocks
 from parsl_context.serialization import pack_value, unpack_value
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -352,6 +354,36 @@ class ContextExecutor(HighThroughputExecutor):
         client, _ = self._running()
         answer = client.ask(lambda request: m.ListManagers(request=request), m.ManagerList)
         return [{name: getattr(row, name) for name in row.__struct_fields__} for row in answer.managers]
+
+    def scale_in(self, blocks: int, max_idletime: float | None = None) -> list[str]:
+        """End so many blocks: idle ones whose contexts are the cheapest to build again come first.
+
+        Parameters
+        ----------
+        blocks
+            How many at most.
+        max_idletime
+            Only blocks that have been idle for longer; None: busy ones too. [s]
+
+        Returns
+        -------
+        list of str
+            The blocks that were ended.
+        """
+        found = {name: Block(name) for name, job in self._status.items() if job.state not in TERMINAL_STATES}
+        for row in self.connected_managers():
+            if row["active"]:
+                block = found.setdefault(row["block_id"], Block(row["block_id"]))
+                block.add(tasks=row["tasks"], idle_s=row["idle_duration"], rebuild_s=row["rebuild_s"])
+        chosen = choose_blocks(found.values(), blocks, max_idletime)
+        if len(chosen) < blocks:
+            logger.info("Asked to end %d blocks, found %d that may be", blocks, len(chosen))
+        for block_id in chosen:
+            self._hold_block(block_id)  # type: ignore[no-untyped-call]
+        assert self.provider is not None
+        jobs = [self.blocks_to_job_id[block_id] for block_id in chosen if block_id in self.blocks_to_job_id]
+        ended = self._filter_scale_in_ids(jobs, self.provider.cancel(jobs))
+        return [self.job_ids_to_block[job] for job in ended]
 
     def connected_workers(self) -> int:
         """Workers of all connected managers."""

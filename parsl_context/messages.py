@@ -280,6 +280,7 @@ class ManagerRow(Struct, frozen=True, kw_only=True):
     parsl_version: str
     python_version: str
     hostname: str
+    rebuild_s: float  # time to build again what its workers hold. [s]
 
 
 class ManagerList(Struct, frozen=True, kw_only=True, tag=True):

@@ -471,6 +471,7 @@ class Interchange:
             parsl_version=joined.parsl_version,
             python_version=joined.python_version,
             hostname=joined.host,
+            rebuild_s=self._state.rebuild_s(manager),
         )
 
     def _report_joined(self, manager: ManagerId, joined: m.Joined) -> None:

@@ -709,6 +709,15 @@ class ClusterState:
 
     # --- what people look at
 
+    def rebuild_s(self, manager: Manager) -> float:
+        """Time that one worker would take to build what the manager's workers hold. [s]"""
+        known = [
+            (self._records[context], count) for context, count in manager.resident.items() if context in self._records
+        ]
+        return sum(
+            record.build.or_prior(0.0) * (1 if record.is_shared(manager.id) else count) for record, count in known
+        )
+
     def context_rows(self, now: float) -> list[ContextRow]:
         """A row for each context on each manager that has, builds or served it; one row if there is none."""
         rows = []
