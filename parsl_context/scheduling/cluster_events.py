@@ -1,10 +1,15 @@
-"""What happens in a pool of managers, and what the interchange can be told to do: events and actions of `cluster`."""
+"""What happens in a pool of managers, and what the interchange can be told to do: events and actions of `cluster`.
+
+Those on the way of each call are structs, which are made in a fraction of the time of a dataclass.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from parsl_context.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
 from parsl_context.scheduling.node_events import Lane
@@ -20,8 +25,7 @@ class ContextDeclared:
     options: ContextOptions
 
 
-@dataclass(frozen=True, kw_only=True)
-class TaskSubmitted:
+class TaskSubmitted(Struct, frozen=True, kw_only=True, gc=False):
     """A call came from the executor."""
 
     task: TaskId
@@ -37,8 +41,7 @@ class TaskCancelled:
     task: TaskId
 
 
-@dataclass(frozen=True, kw_only=True)
-class TaskEnded:
+class TaskEnded(Struct, frozen=True, kw_only=True, gc=False):
     """A manager delivered the outcome of a call."""
 
     manager: ManagerId
@@ -78,8 +81,7 @@ class ManagerJoined:
     memory_bytes: int | None = None  # that contexts may take there; None: unknown. [bytes]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ManagerContact:
+class ManagerContact(Struct, frozen=True, kw_only=True, gc=False):
     """Something arrived from a manager."""
 
     manager: ManagerId
@@ -236,8 +238,7 @@ Event: TypeAlias = (
 # --- actions ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class SendTask:
+class SendTask(Struct, frozen=True, kw_only=True, gc=False):
     """Send the call to the manager."""
 
     task: TaskId

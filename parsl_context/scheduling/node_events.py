@@ -1,9 +1,14 @@
-"""What happens on a node, and what its manager can be told to do: events and actions of `node`."""
+"""What happens on a node, and what its manager can be told to do: events and actions of `node`.
+
+Those on the way of each call are structs, which are made in a fraction of the time of a dataclass.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 from parsl_context.messages import Digest, TaskId, WorkerId
 
@@ -27,8 +32,7 @@ class Lane(NamedTuple):
 # --- events -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class NodeTask:
+class NodeTask(Struct, frozen=True, kw_only=True, gc=False):
     """A call as the node sees it."""
 
     id: TaskId
@@ -37,8 +41,7 @@ class NodeTask:
     nodes: int = 0  # nodes of the block that the call needs for itself (MPI)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TasksArrived:
+class TasksArrived(Struct, frozen=True, kw_only=True, gc=False):
     """Calls to run, in order."""
 
     tasks: list[NodeTask]
@@ -110,8 +113,7 @@ class TemplateEnded:
     template: TemplateKey
 
 
-@dataclass(frozen=True, kw_only=True)
-class TaskEnded:
+class TaskEnded(Struct, frozen=True, kw_only=True, gc=False):
     """The oldest call of a worker has ended, well or not."""
 
     worker: WorkerId
@@ -262,8 +264,7 @@ Event: TypeAlias = (
 # --- actions ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Assign:
+class Assign(Struct, frozen=True, kw_only=True, gc=False):
     """Send the call to the worker, after those sent before."""
 
     task: TaskId
