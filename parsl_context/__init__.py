@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from parsl_context.errors import (
         ConfigurationError,
         ContextBuildError,
+        ContextIsolationError,
         ContextSerializationError,
         ExecutorClosedError,
         FileFetchError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from parsl_context.executor import ContextExecutor
     from parsl_context.messages import ContextRow
     from parsl_context.mpi import ContextMPIExecutor
+    from parsl_context.portable import context_dirty
 
 __version__ = "0.1.0"
 
@@ -36,6 +38,7 @@ __all__ = [
     "ContextApp",
     "ContextBuildError",
     "ContextExecutor",
+    "ContextIsolationError",
     "ContextMPIExecutor",
     "ContextRow",
     "ContextSerializationError",
@@ -48,6 +51,7 @@ __all__ = [
     "WorkerLost",
     "context",
     "context_app",
+    "context_dirty",
 ]
 
 _HOMES = {
@@ -58,6 +62,7 @@ _HOMES = {
     "ContextRow": "messages",
     "context": "context",
     "context_app": "app",
+    "context_dirty": "portable",
 }  # all others are errors
 
 

@@ -210,6 +210,8 @@ class CodeBook:
             reuse=context.options.reuse or self._reuse,
             requires=requires,
             memory_gb=context.options.memory_gb,
+            pinned=context.options.pinned,
+            max_age_s=context.options.max_age_s,
         )
         self._send(m.DeclareContext(context=context.digest, options=options), [])
 

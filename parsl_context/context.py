@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from parsl_context.digests import digest_content
 from parsl_context.errors import ConfigurationError, ContextSerializationError
 from parsl_context.messages import Digest
 from parsl_context.pool.arguments import NodeFile, RequiredContext, map_leaves
+from parsl_context.pool.instances import Upkeep
 from parsl_context.serialization import pack_code
 from parsl_context.store import origins
 
@@ -42,16 +44,41 @@ class Options:
         must not be shared: connections, locks, random generators.
     memory_gb : float or None
         Memory that one instance takes, as a hint before the first build. [GB]
+    isolation : str or None
+        "call": each call runs in a fork of the process that holds the instance.
+    max_uses : int or None
+        Calls that one instance serves before it is built anew.
+    max_age_s : float or None
+        Age from which an instance serves no further call and is built anew. [s]
+    pinned : bool
+        Whether instances are given up only by `executor.evict`.
     """
 
     reuse: str | None = None
     after_fork: Callable[[Any], None] | None = None
     memory_gb: float | None = None
+    isolation: str | None = None
+    max_uses: int | None = None
+    max_age_s: float | None = None
+    pinned: bool = False
 
     def __post_init__(self) -> None:
         check_reuse(self.reuse)
+        if self.isolation not in (None, "call"):
+            raise ConfigurationError(f'isolation={self.isolation!r} of a context is "call" or None.')
+        if self.max_uses is not None and (type(self.max_uses) is not int or self.max_uses < 1):
+            raise ConfigurationError(f"max_uses={self.max_uses!r} of a context must be a whole number from 1 on.")
+        if self.max_age_s is not None and not _is_positive(self.max_age_s):
+            raise ConfigurationError(f"max_age_s={self.max_age_s!r} of a context must be a positive number of seconds.")
+        if type(self.pinned) is not bool:
+            raise ConfigurationError(f"pinned={self.pinned!r} of a context must be True or False.")
         if self.memory_gb is not None and not _is_positive(self.memory_gb):
             raise ConfigurationError(f"memory_gb={self.memory_gb!r} of a context must be a positive number.")
+
+    @property
+    def identity(self) -> list[Any]:
+        """What tells contexts apart that differ in options alone. Hints do not."""
+        return [getattr(self, name) for name in self.__dataclass_fields__ if name != "memory_gb"]
 
 
 def _is_positive(value: object) -> bool:
@@ -99,6 +126,17 @@ class Context:
         return self._function.options
 
     @property
+    def is_isolated(self) -> bool:
+        """Whether calls run in forks of the process that holds it, for its sake or that of a context it requires."""
+        return self.options.isolation == "call" or any(required.is_isolated for required in self.requires)
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """What the process that holds an instance must know."""
+        options = self.options
+        return Upkeep(options.after_fork, self.is_isolated, options.max_uses, options.max_age_s)
+
+    @property
     def requires(self) -> tuple[Context, ...]:
         """Contexts among the arguments, also inside lists, tuples and dictionaries."""
         found = _find((self._args, self._kwargs), Context)
@@ -134,13 +172,16 @@ class Context:
                 "DataFlowKernel, which waits for them, or pass their results."
             )
         try:
-            parts = [self._function.function, self._args, self._kwargs, self.options.reuse, self.options.after_fork]
+            parts = [self._function.function, self._args, self._kwargs, self.options.identity]
             return digest_content(parts, escape=_escape_context)
         except Exception as error:
             raise ContextSerializationError(self._culprit(), error) from error
 
     def packed(self, reuse: str) -> bytes:
-        """Pickle of the function and its arguments; required contexts stand in it by their digests.
+        """Function and arguments, pickled; required contexts stand in them by their digests.
+
+        Before a process unpickles them, and so imports what they need, it can read whether it must be fit to be forked
+        after that: the whole is the pickle of that and of theirs.
 
         Parameters
         ----------
@@ -159,7 +200,8 @@ class Context:
 
         args, kwargs = map_leaves(self._args, swap), map_leaves(self._kwargs, swap)
         try:
-            return pack_code((self._function.function, args, kwargs, self.options.after_fork), replace=_replace_context)
+            content = (self._function.function, args, kwargs, self.upkeep)
+            return pickle.dumps((self.is_isolated, pack_code(content, replace=_replace_context)))
         except Exception as error:
             raise ContextSerializationError(self._culprit(), error) from error
 
@@ -257,6 +299,10 @@ def context(
     share: str | None = None,
     after_fork: Callable[[Any], None] | None = None,
     memory_gb: float | None = None,
+    isolation: str | None = None,
+    max_uses: int | None = None,
+    max_age_s: float | None = None,
+    pinned: bool = False,
 ) -> Callable[[Callable[..., Any]], ContextFunction]: ...
 
 
@@ -282,6 +328,18 @@ def context(
         not be shared: connections, locks, random generators.
     memory_gb : float, optional
         Memory that one instance takes. [GB]
+    isolation : str, optional
+        "call": each call runs in a fresh fork of the worker that holds the instance, so that nothing a body does is
+        seen by later calls, and a body that dies takes only its own call with it. A call whose context has started
+        threads or uses an accelerator raises `ContextIsolationError`. On other executors, where processes cannot be
+        forked, each call builds an instance of its own.
+    max_uses : int, optional
+        Calls that one instance serves; after that it is built anew. At level "node": calls in one worker, which is
+        then forked anew.
+    max_age_s : float, optional
+        Age from which an instance serves no further call and is built anew. [s]
+    pinned : bool, optional
+        Never give it up for budgets, limits or idle time; only `executor.evict` does.
 
     Raises
     ------

@@ -139,6 +139,27 @@ class FileFetchError(ParslContextError):
         super().__init__(f"File {url} cannot be had on node {self.host}: {reason}.")
 
 
+class ContextIsolationError(ParslContextError):
+    """A context with ``isolation="call"`` is held by a process that cannot be forked, so its calls cannot run.
+
+    Attributes
+    ----------
+    context : str
+        Name of the context.
+    reason : str
+        Why a fork would not work.
+    """
+
+    def __init__(self, *, context: str, reason: str) -> None:
+        self.context = context
+        self.reason = reason
+        super().__init__(
+            f'Context {context} has isolation="call": each of its calls runs in a fork of the process that holds it. '
+            f"That process cannot be forked: {reason}. Start threads and open accelerators in the body, or in a "
+            'function given as after_fork=, rather than in the context function; or do without isolation="call".'
+        )
+
+
 class WorkerLost(ParslContextError, HTEXWorkerLost):
     """A worker died while it ran the call (signal, out of memory, `os._exit`). Parsl's retries apply.
 

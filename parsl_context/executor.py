@@ -113,6 +113,8 @@ class ContextExecutor(HighThroughputExecutor):
         Contexts that one worker keeps.
     context_max_idletime : float, optional
         Time after which a context that no call has used is given up. [s]
+    context_cleanup_timeout : float
+        Time that the clean-ups of contexts have; the worker whose clean-ups take longer is killed. [s]
     prefetch_capacity : int, optional
         As in HighThroughputExecutor; if not given, how many calls a manager holds beyond its workers is computed
         from their run time.
@@ -132,6 +134,7 @@ class ContextExecutor(HighThroughputExecutor):
         context_memory_gb: float | None = None,
         max_contexts_per_worker: int | None = None,
         context_max_idletime: float | None = None,
+        context_cleanup_timeout: float = 5.0,
         prefetch_capacity: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -142,6 +145,7 @@ class ContextExecutor(HighThroughputExecutor):
         self.context_memory_gb = context_memory_gb
         self.max_contexts_per_worker = max_contexts_per_worker
         self.context_max_idletime = context_max_idletime
+        self.context_cleanup_timeout = context_cleanup_timeout
         self.prefetch_capacity = prefetch_capacity  # type: ignore[assignment]
         python = shlex.quote(sys.executable) if isinstance(self.provider, LocalProvider) else "python3"
         # A launch command written for HTEX starts our pool, which takes the same options.
@@ -245,6 +249,7 @@ class ContextExecutor(HighThroughputExecutor):
                 memory_bytes=None if self.context_memory_gb is None else int(self.context_memory_gb * 1e9),
                 contexts_per_worker=self.max_contexts_per_worker,
                 idle_s=self.context_max_idletime,
+                cleanup_s=self.context_cleanup_timeout,
             ),
             walltime_s=_walltime_s(self.provider),
             check_versions=self._check_python_mismatch,

@@ -80,6 +80,8 @@ class ContextOptions(Struct, frozen=True, kw_only=True):
     reuse: str  # level of reuse, see DESIGN section "Levels of reuse"
     requires: tuple[Digest, ...] = ()  # contexts that are arguments of this one
     memory_gb: float | None = None  # declared size of one instance. [GB]
+    pinned: bool = False  # given up only when the user asks for it
+    max_age_s: float | None = None  # time after which an instance that workers share is built anew. [s]
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ class DeclareContext(Struct, frozen=True, kw_only=True, tag=True):
 
     context: Digest
     options: ContextOptions
+    size_bytes: int | None = None  # of one instance, as it was measured on another node. [bytes]
 
 
 class SubmitTasks(Struct, frozen=True, kw_only=True, tag=True):
@@ -347,6 +350,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     memory_bytes: int | None = None  # of all instances together; None: a share of the node's memory
     contexts_per_worker: int | None = None
     idle_s: float | None = None  # time without calls after which an instance is given up. [s]
+    cleanup_s: float = 5.0  # time that clean-ups have before their process is killed. [s]
 
 
 class Welcome(Struct, frozen=True, kw_only=True, tag=True):
@@ -653,6 +657,18 @@ class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
     error: Payload
 
 
+class CleanUpBegan(Struct, frozen=True, kw_only=True, tag=True):
+    """The clean-up of a context runs from now on."""
+
+    context: Digest
+
+
+class Unfit(Struct, frozen=True, kw_only=True, tag=True):
+    """The worker cannot run its oldest call, another process could. It has started none of its calls, and will not."""
+
+    reason: str
+
+
 class Unloaded(Struct, frozen=True, kw_only=True, tag=True):
     """The worker no longer holds a context."""
 
@@ -676,7 +692,17 @@ class Unshareable(Struct, frozen=True, kw_only=True, tag=True):
 
 
 FromWorker: TypeAlias = (
-    WorkerUp | TaskDone | TaskSkipped | LoadStarted | Loaded | LoadFailed | Unloaded | Frozen | Unshareable
+    WorkerUp
+    | TaskDone
+    | TaskSkipped
+    | LoadStarted
+    | Loaded
+    | LoadFailed
+    | CleanUpBegan
+    | Unloaded
+    | Unfit
+    | Frozen
+    | Unshareable
 )
 ToTemplate: TypeAlias = StoreBlobs | LoadContext | Freeze | Exit
 

@@ -67,6 +67,7 @@ class Interchange:
         self._tasks: dict[TaskId, tuple[m.Task, Sequence[Buffer]]] = {}
         self._blobs: dict[Digest, tuple[m.Blob, Buffer]] = {}
         self._options: dict[Digest, m.ContextOptions] = {}
+        self._sizes: dict[Digest, int] = {}  # of instances, as they were measured last
         self._build_errors: dict[Digest, tuple[m.BuildFailed, list[Buffer]]] = {}
         self._tick: Timer | None = None
         self._tick_at = math.inf
@@ -180,6 +181,7 @@ class Interchange:
         for digest in message.digests:
             self._blobs.pop(digest, None)
             self._options.pop(digest, None)
+            self._sizes.pop(digest, None)
             self._build_errors.pop(digest, None)
             self._decide(cluster.BlobForgotten(digest=digest))
         for manager, session in list(self._managers.sessions.items()):
@@ -231,6 +233,8 @@ class Interchange:
                 note = f"not shared: {message.reason}"
                 self._decide(cluster.ContextNoted(manager=manager, context=message.context, note=note, is_shared=False))
             case m.ContextLoaded():
+                if message.size_bytes and message.context in self._options:
+                    self._sizes[message.context] = message.size_bytes
                 self._decide(
                     cluster.BuildEnded(
                         manager=manager,
@@ -419,7 +423,9 @@ class Interchange:
             if context not in session.known:
                 options = self._options[context]
                 self._provide(manager, context, options.requires)
-                self._managers.send(manager, m.DeclareContext(context=context, options=options))
+                size_bytes = self._sizes.get(context)
+                declaration = m.DeclareContext(context=context, options=options, size_bytes=size_bytes)
+                self._managers.send(manager, declaration)
         if code is not None and code not in session.known:
             session.known.add(code)
             blob, frame = self._blobs[code]

@@ -19,7 +19,7 @@ import msgspec
 from parsl_context import messages as m
 from parsl_context.channel import Channel
 from parsl_context.codec import Buffer, Frames, encode
-from parsl_context.eventloop import EventLoop
+from parsl_context.eventloop import EventLoop, Timer
 from parsl_context.messages import Digest, WorkerId
 from parsl_context.pool import hardware, processes
 from parsl_context.pool.forking import request_fork
@@ -30,6 +30,8 @@ logger = logging.getLogger(f"parsl.{__name__}")
 
 # A process whose stream has ended has this long to end by itself. [s]
 _STREAM_GRACE_S = 0.5
+# Time for clean-ups until the interchange says otherwise. [s]
+CLEANUP_S = 5.0
 
 
 @dataclass(eq=False)
@@ -47,6 +49,8 @@ class Member:
     tasks: deque[m.TaskId] = field(default_factory=deque)
     resident: set[Digest] = field(default_factory=set)
     retired: bool = False  # told to end; what it says no longer counts
+    cleaning: Digest | None = None  # context whose clean-up it runs
+    limit: Timer | None = None  # for that clean-up
 
     @property
     def name(self) -> str:
@@ -117,6 +121,7 @@ class Family:
         self._on_message = on_message
         self._on_death = on_death
         self._on_zygote_death = on_zygote_death
+        self.cleanup_s = CLEANUP_S
         self.workers: dict[WorkerId, Member] = {}
         self.templates: dict[TemplateKey, Member] = {}
         self._by_pid: dict[int, Member] = {}
@@ -213,6 +218,7 @@ class Family:
             processes.kill(member.pid)
         else:
             member.send(m.Exit())
+            self._loop.call_later(self.cleanup_s, lambda: self._end_late(member))
 
     def kill(self, member: Member) -> None:
         """End a process at once; `on_death` is called as for any other death."""
@@ -242,21 +248,30 @@ class Family:
             elif self._nameless:
                 self._exits[ended.pid] = ended
 
-    def end_all(self, within_s: float) -> None:
+    def end_all(self) -> None:
         """End everything; members run their clean-ups, and those that take too long are killed."""
         for member in [*self.workers.values(), *self.templates.values()]:
             if not member.retired:
                 self.retire(member)
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + self.cleanup_s
         while self._by_pid and time.monotonic() < deadline:
             self.reap()
             time.sleep(0.005)
-        for pid, member in self._by_pid.items():
-            logger.warning("%s (process %d) did not end in time and is killed", member.name, pid)
-            processes.kill(pid)
+        for member in list(self._by_pid.values()):
+            member.channel.read()  # which clean-up it is in
+            self._end_late(member)
         self._zygote.close()
         if self._zygote_pid is not None:
             os.waitpid(self._zygote_pid, 0)
+
+    def _end_late(self, member: Member) -> None:
+        """Kill a process that has not ended in time."""
+        if member.pid is None or member.pid not in self._by_pid:
+            return
+        doing = f", in the clean-up of context {self.label(member.cleaning)}," if member.cleaning is not None else ""
+        text = "%s (process %d) did not end within %g s%s and is killed"
+        logger.warning(text, member.name, member.pid, self.cleanup_s, doing)
+        processes.kill(member.pid)
 
     def _add(
         self,

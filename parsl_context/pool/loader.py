@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import pickle
 import sys
 from collections.abc import Callable, Sequence
 
@@ -38,6 +39,7 @@ class Loader:
     def __init__(self, send: Callable[[m.FromWorker, Sequence[Buffer]], None], instances: Instances) -> None:
         self._send = send
         self.instances = instances
+        instances.on_clean_up = self._tell_clean_up
         self._blobs: dict[Digest, tuple[str, Buffer]] = {}
 
     def store(self, message: m.StoreBlobs, frames: Sequence[Buffer]) -> None:
@@ -48,6 +50,14 @@ class Loader:
     def content(self, digest: Digest) -> Buffer:
         """Content stored before."""
         return self._blobs[digest][1]
+
+    def is_isolated(self, digest: Digest) -> bool:
+        """Whether calls of a context run in forks of this process."""
+        instance = self.instances.get(digest)
+        if instance is not None:
+            return instance.upkeep.isolated
+        isolated, _ = pickle.loads(self.content(digest))
+        return bool(isolated)
 
     def load(self, digest: Digest, task: m.TaskId | None) -> bool:
         """Build a context. On failure the manager is told, and which call has not run for it."""
@@ -82,6 +92,10 @@ class Loader:
             gained = max(0, gained - expected[context])
             self._send(m.Unloaded(context=context, kept_bytes=kept), ())
 
+    def _tell_clean_up(self, digest: Digest) -> None:
+        with contextlib.suppress(OSError):  # the manager is gone
+            self._send(m.CleanUpBegan(context=digest), ())
+
     def _build(self, digest: Digest) -> object:
         """The instance of a context, built if need be, after those it requires."""
         if digest in self.instances:
@@ -93,12 +107,13 @@ class Loader:
             required.append(other)
             return self._build(other)
 
-        function, args, kwargs, after_fork = unpack_code(packed)
+        _, content = pickle.loads(packed)
+        function, args, kwargs, upkeep = unpack_code(content)
         args, kwargs = fill_in(args, instance_of), fill_in(kwargs, instance_of)
         files = BuildFiles()
         try:
             made: Instance = build(
-                label, lambda: function(*files.fill_in(args), **files.fill_in(kwargs)), tuple(required), after_fork
+                label, lambda: function(*files.fill_in(args), **files.fill_in(kwargs)), tuple(required), upkeep
             )
         except BaseException:
             files.release()
@@ -114,6 +129,12 @@ def _return_freed_memory() -> None:
     """Have the C library give back what it keeps of freed memory (malloc_trim(3), glibc only)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def pack_exception(error: Exception) -> bytes:
+    """An exception of ours, as if the call had raised it."""
+    packed: bytes = parsl_serialize(RemoteExceptionWrapper(type(error), error, None))
+    return packed
 
 
 def pack_error() -> bytes:

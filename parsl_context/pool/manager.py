@@ -39,9 +39,8 @@ from parsl_context.scheduling.node_events import Lane, TemplateKey
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
-# Time that running calls have when the manager is told to end by a signal, and workers for their clean-ups. [s]
+# Time that running calls have when the manager is told to end by a signal. [s]
 DRAIN_S = 5.0
-CLEANUP_S = 5.0
 # Of the node's memory, what contexts may take if the user does not say.
 _MEMORY_SHARE = 0.6
 # A worker that dies as soon as it starts is not started again at once. [s]
@@ -70,6 +69,8 @@ class Manager:
             on_zygote_death=lambda: self._end("its zygote died"),
         )
         self._tasks: dict[TaskId, tuple[m.Task, Sequence[Buffer]]] = {}
+        self._budget = 0  # memory that contexts may take, known from the first welcome on. [bytes]
+        self._max_ages: dict[Digest, float] = {}  # of instances that workers share
         self._results: list[m.Result] = []
         self._result_frames: Frames = []
         self._decoder: Decoder[m.FromWorker] = Decoder(m.FromWorker)
@@ -177,7 +178,7 @@ class Manager:
         self._flush_results()
         self._link.send(m.Left(reason=self._ending or "unknown"))
         self._link.close()
-        self._family.end_all(CLEANUP_S)
+        self._family.end_all()
         self._context.destroy(linger=1000)
         self._loop.close()
 
@@ -196,10 +197,17 @@ class Manager:
                 if options.reuse == "node" and self._settings.accelerators:
                     reason = "each worker has an accelerator of its own"
                     self._link.send(m.ContextUnshareable(context=message.context, reason=reason))
+                if options.max_age_s is not None:
+                    self._max_ages[message.context] = options.max_age_s
+                if message.size_bytes is not None:
+                    logger.info("Context %s took %.0f MB on another node", options.name, message.size_bytes / 1e6)
                 declared = None if options.memory_gb is None else int(options.memory_gb * 1e9)
                 self._decide(
                     node.ContextDeclared(
-                        context=message.context, is_shared=self._is_shared(options), size_bytes=declared
+                        context=message.context,
+                        is_shared=self._is_shared(options),
+                        size_bytes=declared if message.size_bytes is None else min(message.size_bytes, self._budget),
+                        is_pinned=options.pinned,
                     )
                 )
             case m.ForgetBlobs():
@@ -234,9 +242,11 @@ class Manager:
         self._decide(node.TasksArrived(tasks=arrived))
 
     def _set_limits(self, limits: m.Limits) -> None:
+        self._family.cleanup_s = limits.cleanup_s
         memory_bytes = limits.memory_bytes
         if memory_bytes is None:
             memory_bytes = int(_MEMORY_SHARE * psutil.virtual_memory().total)
+        self._budget = memory_bytes
         self._decide(
             node.LimitsSet(
                 memory_bytes=memory_bytes, contexts_per_worker=limits.contexts_per_worker, idle_s=limits.idle_s
@@ -250,6 +260,7 @@ class Manager:
     def _forget(self, message: m.ForgetBlobs) -> None:
         self._family.forget(message.digests)
         for digest in message.digests:
+            self._max_ages.pop(digest, None)
             self._decide(node.BlobForgotten(digest=digest))
 
     def _forget_session(self) -> None:
@@ -277,7 +288,11 @@ class Manager:
             logger.error("%s (process %s) is killed: %s", member.name, member.pid, error)
             self._family.kill(member)
             return
-        if isinstance(message, m.WorkerUp):
+        if member.cleaning is not None:
+            self._end_clean_up(member)
+        if isinstance(message, m.CleanUpBegan):
+            self._begin_clean_up(member, message.context)
+        elif isinstance(message, m.WorkerUp):
             if self._family.greet(member, message.pid) and member.worker is not None and not member.retired:
                 self._worker_up(member, member.worker, message.inherited)
         elif member.retired:
@@ -286,6 +301,35 @@ class Manager:
             self._from_template(member, member.template, message, own)
         else:
             self._from_worker(member, _worker(member), message, own)
+
+    def _begin_clean_up(self, member: Member, context: Digest) -> None:
+        """A clean-up that hangs must not hold the calls up that its worker was sent meanwhile."""
+        member.cleaning = context
+        if not member.retired:
+            member.limit = self._loop.call_later(self._family.cleanup_s, lambda: self._clean_up_hangs(member, context))
+
+    def _end_clean_up(self, member: Member) -> None:
+        member.cleaning = None
+        if member.limit is not None:
+            member.limit.cancel()
+            member.limit = None
+
+    def _clean_up_hangs(self, member: Member, context: Digest) -> None:
+        if not member.retired:
+            text = "%s (process %s) is killed: the clean-up of context %s takes longer than %g s"
+            logger.warning(text, member.name, member.pid, self._family.label(context), self._family.cleanup_s)
+            self._start_anew(member, kill=True)
+
+    def _start_anew(self, member: Member, *, kill: bool = False) -> None:
+        """Have another process serve a worker; it has started none of the calls it holds, and will not."""
+        worker = _worker(member)
+        self._family.retire(member, kill=kill)
+        for context in member.resident:
+            self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=kill))
+        for action in self._state.handle(node.WorkerEnded(worker=worker), now=time.monotonic()):
+            self._carry_out(node.GiveBack(tasks=[action.task]) if isinstance(action, node.Lose) else action)
+        self._family.start_worker(worker)
+        self._stop_if_drained()
 
     def _worker_up(self, member: Member, worker: WorkerId, inherited: list[Digest]) -> None:
         member.resident.update(inherited)
@@ -324,7 +368,10 @@ class Manager:
                 self._link.send(m.ContextDown(context=message.context, worker=worker, was_evicted=True))
                 gone = node.ContextGone(worker=worker, context=message.context, kept_bytes=message.kept_bytes)
                 self._decide(gone)
-            case m.WorkerUp() | m.Frozen() | m.Unshareable():
+            case m.Unfit():
+                logger.info("%s (process %s) is replaced: %s", member.name, member.pid, message.reason)
+                self._start_anew(member)
+            case m.WorkerUp() | m.Frozen() | m.Unshareable() | m.CleanUpBegan():
                 raise AssertionError(f"a worker does not send {type(message).__name__} here")
             case _:
                 assert_never(message)
@@ -338,6 +385,7 @@ class Manager:
             case m.Loaded():
                 member.resident.add(message.context)
                 self._report_loaded(message)
+                self._expire_later(member, message.context)
                 self._decide(
                     node.TemplateLoaded(context=message.context, load_s=message.load_s, size_bytes=message.size_bytes)
                 )
@@ -355,10 +403,20 @@ class Manager:
                 self._decide(node.TemplateUnsafe(template=template, context=message.context))
             case m.Frozen():
                 self._decide(node.TemplateReady(template=template))
-            case m.WorkerUp() | m.TaskDone() | m.TaskSkipped() | m.Unloaded():
+            case m.WorkerUp() | m.TaskDone() | m.TaskSkipped() | m.Unloaded() | m.CleanUpBegan() | m.Unfit():
                 raise AssertionError(f"a template does not send {type(message).__name__} here")
             case _:
                 assert_never(message)
+
+    def _expire_later(self, member: Member, context: Digest) -> None:
+        """Have what a template holds built anew when it is too old."""
+
+        def expire() -> None:
+            if not member.retired:
+                self._decide(node.SharedExpired(context=context))
+
+        if context in self._max_ages:
+            self._loop.call_later(self._max_ages[context], expire)
 
     def _report_loaded(self, message: m.Loaded) -> None:
         loaded = m.ContextLoaded(context=message.context, load_s=message.load_s, size_bytes=message.size_bytes)

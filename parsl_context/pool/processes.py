@@ -7,6 +7,7 @@ import os
 import signal
 from dataclasses import dataclass
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -24,6 +25,18 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def die_with(parent: int) -> None:
+    """Have this process killed when its parent ends, if that has not ended already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def wait(pid: int) -> Exit:
+    """How a child ended, once it has."""
+    return _exit_of(*os.waitpid(pid, 0))
+
+
 def reap() -> list[Exit]:
     """Children that ended since the last call."""
     ended: list[Exit] = []
@@ -34,8 +47,7 @@ def reap() -> list[Exit]:
             return ended
         if pid == 0:
             return ended
-        code = os.waitstatus_to_exitcode(status)
-        ended.append(Exit(pid, code if code >= 0 else None, -code if code < 0 else None))
+        ended.append(_exit_of(pid, status))
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
@@ -44,6 +56,11 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+
+
+def _exit_of(pid: int, status: int) -> Exit:
+    code = os.waitstatus_to_exitcode(status)
+    return Exit(pid, code if code >= 0 else None, -code if code < 0 else None)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -17,7 +17,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -30,6 +30,17 @@ def hold_threads() -> dict[str, str | None]:
     before = {name: os.environ.get(name) for name in _POOLS}
     os.environ.update(dict.fromkeys(_POOLS, "1"))
     return before
+
+
+@contextlib.contextmanager
+def held_threads() -> Iterator[None]:
+    """Hold thread pools that start meanwhile at one thread, and leave no helper thread behind."""
+    before = hold_threads()
+    try:
+        yield
+    finally:
+        _restore(before)
+        stop_helpers()
 
 
 def stop_helpers() -> None:
@@ -74,11 +85,7 @@ def make_distinct(variables: Mapping[str, str | None], threads: int) -> None:
     threads
         Threads for libraries that were held at one and take a new number at run time.
     """
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    _restore(variables)
     random.seed()
     numpy = sys.modules.get("numpy")
     if numpy is not None:
@@ -89,6 +96,14 @@ def make_distinct(variables: Mapping[str, str | None], threads: int) -> None:
         if torch.get_num_threads() == 1:
             torch.set_num_threads(threads)
     _reopen_files()
+
+
+def _restore(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _reopen_files() -> None:

@@ -97,8 +97,9 @@ class Template:
     def _become_worker(self, message: m.ForkWorker, ends: list[socket.socket]) -> int:
         for sock in self._sockets:
             sock.close()
-        threads = len(message.cores) if message.cores else (os.cpu_count() or 1) // self._settings.workers
-        sharing.make_distinct(self._variables, max(1, threads))
+        isolated = self._loader.instances.isolated(self._loader.instances)
+        # A worker that is to be forked again must start no thread pools; its children may.
+        sharing.make_distinct(self._variables, 1 if isolated else worker.threads_of(message, self._settings))
         self._loader.instances.inherit()
         return worker.main(ends, message, self._settings, self._loader.instances)
 

@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import pickle
+import platform
 import signal
 import socket
 import sys
@@ -27,12 +28,15 @@ from typing_extensions import assert_never
 
 from parsl_context import messages as m
 from parsl_context.channel import WorkerChannel
-from parsl_context.codec import Buffer, Decoder, deal, encode, make_payload, open_payload
+from parsl_context.codec import Buffer, Decoder, Frames, deal, encode, make_payload, open_payload
 from parsl_context.compat import start_logging
-from parsl_context.messages import Digest
-from parsl_context.pool import calls
+from parsl_context.errors import ContextIsolationError, WorkerLost
+from parsl_context.messages import Digest, WorkerId
+from parsl_context.pool import calls, sharing
 from parsl_context.pool.instances import Instances
-from parsl_context.pool.loader import Loader, pack_error
+from parsl_context.pool.isolation import DIRTY, run_in_child
+from parsl_context.pool.loader import Loader, pack_error, pack_exception
+from parsl_context.pool.processes import Exit
 from parsl_context.pool.settings import WorkerSettings
 from parsl_context.serialization import pack_value, unpack_code, unpack_value
 
@@ -52,7 +56,13 @@ def main(
     _prepare_process(message, settings)
     sock, claims = ends
     claims.setblocking(False)
-    return Worker(WorkerChannel(sock), claims, settings, inherited or Instances()).run()
+    threads = threads_of(message, settings)
+    return Worker(WorkerChannel(sock), claims, settings, inherited or Instances(), message.worker, threads).run()
+
+
+def threads_of(message: m.ForkWorker, settings: WorkerSettings) -> int:
+    """Threads that libraries may use in a worker."""
+    return max(1, len(message.cores) if message.cores else (os.cpu_count() or 1) // settings.workers)
 
 
 def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> None:
@@ -83,6 +93,10 @@ def _start_logging(number: int, settings: WorkerSettings) -> None:
     start_logging(settings.log_config, settings.log_dir, f"worker_{number}", debug=settings.debug)
 
 
+class _UnfitError(Exception):
+    """This process cannot run a call that another could."""
+
+
 class _MonitoringQueue:
     """What Parsl's HTEXRadio puts its records in. Also used by forked children of a worker: datagrams stay whole."""
 
@@ -98,7 +112,13 @@ class Worker:
     """The loop of a worker, and what it remembers."""
 
     def __init__(
-        self, channel: WorkerChannel, claims: socket.socket, settings: WorkerSettings, instances: Instances
+        self,
+        channel: WorkerChannel,
+        claims: socket.socket,
+        settings: WorkerSettings,
+        instances: Instances,
+        number: WorkerId,
+        threads: int,
     ) -> None:
         self._channel = channel
         self._claims = claims
@@ -106,6 +126,9 @@ class Worker:
         self._decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
         self._functions: OrderedDict[Digest, Callable[..., Any]] = OrderedDict()
         self._loader = Loader(self._send, instances)
+        self._number = number
+        self._threads = threads  # that libraries may use which were held at one
+        self._is_open = False  # whether anything ran in this process that may keep it from being forked
         calls.resident = instances
 
     def run(self) -> int:
@@ -113,16 +136,28 @@ class Worker:
         instances = self._loader.instances
         self._send(m.WorkerUp(pid=os.getpid(), inherited=list(instances)))
         try:
-            while (frames := self._channel.receive()) is not None:
-                message, rest = self._decoder.decode(frames)
-                if isinstance(message, m.Exit):
-                    break
-                self._handle(message, rest)
+            self._serve()
+        except _UnfitError as error:
+            self._send(m.Unfit(reason=str(error)))
+            self._wait_for_exit()
         finally:
             instances.close()
             sys.stdout.flush()
             sys.stderr.flush()
         return 0
+
+    def _serve(self) -> None:
+        while (frames := self._channel.receive()) is not None:
+            message, rest = self._decoder.decode(frames)
+            if isinstance(message, m.Exit):
+                return
+            self._handle(message, rest)
+
+    def _wait_for_exit(self) -> None:
+        """Start nothing any more; the manager gives what was sent here to others."""
+        while (frames := self._channel.receive()) is not None:
+            if isinstance(self._decoder.decode(frames)[0], m.Exit):
+                return
 
     def _handle(self, message: m.ToWorker, frames: Sequence[Buffer]) -> None:
         match message:
@@ -161,12 +196,71 @@ class Worker:
             return False
 
     def _run_task(self, task: m.Task, frames: Sequence[Buffer]) -> None:
+        instances = self._loader.instances
+        if instances.watched:
+            self._drop(instances.outdated(task.contexts))
         for context in task.contexts:
-            if context not in self._loader.instances and not self._loader.load(context, task.id):
+            if context not in instances and not self._load(context, task.id, task.contexts):
                 return
+        if instances.watched and not task.fresh and (isolated := instances.isolated(task.contexts)):
+            is_dirty = self._run_isolated(task, frames, isolated)
+            self._drop(instances.after_call(task.contexts, is_dirty=is_dirty))
+            return
+        self._is_open = True
+        self._channel.send(self._run(task, frames))
+        if instances.watched:
+            self._drop(instances.after_call(task.contexts))
+
+    def _run(self, task: m.Task, frames: Sequence[Buffer]) -> Frames:
+        """Run a call; gives the message that says how it ended."""
         ok, run_s, stream, buffers = self._call(task, frames)
         payload, out = make_payload(stream, buffers)
-        self._send(m.TaskDone(result=m.Result(task.id, ok, payload, run_s)), out)
+        return encode(m.TaskDone(result=m.Result(task.id, ok, payload, run_s)), out)
+
+    def _run_isolated(self, task: m.Task, frames: Sequence[Buffer], contexts: list[str]) -> bool:
+        """Run a call in a fork of this process. Gives whether it asked for its contexts to be built anew."""
+        reason = sharing.why_unsafe()
+        if reason is not None and self._is_open:
+            raise _UnfitError(f"it cannot be forked for a call of context {contexts[0]}: {reason}")
+        if reason is not None:
+            self._send_error(task, ContextIsolationError(context=contexts[0], reason=reason), 0.0)
+            return False
+        instances = self._loader.instances
+
+        def work() -> tuple[Frames, int]:
+            sharing.make_distinct({}, self._threads)
+            instances.inherit()
+            message = self._run(task, frames)
+            return message, DIRTY if instances.is_dirty else 0
+
+        start = time.perf_counter()
+        message, ended = run_in_child(work)
+        if message is not None:
+            self._channel.send(message)
+        else:
+            logger.warning("Process %d died while it ran task %d: %s", ended.pid, task.id, ended)
+            self._send_error(task, self._lost(ended), time.perf_counter() - start)
+        return ended.code == DIRTY and message is not None
+
+    def _lost(self, ended: Exit) -> WorkerLost:
+        return WorkerLost(
+            worker_id=self._number,
+            hostname=platform.node(),
+            manager=self._settings.pool,
+            block=self._settings.block,
+            pid=ended.pid,
+            exit_code=ended.code,
+            signal=ended.signal,
+        )
+
+    def _send_error(self, task: m.Task, error: Exception, run_s: float) -> None:
+        """Tell how a call ended that has no outcome of its own."""
+        payload, out = make_payload(pack_exception(error))
+        self._send(m.TaskDone(result=m.Result(task.id, False, payload, run_s)), out)
+
+    def _drop(self, contexts: list[Digest]) -> None:
+        for context in contexts:
+            self._loader.drop(context)
 
     def _call(self, task: m.Task, frames: Sequence[Buffer]) -> tuple[bool, float, bytes, Sequence[Buffer]]:
         start = time.perf_counter()
@@ -199,7 +293,15 @@ class Worker:
         if digest in self._loader.instances:
             self._send(m.Loaded(context=digest, load_s=0.0, size_bytes=0))
         else:
-            self._loader.load(digest, None)
+            self._load(digest, None, [digest])
+
+    def _load(self, digest: Digest, task: m.TaskId | None, group: Sequence[Digest]) -> bool:
+        """Build a context of a group that calls use together."""
+        if not any(map(self._loader.is_isolated, group)):
+            self._is_open = True
+            return self._loader.load(digest, task)
+        with sharing.held_threads():
+            return self._loader.load(digest, task)
 
 
 def _describe_resources(resources: dict[str, Any] | None, nodes: Sequence[str], launcher: str) -> None:

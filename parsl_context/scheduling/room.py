@@ -29,6 +29,7 @@ class Room:
         self.sizes = Sizes()
         self.builds: dict[Digest, Estimate] = {}
         self.pinned: set[Digest] = set()
+        self._looked_at = float("-inf")  # for idle instances
         self.templates: dict[TemplateKey, bool] = {}  # whether it is ready
 
     def measured(self, context: Digest, load_s: float, size_bytes: int) -> None:
@@ -120,6 +121,7 @@ class Room:
     def evict_idle(self, now: float) -> list[Action]:
         """Give up what no call has used for as long as the user allows."""
         limit_s = self.limits.idle_s
+        self._looked_at = now
         old = [h for h in self._holdings(now) if limit_s is not None and h.idle_s >= limit_s]
         return [action for holding in old for action in self.give_up(holding)]
 
@@ -128,7 +130,9 @@ class Room:
         if self.limits.idle_s is None:
             return None
         used = [at for worker in self._workers.values() if not worker.held for at in worker.used_at.values()]
-        return min(used) + self.limits.idle_s if used else None
+        # What is old and stays (pinned, shared with a worker that runs, in its clean-up) is not looked at all the time.
+        earliest = self._looked_at + self.limits.idle_s / 4
+        return max(min(used) + self.limits.idle_s, earliest) if used else None
 
     def give_up(self, holding: Holding) -> list[Action]:
         """Give up one instance."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from parsl.providers import LocalProvider
 
 from parsl_context import ConfigurationError, ContextBuildError, ContextExecutor, WorkerLost, context, context_app
 from tests.process.conftest import family, wait_for
@@ -212,6 +213,31 @@ def test_a_worker_keeps_no_more_contexts_than_it_may(load: Load) -> None:
     for _ in range(2):
         assert [app().result() for app in apps] == [0.0, 1.0, 2.0]
     assert sum(row.workers for row in executor.contexts()) == 2
+
+
+def test_a_pinned_context_stays_until_the_user_gives_it_up(load: Load) -> None:
+    executor = load(max_workers_per_node=1, max_contexts_per_worker=1, context_max_idletime=0.3)
+    pinned = context(array, pinned=True)(1)
+    apps = [context_app(context=made)(lambda values: float(values[0])) for made in (pinned, array(1, 1))]
+    for _ in range(2):
+        assert [app().result() for app in apps] == [0.0, 1.0]
+    wait_for(lambda: [row.state for row in executor.contexts() if row.name == "array(1, 1)"] == ["cold"])
+    assert [row.loads for row in executor.contexts() if row.name == "array(1)"] == [1]
+    executor.evict(pinned)
+    wait_for(lambda: all(row.state == "cold" for row in executor.contexts()))
+
+
+def test_a_node_that_joins_later_knows_what_contexts_take(load: Load) -> None:
+    executor = load(max_workers_per_node=1, provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=2))
+    app = context_app(context=array(50))(lambda values, i: time.sleep(0.05) or float(values[i]))
+    assert app(0).result() == 0.0
+    executor.scale_out_facade(1)
+    wait_for(lambda: len(executor.connected_managers()) == 2)
+    executor.preload(array(50))
+    wait_for(lambda: len([row for row in executor.contexts() if row.workers]) == 2)
+    (log,) = (path.read_text() for path in Path(executor.run_dir).glob("contexts/block-1/*/manager.log"))
+    ((size,),) = [line.split()[-5:-4] for line in log.splitlines() if "Context array(50) took" in line]
+    assert 45 < float(size) < 60
 
 
 def test_contexts_that_no_call_uses_are_given_up_after_a_while(load: Load) -> None:

@@ -61,6 +61,10 @@ def test_equal_contexts_are_one_context():
         model("a.pt", device="gpu"),
         context(script("def model(path, device='cpu'): return None", "model"))("a.pt"),
         context(model, reuse="none")("a.pt"),
+        context(model, isolation="call")("a.pt"),
+        context(model, max_uses=3)("a.pt"),
+        context(model, max_age_s=60)("a.pt"),
+        context(model, pinned=True)("a.pt"),
         pipeline(model("a.pt")),
     ],
     ids=lambda other: other.name,
@@ -101,7 +105,8 @@ def test_a_context_is_built_from_the_instances_of_those_it_requires():
 
 def test_required_contexts_stand_in_a_packed_one_by_their_digests():
     a = model("a", device="a device of its own")
-    function, args, _, _ = unpack_code(pipeline(a, [a]).packed("memory"))
+    _, content = pickle.loads(pipeline(a, [a]).packed("memory"))
+    function, args, _, _ = unpack_code(content)
     assert isinstance(args[0], RequiredContext)
     assert {args[0].digest, args[1][0].digest} == {a.digest}
     assert function(1) == ((1,), {})
@@ -116,7 +121,7 @@ def test_files_in_a_packed_context_are_for_the_node_to_fetch(level, default, is_
     staged.local_path = "/here/staged"
     files = [File("http://origin/a.pt"), File("b.pt"), File("globus://endpoint/c.pt"), staged]
     made = context(reuse=level)(model.function)(files, device=files[0])
-    _, (packed,), kwargs, _ = unpack_code(made.packed(default))
+    _, (packed,), kwargs, _ = unpack_code(pickle.loads(made.packed(default))[1])
     fetched = [kwargs["device"], *packed[:2]]
     assert [(file.url, file.is_kept) for file in fetched] == [(files[i].url, is_kept) for i in (0, 0, 1)]
     assert [file.url for file in packed[2:]] == [file.url for file in files[2:]]

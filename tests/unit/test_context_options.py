@@ -32,9 +32,16 @@ def test_sharing_is_another_way_to_name_a_level():
         ({"memory_gb": -1.5}, "memory_gb=-1.5"),
         ({"memory_gb": float("nan")}, "memory_gb=nan"),
         ({"memory_gb": "2"}, "memory_gb='2'"),
+        ({"isolation": "process"}, "isolation='process'.*\"call\""),
+        ({"max_uses": 0}, "max_uses=0 .*whole number from 1"),
+        ({"max_uses": 2.0}, "max_uses=2.0"),
+        ({"max_uses": True}, "max_uses=True"),
+        ({"max_age_s": 0}, "max_age_s=0 .*positive number of seconds"),
+        ({"max_age_s": "1h"}, "max_age_s='1h'"),
+        ({"pinned": 1}, "pinned=1 .*True or False"),
         ({"share": "all"}, 'share=\'all\'.*"node" or "worker"'),
         ({"share": "node", "reuse": "none"}, "share='node'"),
-        ({"shared": "node"}, "no option shared; it has reuse, after_fork, memory_gb, share"),
+        ({"shared": "node"}, "no option shared; it has reuse, after_fork, memory_gb, isolation, .*, pinned, share"),
     ],
 )
 @pytest.mark.parametrize("apply", [context, functools.partial(context, never), functools.partial(context, model)])

@@ -31,6 +31,7 @@ SAMPLES = {
     e.ContextSerializationError: e.ContextSerializationError("Argument 'db' of context c", TypeError("a lock")),
     e.ContextBuildError: build_error(FileNotFoundError(2, "No such file", "a.pt")),
     e.FileFetchError: e.FileFetchError(url="http://origin/a.pt", reason="its server answers 404 Not Found"),
+    e.ContextIsolationError: e.ContextIsolationError(context="model('a.pt')", reason="it runs 1 threads of its own"),
     e.WorkerLost: worker_lost(),
     e.ManagerLost: e.ManagerLost(manager_id=b"m-07", hostname="node7", block="2", reason="no heartbeat for 120 s"),
     e.InterchangeLost: e.InterchangeLost(executor="htex", exit_code=-9, log="/logs/interchange.log"),

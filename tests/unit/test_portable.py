@@ -2,12 +2,14 @@
 
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from parsl_context.context import context
-from parsl_context.portable import ProcessContexts
+from parsl_context.errors import ConfigurationError
+from parsl_context.portable import ProcessContexts, context_dirty
 from tests.unit.builders import Shared
 
 
@@ -222,3 +224,79 @@ class TestForkedChild:
         assert self.in_child(lambda: use(kept, make("a")) == [("a",)]) == 0
         shared.done.set()
         thread.join()
+
+
+# --- contexts that are built anew
+
+
+def test_a_spoilt_context_is_built_anew_with_what_it_requires(kept, make, log):
+    top = make("top", make("base"))
+    with kept.using([top, make("other")]):
+        context_dirty()
+    assert sorted(log[3:]) == ["clean base", "clean other", "clean top"]
+    assert log.index("clean top") < log.index("clean base")
+    use(kept, top)
+    assert log[6:] == ["build base", "build top"]
+
+
+def test_a_spoilt_context_lives_until_the_last_call_that_uses_it_ends(kept, make, log):
+    a = make("a")
+    with kept.using([a]):
+        with kept.using([a]):
+            context_dirty()
+        assert log == ["build a"]
+        use(kept, a)
+        assert log == ["build a", "build a"], "the next call gets another"
+    assert log == ["build a", "build a", "clean a"]
+    assert len(kept) == 1
+
+
+def test_the_innermost_call_is_the_one_that_is_spoilt(kept, make, log):
+    with kept.using([make("outer")]), kept.using([make("inner")]):
+        context_dirty()
+    assert log[2:] == ["clean inner"]
+
+
+def test_outside_of_a_call_nothing_can_be_spoilt():
+    with pytest.raises(ConfigurationError, match=r"context_dirty\(\) is for bodies"):
+        context_dirty()
+
+
+def test_a_context_serves_as_many_calls_as_it_may(kept, make, log):
+    twice = context(make, max_uses=2)("a")
+    for _ in range(5):
+        use(kept, twice)
+    assert log == ["build a", "clean a", "build a", "clean a", "build a"]
+
+
+def test_calls_side_by_side_share_no_more_than_their_number(kept, make, log):
+    twice = context(make, max_uses=2)("a")
+    with kept.using([twice]), kept.using([twice]), kept.using([twice]):
+        assert log == ["build a", "build a"]
+
+
+def test_a_context_that_is_too_old_is_built_anew(kept, make, log, monkeypatch):
+    old = context(make, max_age_s=100)("a")
+    use(kept, old)
+    now = time.monotonic()
+    use(kept, old)
+    assert log == ["build a"]
+    monkeypatch.setattr("time.monotonic", lambda: now + 100)
+    use(kept, old)
+    assert log == ["build a", "clean a", "build a"]
+
+
+def test_an_isolated_context_is_built_for_each_call_with_what_it_requires(kept, make, log):
+    top = context(make, isolation="call")("top", make("base"))
+    use(kept, make("base"))
+    for _ in range(2):
+        assert use(kept, top) == [("top", ("base",))]
+    assert log == ["build base", *["build base", "build top", "clean top", "clean base"] * 2]
+    assert len(kept) == 1
+
+
+def test_what_requires_an_isolated_context_is_isolated_too(kept, make, log):
+    top = make("top", context(make, isolation="call")("base"))
+    assert top.is_isolated
+    use(kept, top)
+    assert log == ["build base", "build top", "clean top", "clean base"]

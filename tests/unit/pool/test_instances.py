@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from parsl_context.errors import ConfigurationError
-from parsl_context.pool.instances import Instances, build
+from parsl_context.pool.instances import Instances, Upkeep, build
 from tests.unit.builders import recording
 
 
@@ -147,3 +147,103 @@ def test_leaves_are_those_that_no_other_requires():
     keep(instances, log, "a")
     instances.touch("top")
     assert instances.leaves() == ["a", "top"]
+
+
+def test_what_a_clean_up_belongs_to_is_told_before_it_runs():
+    log, instances = [], Instances()
+    instances.on_clean_up = lambda digest: log.append(f"told {digest}")
+    keep(instances, log, "a")
+    instances.add("returned", build("returned", lambda: 1))
+    instances.close()
+    assert log[1:] == ["told a", "clean a"]
+
+
+def test_what_was_inherited_is_not_cleaned_up_in_any_way():
+    log, instances = [], Instances()
+
+    def function():
+        try:
+            yield []
+        finally:
+            log.append("clean")
+
+    upkeep = Upkeep(after_fork=lambda value: value.append("renewed"))
+    instances.add("a", build("a", function, (), upkeep))
+    instances.inherit()
+    assert instances["a"] == ["renewed"]
+    assert instances.drop("a") == ["a"]
+    assert log == []
+
+
+# --- between calls
+
+
+def looked_after(instances, name, *requires, **upkeep):
+    instances.add(name, build(name, lambda: name, requires, Upkeep(**upkeep)))
+
+
+def test_ordinary_instances_need_no_attention_between_calls():
+    instances = Instances()
+    looked_after(instances, "a")
+    assert not instances.watched
+    assert instances.after_call(["a"]) == []
+
+
+@pytest.mark.parametrize("upkeep", [{"isolated": True}, {"max_uses": 2}, {"max_age_s": 1.0}], ids=str)
+def test_some_need_attention_between_calls(upkeep):
+    instances = Instances()
+    looked_after(instances, "a", **upkeep)
+    assert instances.watched
+
+
+def test_an_instance_serves_as_many_calls_as_it_may():
+    instances = Instances()
+    looked_after(instances, "base", max_uses=2)
+    looked_after(instances, "top", "base")
+    looked_after(instances, "other")
+    assert instances.after_call(["other"]) == []
+    assert instances.after_call(["top"]) == []
+    assert instances.after_call(["top", "other"]) == ["base"]
+
+
+def test_an_instance_that_is_too_old_serves_no_further_call(monkeypatch):
+    instances = Instances()
+    looked_after(instances, "base", max_age_s=10)
+    looked_after(instances, "top", "base")
+    built_at = instances.get("base").built_at
+    monkeypatch.setattr("time.monotonic", lambda: built_at + 9.9)
+    assert instances.outdated(["top"]) == []
+    monkeypatch.setattr("time.monotonic", lambda: built_at + 10)
+    assert instances.outdated(["top"]) == ["base"]
+    instances.inherit()
+    assert instances.outdated(["top"]) == [], "the age of what came from a template is not the worker's concern"
+
+
+def test_a_spoilt_call_ends_its_contexts_and_what_they_require_and_no_others():
+    instances = Instances()
+    for name, *requires in [("base",), ("top", "base"), ("other",)]:
+        looked_after(instances, name, *requires)
+    instances.mark_dirty()
+    assert instances.watched
+    assert sorted(instances.after_call(["top"])) == ["base", "top"]
+    assert instances.after_call(["other"]) == [], "the next call is not the one that was spoilt"
+    assert instances.after_call(["other"], is_dirty=True) == ["other"]
+
+
+def test_a_call_is_isolated_for_the_sake_of_any_of_its_contexts():
+    instances = Instances()
+    looked_after(instances, "base", isolated=True)
+    looked_after(instances, "top", "base")
+    looked_after(instances, "other")
+    assert instances.isolated(["other", "top"]) == ["base"]
+    assert instances.isolated(["other"]) == []
+
+
+def test_instances_can_be_detached_without_being_ended():
+    log, instances = [], Instances()
+    keep(instances, log, "base")
+    keep(instances, log, "top", "base")
+    keep(instances, log, "other")
+    assert [digest for digest, _ in instances.detach("base")] == ["top", "base"]
+    assert (list(instances), log[3:]) == (["other"], [])
+    assert instances.detach("base") == []

@@ -214,6 +214,19 @@ def test_instances_that_lie_idle_are_given_up_in_time() -> None:
     assert state.handle(node.Tick(), now=12.0) == [Evict(worker=W0, context=A)]
 
 
+def test_a_pinned_instance_is_given_up_on_demand_alone_and_not_looked_at_all_the_time() -> None:
+    state = make(workers=1, idle_s=10.0, contexts_per_worker=1)
+    state.handle(node.ContextDeclared(context=A, is_pinned=True), now=0.0)
+    want(state, A)
+    build(state, W0, A, now=1.0)
+    run(state, W0, 1, A, now=2.0)
+    assert state.handle(node.Tick(), now=12.0) == []
+    assert state.next_deadline(12.0) == 14.5
+    assert want(state, B, now=13.0) == [Load(worker=W0, context=B)]
+    build(state, W0, B, now=14.0)
+    assert state.handle(node.EvictionWanted(context=A), now=15.0) == [Evict(worker=W0, context=A)]
+
+
 def test_evicting_a_shared_context_ends_its_template_too() -> None:
     state = make(workers=1, shared=(A,))
     want(state, A)

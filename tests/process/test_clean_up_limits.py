@@ -1,0 +1,87 @@
+"""Clean-ups run, and have a time limit, wherever an instance may end; on real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import parsl
+import psutil
+import pytest
+
+from parsl_context import ContextExecutor, context, context_app
+from tests.process.conftest import wait_for
+
+pytestmark = pytest.mark.process
+Load = Callable[..., ContextExecutor]
+LIMIT_S = 2.0
+FOR_EVER_S = 1000.0
+
+
+def slow_end(path: str, seconds: float) -> Any:
+    yield os.getpid()
+    time.sleep(seconds)
+    Path(path).touch()
+
+
+def hold(load: Load, run_dir: Path, seconds: float, reuse: str = "memory") -> tuple[ContextExecutor, Any, Any, int]:
+    """An executor with one worker that holds a context whose clean-up takes so long; its process or template's, too."""
+    executor = load(max_workers_per_node=1, context_cleanup_timeout=LIMIT_S, reuse=reuse)
+    held = context(slow_end)(str(run_dir / "ended"), seconds)
+    app = context_app(context=held)(lambda pid: (pid, os.getpid(), os.getppid()))
+    return executor, held, app, app().result(timeout=30)
+
+
+def managers_log(executor: ContextExecutor) -> str:
+    return "".join(path.read_text() for path in Path(executor.run_dir).glob("contexts/block-0/*/manager.log"))
+
+
+@pytest.mark.parametrize("reuse", ["memory", "node"])
+def test_a_clean_up_that_hangs_at_eviction_costs_its_process_and_no_call(load: Load, run_dir: Path, reuse: str) -> None:
+    executor, held, app, (pid, worker, _) = hold(load, run_dir, FOR_EVER_S, reuse)
+    executor.evict(held)
+    start = time.monotonic()
+    again, other, _ = app().result(timeout=30)
+    if reuse == "memory":
+        assert time.monotonic() - start > LIMIT_S / 2, "the call waited for its worker"
+    wait_for(lambda: not psutil.pid_exists(pid), LIMIT_S + 5)
+    assert pid != again
+    assert worker != other
+    assert "the clean-up of context slow_end(" in managers_log(executor)
+    executor.evict(held)
+
+
+def test_a_clean_up_of_a_second_is_waited_for_at_eviction(load: Load, run_dir: Path) -> None:
+    executor, held, app, (_, worker, _) = hold(load, run_dir, 1.0)
+    executor.evict(held)
+    assert app().result(timeout=30)[1] == worker
+    assert (run_dir / "ended").exists()
+
+
+@pytest.mark.parametrize(("how", "reuse"), [("shutdown", "memory"), ("SIGTERM", "node")])
+def test_a_clean_up_of_a_second_is_waited_for_at_the_end(load: Load, run_dir: Path, how: str, reuse: str) -> None:
+    _, _, _, (_, _, manager) = hold(load, run_dir, 1.0, reuse)
+    end(how, manager)
+    wait_for(lambda: not psutil.pid_exists(manager), 10)
+    assert (run_dir / "ended").exists()
+
+
+@pytest.mark.parametrize(("how", "reuse"), [("shutdown", "node"), ("SIGTERM", "memory")])
+def test_a_clean_up_that_hangs_does_not_keep_a_manager(load: Load, run_dir: Path, how: str, reuse: str) -> None:
+    executor, _, _, (pid, worker, manager) = hold(load, run_dir, FOR_EVER_S, reuse)
+    end(how, manager)
+    wait_for(lambda: not any(map(psutil.pid_exists, (manager, worker, pid))), LIMIT_S + 8)
+    assert not (run_dir / "ended").exists()
+    text = f"did not end within {LIMIT_S:g} s, in the clean-up of context slow_end("
+    assert text in managers_log(executor)
+
+
+def end(how: str, manager: int) -> None:
+    if how == "shutdown":
+        parsl.dfk().cleanup()
+    else:
+        os.kill(manager, signal.SIGTERM)
