@@ -21,14 +21,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+# The library tokenizers, which many language models come with, would start a pool at its first batch.
+_HELD = {**dict.fromkeys(_POOLS, "1"), "TOKENIZERS_PARALLELISM": "false"}
 _SETTLE_S = 0.5
 _ACCELERATORS = re.compile(r"/dev/(nvidia\d+|nvidiactl|nvidia-uvm|kfd|dri/|accel|dxg|neuron)")
 
 
 def hold_threads() -> dict[str, str | None]:
     """Make thread pools that start from now on have one thread. Gives the variables as they were."""
-    before = {name: os.environ.get(name) for name in _POOLS}
-    os.environ.update(dict.fromkeys(_POOLS, "1"))
+    before = {name: os.environ.get(name) for name in _HELD}
+    os.environ.update(_HELD)
     return before
 
 

@@ -26,15 +26,17 @@ def in_child(check):
 
 def test_thread_pools_that_start_later_have_one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    for name in ("MKL_NUM_THREADS", "TOKENIZERS_PARALLELISM"):
+        monkeypatch.delenv(name, raising=False)
     for name in ("OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
         monkeypatch.setenv(name, "2")
     before = sharing.hold_threads()
     assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
+    assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
     assert before["OMP_NUM_THREADS"] == "7"
     sharing.make_distinct(before, threads=1)
     assert os.environ["OMP_NUM_THREADS"] == "7"
-    assert "MKL_NUM_THREADS" not in os.environ
+    assert not {"MKL_NUM_THREADS", "TOKENIZERS_PARALLELISM"} & set(os.environ)
 
 
 @pytest.mark.process
