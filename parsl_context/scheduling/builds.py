@@ -40,6 +40,7 @@ class Builds:
         self._wanting: list[tuple[float, int, ClusterLine]] = []
         self._order = itertools.count()
         self._most = _RANKS_KEPT  # entries before those of ranks that are no more are removed
+        self._work_s = 0.0  # run time of all calls that wait
 
     # --- rules
 
@@ -114,12 +115,18 @@ class Builds:
         if first.priority != other.priority:
             return first.priority < other.priority
         build_s = self.build(cold).or_prior(BUILD_PRIOR_S)
+        if self._fits(cold, manager):
+            return self._cannot_keep_up(cold, warm, build_s)
         if self.lateness(cold, more=1) - build_s <= self.lateness(warm):
             return False
-        if self._fits(cold, manager):
-            return True
         swap_s = _SWAP_PATIENCE * (build_s + self.build(warm).or_prior(BUILD_PRIOR_S))
         return other.since - first.since > swap_s
+
+    def reckon(self, line: ClusterLine) -> None:
+        """The line's backlog, or the run time of its calls, is another."""
+        work_s = line.backlog * line.run.or_prior(RUN_PRIOR_S)
+        self._work_s += work_s - line.work_s
+        line.work_s = work_s
 
     def is_shared(self, line: ClusterLine, manager: Manager) -> bool:
         """Whether the workers of the manager share all contexts of the line."""
@@ -191,6 +198,19 @@ class Builds:
             manager.gains[line] = 1
 
     # --- helpers
+
+    def _cannot_keep_up(self, cold: ClusterLine, warm: ClusterLine, build_s: float) -> bool:
+        """Whether a line would be served later than others by more than a build, even if it had its holders to itself.
+
+        While all workers have warm work, a build takes their time away from it, and gains nothing unless the line's
+        holders cannot do their part by the time at which all waiting work would be done if it were spread evenly.
+        """
+        first, other = cold.queue.first(), warm.queue.first()
+        if not cold.serving or first is None or other is None:
+            return True
+        alone_s = cold.backlog * cold.run.or_prior(RUN_PRIOR_S) / cold.serving
+        even_s = 0.0 if warm.lane.in_order else max(0.0, self._work_s) / max(1, self.free.slots)
+        return alone_s - first.since - build_s > even_s - other.since
 
     def _first_wanting(self, now: float) -> ClusterLine | None:
         """The latest line that wants a build, with its rank renewed."""

@@ -191,6 +191,7 @@ class ClusterState:
         call = Call(event.task, line, event.code, event.priority, now)
         self._calls[event.task] = call
         line.append(call)
+        self._builds.reckon(line)
         for context in event.lane.contexts:
             record = self._records[context]
             if record.given_up and now < record.pause_until:
@@ -206,6 +207,7 @@ class ClusterState:
         manager, line = call.manager, call.line
         self._run_of(call.code).add(event.run_s)
         line.run.add(event.run_s)
+        self._builds.reckon(line)
         line.progress_at = now
         if not call.ahead:
             manager.transit.add(max(0.0, now - call.sent_at - event.run_s))
@@ -215,6 +217,7 @@ class ClusterState:
                 on_node.calls += event.calls
                 on_node.used_at = now
         self._release(manager, call, now)
+        manager.resume(max(1, manager.free))
         del self._calls[event.task]
         return self._serve(manager, now, line)
 
@@ -224,6 +227,7 @@ class ClusterState:
             return []
         manager = call.manager
         self._release(manager, call, now)
+        manager.resume(max(1, manager.free))
         del self._calls[event.task]
         return self._serve(manager, now)
 
@@ -231,19 +235,23 @@ class ClusterState:
         call = self._calls.get(task)
         if call is not None and call.manager is None:
             call.line.forget(call)
+            self._builds.reckon(call.line)
             del self._calls[task]
         return []
 
     def _take_back(self, manager_id: ManagerId, tasks: Iterable[TaskId], now: float) -> list[Action]:
-        """Calls come back unstarted."""
+        """Calls come back unstarted: as they were asked for, or because their workers there are busy with others."""
         manager = self.managers[manager_id]
         lines: dict[ClusterLine, None] = {}
         for task in sorted(tasks, reverse=True):
             call = manager.held.get(task)
             if call is not None:
                 self._release(manager, call, now)
-                call.reclaimed = False
                 call.line.put_back(call)
+                self._builds.reckon(call.line)
+                if not call.reclaimed:
+                    manager.pause(call.line)
+                call.reclaimed = False
                 lines[call.line] = None
         actions: list[Action] = []
         for line in lines:
@@ -267,6 +275,7 @@ class ClusterState:
         manager.idle_since = None
         line.change_held(manager, 1)
         manager.served(line)
+        self._builds.reckon(line)
         return SendTask(task=call.id, manager=manager.id)
 
     # --- placement
@@ -321,7 +330,7 @@ class ClusterState:
             first = line.queue.first()
             if first is None or line.lane.fresh or line.lane.in_order:
                 return False
-            horizon_s = max(MANAGER_LOOKAHEAD_S, 2 * (manager.transit.mean_s or 0.0))
+            horizon_s = max(MANAGER_LOOKAHEAD_S, 2 * manager.transit.or_prior(0.0))
             depth = lookahead(self._run_of(first.code), horizon_s)
             if free + depth * manager.slots <= 0 or held >= capacity * (1 + depth):
                 return False
@@ -624,6 +633,7 @@ class ClusterState:
     def _settle(self, manager_id: ManagerId, contexts: tuple[Digest, ...], now: float) -> list[Action]:
         manager = self.managers[manager_id]
         line = self._lines.get(Lane(contexts, False))
+        manager.resume(max(1, manager.free))
         if line is not None:
             self._builds.settle(line, manager)
         actions = self._serve(manager, now, line)
@@ -682,6 +692,7 @@ class ClusterState:
         for line in self._lines_of.pop(digest, []):
             self._lines.pop(line.lane, None)
             line.take_all()
+            self._builds.reckon(line)
             for manager in list(line.capacity):
                 line.set_capacity(manager, 0)
                 manager.warm.pop(line, None)
@@ -703,6 +714,7 @@ class ClusterState:
 
     def _drop_waiting(self, line: ClusterLine) -> list[TaskId]:
         tasks = [call.id for call in line.take_all()]
+        self._builds.reckon(line)
         for task in tasks:
             del self._calls[task]
         return tasks

@@ -168,6 +168,7 @@ class Holder:
         self.ring: OrderedDict[Line[Any], None] = OrderedDict()  # of those, some that have waiting calls, in turn
         self.aside: dict[Line[Any], None] = {}  # of those, some that it has no room for, whatever else it has room for
         self.demoted: list[Line[Any]] = []  # of those, some that take it to be busy
+        self.paused: OrderedDict[Line[Any], None] = OrderedDict()  # of those, some that wait until something ends there
 
     def promote(self) -> None:
         """It is idle: let its lines know."""
@@ -209,8 +210,27 @@ class Holder:
             else:
                 line.unaware[self] = None
 
+    def pause(self, line: Line[Any]) -> None:
+        """What it has for this line is busy with others, until something ends."""
+        if line in self.lines:
+            self.ring.pop(line, None)
+            line.unaware.pop(self, None)
+            line.idle.pop(self, None)
+            self.aside[line] = None
+            self.paused[line] = None
+
+    def resume(self, most: int) -> None:
+        """Something has ended there: so many lines, paused longest, may be in luck."""
+        while self.paused and most > 0:
+            line, _ = self.paused.popitem(last=False)
+            if line in self.aside:
+                self.bring_back(line)
+                line.idle[self] = None
+                most -= 1
+
     def leave(self) -> None:
         """It serves nobody any more."""
         for line in list(self.lines):
             line.dismiss(self)
         self.demoted.clear()
+        self.paused.clear()

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from parsl_context.messages import Digest, ManagerId, TaskId, WorkerId
 from parsl_context.scheduling.lines import CHOICES, Holder, Line
 from parsl_context.scheduling.node_events import Lane
-from parsl_context.scheduling.placement import Estimate
+from parsl_context.scheduling.placement import Estimate, Floor
 
 
 class Phase(Enum):
@@ -68,6 +68,7 @@ class ClusterLine(Line[Call]):
         self.enough = 0  # backlog that was worth a build when that was last considered
         self.wanting: float | None = None  # how late its calls are, as the list of lines that want a build has it
         self.is_watched = False  # a tick will look at it
+        self.work_s = 0.0  # what `Builds` counts for its backlog
 
     @property
     def serving(self) -> int:
@@ -164,7 +165,7 @@ class Manager(Holder):
         self.orders: Counter[ClusterLine] = Counter()  # builds asked for and not settled
         self.ordered = 0  # of all lines
         self.gains: dict[ClusterLine, int] = {}  # calls that can run at a time after one of them
-        self.transit = Estimate()  # from here to a worker and back
+        self.transit = Floor()  # from here to a worker and back
         self.stopping = False
 
     @property
@@ -185,6 +186,7 @@ class FreeSlots:
         self._buckets: list[OrderedDict[Manager, None]] = []
         self._where: dict[Manager, int] = {}
         self._top = 0
+        self.slots = 0  # of all of them, free or not
 
     def __len__(self) -> int:
         return len(self._where)
@@ -195,7 +197,9 @@ class FreeSlots:
         before = self._where.get(manager)
         if free == before:
             return
-        if before is not None:
+        if before is None:
+            self.slots += manager.slots
+        else:
             del self._buckets[before][manager]
         while len(self._buckets) <= free:
             self._buckets.append(OrderedDict())
@@ -207,6 +211,7 @@ class FreeSlots:
         """The manager takes no more."""
         before = self._where.pop(manager, None)
         if before is not None:
+            self.slots -= manager.slots
             del self._buckets[before][manager]
 
     def any(self) -> bool:

@@ -10,6 +10,7 @@ Cost of an event on a call's path: it grows with none of workers, contexts and w
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 
@@ -52,9 +53,19 @@ from parsl_context.scheduling.node_events import (
     WorkerEnded,
     WorkerReady,
 )
-from parsl_context.scheduling.placement import FORK_S, WORKER_LOOKAHEAD_S, Estimate, lookahead, worth_a_build
+from parsl_context.scheduling.placement import (
+    FORK_S,
+    MANAGER_LOOKAHEAD_S,
+    RUN_PRIOR_S,
+    WORKER_LOOKAHEAD_S,
+    Estimate,
+    lookahead,
+    worth_a_build,
+)
 from parsl_context.scheduling.room import Room
 from parsl_context.scheduling.workers import NodeCall, Worker, WorkerLine
+
+_LOOKED_AT = 64  # waiting calls, when a worker is idle beside them
 
 
 class NodeState:
@@ -207,7 +218,8 @@ class NodeState:
             lines[line] = None
             if task.nodes:
                 self._nodes_queue.append(call)
-        return [action for line in lines for action in self._place(line, now)]
+        actions = [action for line in lines for action in self._place(line, now)]
+        return actions + self._give_back_blocked()
 
     def _end_task(self, event: TaskEnded, now: float) -> list[Action]:
         worker = self._workers[event.worker]
@@ -224,7 +236,7 @@ class NodeState:
             return [*actions, self._builds.fork(worker)]
         actions += self._feed(worker, now)
         if worker.is_idle:
-            actions += self._take_ahead_of(call.line, worker, now)
+            actions += self._take_ahead_of(call.line, worker, now) + self._give_back_blocked()
         return actions
 
     def _end_worker(self, event: WorkerEnded, now: float) -> list[Action]:
@@ -467,6 +479,28 @@ class NodeState:
         self._nodes_queue.clear()
         return [GiveBack(tasks=tasks)] if tasks else []
 
+    def _give_back_blocked(self) -> list[Action]:
+        """As many calls as there are idle workers, if they wait for busy ones: the interchange has others for these.
+
+        A worker may hold contexts of several lines. How many of its workers hold those of a line the interchange knows,
+        but not which are busy with calls of another.
+        """
+        if not self._waiting or self._builds.needs_worker:
+            return []
+        newest = itertools.islice(reversed(self._waiting.values()), _LOOKED_AT)
+        blocked = [call for call in newest if self._is_blocked(call)]
+        idle = sum(1 for worker in self._workers.values() if worker.is_idle) if blocked else 0
+        for call in blocked[:idle]:
+            self._take_out(call)
+        return [GiveBack(tasks=[call.id for call in blocked[:idle]])] if idle else []
+
+    def _is_blocked(self, call: NodeCall) -> bool:
+        """Whether a call waits for workers that hold its contexts, and not just for the moment."""
+        line = call.line
+        if line.is_anywhere or not line.holders or line.coming or call.task.nodes:
+            return False
+        return self._run_of(call.task.code).or_prior(RUN_PRIOR_S) >= MANAGER_LOOKAHEAD_S
+
     def _give_back_if_hopeless(self, line: WorkerLine) -> list[Action]:
         """Calls whose contexts no worker has, or is about to have, are for the interchange to place anew."""
         if not line.waiting or line.holders or line.coming or line.is_anywhere or self._is_under_way(line):
@@ -547,7 +581,7 @@ class NodeState:
         for line in self._lines_of.get(event.context, ()):
             self._admit(worker, line)
         actions = self._builds.advance(worker) if worker.order is not None else []
-        return actions + self._feed(worker, now)
+        return actions + self._feed(worker, now) + self._give_back_blocked()
 
     def _break_load(self, event: LoadBroke, now: float) -> list[Action]:
         worker = self._workers[event.worker]

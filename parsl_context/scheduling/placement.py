@@ -21,6 +21,7 @@ MANAGER_LOOKAHEAD_S = 0.030
 _MAX_LOOKAHEAD = 256
 
 _WEIGHT = 0.2  # of the newest sample in a moving average
+_RISE = 1.01  # of a floor, at the most with each sample
 
 
 @dataclass
@@ -39,6 +40,21 @@ class Estimate:
     def or_prior(self, prior_s: float) -> float:
         """The average, or the prior before the first measurement."""
         return prior_s if self.mean_s is None else self.mean_s
+
+
+@dataclass
+class Floor:
+    """The shortest of a duration's samples, forgotten slowly: what it takes where nothing is in the way. [s]"""
+
+    least_s: float | None = None
+
+    def add(self, sample_s: float) -> None:
+        """Take a new measurement into account."""
+        self.least_s = sample_s if self.least_s is None else min(sample_s, _RISE * self.least_s)
+
+    def or_prior(self, prior_s: float) -> float:
+        """The floor, or the prior before the first measurement."""
+        return prior_s if self.least_s is None else self.least_s
 
 
 def lookahead(run: Estimate, horizon_s: float) -> int:

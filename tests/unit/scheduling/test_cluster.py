@@ -250,6 +250,33 @@ def test_a_manager_that_joins_anew_replaces_its_former_self() -> None:
     assert list(state.managers) == [ManagerId("m1.2")]
 
 
+def test_a_line_whose_workers_are_busy_with_others_waits_until_something_ends_there() -> None:
+    state = make({M1: 2}, warm={M1: A}, build_s=100.0)
+    state.handle(cluster.BuildEnded(manager=M1, context=B, load_s=100.0, size_bytes=100), now=0.0)
+    state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=B), now=0.0)
+    assert submit(state, 1, A) == [SendTask(task=TaskId(1), manager=M1)]
+    assert submit(state, 2, B) == [SendTask(task=TaskId(2), manager=M1)], "one of its workers holds B"
+    assert state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(2)]), now=1.1) == []
+    assert submit(state, 3, now=1.2) == [SendTask(task=TaskId(3), manager=M1)], "the slot is for others"
+    assert submit(state, 4, B, now=1.3) == []
+    assert end(state, M1, 1) == [SendTask(task=TaskId(2), manager=M1)]
+
+
+def test_warm_work_goes_on_unless_a_line_cannot_do_its_part_with_the_workers_it_has() -> None:
+    def next_of_b(calls_of_a: int) -> cluster.Action:
+        state = make({M1: 1, M2: 1}, warm={M1: A, M2: B}, build_s=10.0)
+        submit(state, 1, A)
+        submit(state, 2, B)
+        for number in range(3, 3 + calls_of_a):
+            submit(state, number, A)
+        for number in range(100, 110):
+            submit(state, number, B)
+        return end(state, M2, 2)[0]
+
+    assert next_of_b(24) == SendTask(task=TaskId(100), manager=M2), "A ends 24 s from now, all work 17 s"
+    assert next_of_b(40) == OrderBuild(contexts=(A,), manager=M2), "A ends 40 s from now, all work 25 s"
+
+
 def test_returned_calls_keep_their_rank() -> None:
     state = make({M1: 2})
     for number in (1, 2, 3):

@@ -58,10 +58,27 @@ def test_short_calls_are_sent_ahead_and_long_ones_are_not() -> None:
     assert len(end(long, W0, 1, run_s=5.0)) == 1
 
 
-def test_calls_wait_for_warm_workers_however_idle_others_are() -> None:
+def test_calls_wait_for_warm_workers_while_all_are_busy() -> None:
     state = node_with(2, warm={W0: A})
-    assert arrive(state, call(1, A), call(2, A)) == [Assign(task=TaskId(1), worker=W0)]
-    assert end(state, W0, 1) == [Assign(task=TaskId(2), worker=W0)]
+    arrive(state, call(1, A), call(2))
+    assert arrive(state, call(3, A)) == []
+    assert end(state, W0, 1) == [Assign(task=TaskId(3), worker=W0)]
+
+
+def test_a_call_that_waits_beside_an_idle_worker_goes_back_for_others_to_have_its_slot() -> None:
+    state = node_with(2, warm={W0: A})
+    sent = [Assign(task=TaskId(1), worker=W0), GiveBack(tasks=[TaskId(2)])]
+    assert arrive(state, call(1, A), call(2, A)) == sent
+    arrive(state, call(3))
+    assert arrive(state, call(4, A)) == []
+    assert end(state, W1, 3) == [GiveBack(tasks=[TaskId(4)])]
+
+
+def test_short_calls_wait_beside_an_idle_worker_for_a_moment() -> None:
+    state = node_with(2, warm={W0: A})
+    arrive(state, call(1, A))
+    end(state, W0, 1, run_s=0.01)
+    assert arrive(state, call(2, A), call(3, A)) == [Assign(task=TaskId(2), worker=W0)]
 
 
 def test_a_call_whose_context_is_gone_goes_back() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parsl_context.scheduling.placement import Estimate, lookahead, worth_a_build
+from parsl_context.scheduling.placement import Estimate, Floor, lookahead, worth_a_build
 
 
 def test_an_estimate_takes_the_first_sample_in_full_and_moves_towards_later_ones() -> None:
@@ -13,6 +13,16 @@ def test_an_estimate_takes_the_first_sample_in_full_and_moves_towards_later_ones
     for _ in range(50):
         estimate.add(4.0)
     assert 3.9 < estimate.or_prior(7.0) < 4.0
+
+
+def test_a_floor_is_the_least_sample_and_rises_slowly() -> None:
+    floor = Floor()
+    assert floor.or_prior(7.0) == 7.0
+    floor.add(2.0)
+    floor.add(9.0)
+    assert 2.0 < floor.or_prior(7.0) < 2.1
+    floor.add(1.0)
+    assert floor.or_prior(7.0) == 1.0
 
 
 def test_short_calls_are_held_ahead_and_long_or_unknown_ones_are_not() -> None:
