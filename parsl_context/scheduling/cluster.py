@@ -17,15 +17,12 @@ looks at the lines it serves, and a context that is declared or forgotten at its
 from __future__ import annotations
 
 import heapq
-import itertools
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from typing_extensions import assert_never
 
 from parsl_context.messages import ContextRow, Digest, ManagerId, TaskId
-from parsl_context.scheduling.builds import Builds
 from parsl_context.scheduling.cluster_events import (
     Action,
     BlobForgotten,
@@ -43,7 +40,6 @@ from parsl_context.scheduling.cluster_events import (
     EvictionWanted,
     FailBuild,
     FailTasks,
-    FailUnservable,
     ManagerContact,
     ManagerHeld,
     ManagerJoined,
@@ -51,9 +47,6 @@ from parsl_context.scheduling.cluster_events import (
     ManagerLeft,
     SendBuild,
     SendEviction,
-    SendTask,
-    StopManager,
-    TakeBack,
     TaskCancelled,
     TaskEnded,
     TaskLost,
@@ -61,17 +54,13 @@ from parsl_context.scheduling.cluster_events import (
     TaskSubmitted,
     Tick,
 )
-from parsl_context.scheduling.lines import Holder
+from parsl_context.scheduling.cluster_placement import ClusterPlacement
 from parsl_context.scheduling.managers import Call, ClusterLine, Manager, Phase
 from parsl_context.scheduling.node_events import Lane
-from parsl_context.scheduling.placement import MANAGER_LOOKAHEAD_S, RUN_PRIOR_S, Estimate, lookahead
 from parsl_context.scheduling.registry import Record
 
-# How often a line with calls behind slow ones is looked at, at the least. [s]
-_WATCH_S = 0.05
 
-
-class ClusterState:
+class ClusterState(ClusterPlacement):
     """Managers, calls and contexts that the interchange knows. Changed by `handle` alone.
 
     Parameters
@@ -81,26 +70,6 @@ class ClusterState:
     preference
         Puts managers into the order in which they are considered for calls without contexts; None: in turn.
     """
-
-    def __init__(
-        self,
-        *,
-        heartbeat_threshold_s: float,
-        preference: Callable[[list[Manager]], list[Manager]] | None = None,
-    ) -> None:
-        self._threshold_s = heartbeat_threshold_s
-        self._preference = preference
-        self.managers: dict[ManagerId, Manager] = {}
-        self.blocks: list[str] = []  # every block that connected, in order
-        self._nodes: dict[str, Manager] = {}  # the session of each manager process
-        self._calls: dict[TaskId, Call] = {}
-        self._lines: dict[Lane, ClusterLine] = {}
-        self._lines_of: dict[Digest, list[ClusterLine]] = {}  # that need a context
-        self._records: dict[Digest, Record] = {}
-        self._builds = Builds(self._records)
-        self._run: dict[Digest | None, Estimate] = {}
-        self._deadlines: list[tuple[float, int, Callable[[float], list[Action]]]] = []
-        self._order = itertools.count()
 
     # --- events
 
@@ -166,15 +135,6 @@ class ClusterState:
                 return self._tick(now)
             case _:
                 assert_never(event)  # type: ignore[arg-type]
-
-    def next_deadline(self) -> float:
-        """When `Tick` is due next; infinity if never."""
-        return self._deadlines[0][0] if self._deadlines else math.inf
-
-    @property
-    def waiting(self) -> int:
-        """Calls that no manager holds."""
-        return sum(line.waiting for line in self._lines.values())
 
     def knows_task(self, task: TaskId) -> bool:
         """Whether the call waits or runs."""
@@ -258,219 +218,6 @@ class ClusterState:
             actions += self._place_all(line, now)
         return actions + self._serve(manager, now)
 
-    def _release(self, manager: Manager, call: Call, now: float) -> None:
-        """The manager no longer holds a call."""
-        del manager.held[call.id]
-        call.manager = None
-        call.line.change_held(manager, -1)
-        if not manager.held:
-            manager.idle_since = now
-
-    def _send(self, line: ClusterLine, manager: Manager, now: float) -> Action:
-        call = line.take()
-        call.ahead = manager.free <= 0 or line.held.get(manager, 0) >= line.capacity.get(manager, 0)
-        call.manager = manager
-        call.sent_at = now
-        manager.held[call.id] = call
-        manager.idle_since = None
-        line.change_held(manager, 1)
-        manager.served(line)
-        self._builds.reckon(line)
-        return SendTask(task=call.id, manager=manager.id)
-
-    # --- placement
-
-    def _place(self, line: ClusterLine, now: float) -> list[Action]:
-        """Send the newest call of a line where a worker is free for it, or see to it that one will be."""
-        manager = self._find_idle(line, now)
-        if manager is None:
-            return self._consider(line, now)
-        action = self._send(line, manager, now)
-        self._builds.free.update(manager)
-        return [action]
-
-    def _place_all(self, line: ClusterLine, now: float) -> list[Action]:
-        actions: list[Action] = []
-        while line.waiting and (manager := self._find_idle(line, now)) is not None:
-            actions.append(self._send(line, manager, now))
-            self._builds.free.update(manager)
-        return actions + self._consider(line, now)
-
-    def _find_idle(self, line: ClusterLine, now: float) -> Manager | None:
-        if self._preference is not None and not line.lane.contexts:
-            candidates = [manager for manager in self.managers.values() if manager.phase is Phase.OPEN]
-            return next((m for m in self._preference(candidates) if self._is_idle(m, line, now)), None)
-        found = line.find_idle(lambda holder: self._is_idle(holder, line, now))
-        assert found is None or isinstance(found, Manager)
-        return found
-
-    def _is_idle(self, holder: Holder, line: ClusterLine, now: float) -> bool:
-        """Whether a worker there can run a call of the line at once, or the user wants calls to wait there."""
-        assert isinstance(holder, Manager)
-        if holder.prefetch:
-            return self._has_room(line, holder, now)
-        return (
-            holder.free > 0
-            and line.held.get(holder, 0) < line.capacity.get(holder, 0)
-            and self._may_send(line, holder, now)
-        )
-
-    def _may_send(self, line: ClusterLine, manager: Manager, now: float) -> bool:
-        if line.is_anywhere and line.lane.contexts and not self._builds.may_try(line, manager, now):
-            return False
-        return manager.has_time_for(line.run.mean_s or 0.0, now)
-
-    def _has_room(self, line: ClusterLine, manager: Manager, now: float) -> bool:
-        """Whether the manager may be sent one more call of the line."""
-        capacity, held, free = line.capacity.get(manager, 0), line.held.get(manager, 0), manager.free
-        if manager.prefetch is not None:
-            if free + manager.prefetch <= 0 or held >= capacity + manager.prefetch:
-                return False
-        elif free <= 0 or held >= capacity:
-            first = line.queue.first()
-            if first is None or line.lane.fresh or line.lane.in_order:
-                return False
-            horizon_s = max(MANAGER_LOOKAHEAD_S, 2 * manager.transit.or_prior(0.0))
-            depth = lookahead(self._run_of(first.code), horizon_s)
-            if free + depth * manager.slots <= 0 or held >= capacity * (1 + depth):
-                return False
-        return self._may_send(line, manager, now)
-
-    def _serve(self, manager: Manager, now: float, ended: ClusterLine | None = None) -> list[Action]:
-        """Give a manager what it should hold now: of the lines that it can serve the latest first, or a build.
-
-        Parameters
-        ----------
-        ended
-            The line that a call has just ended of.
-        """
-        actions: list[Action] = []
-        if manager.phase is not Phase.OPEN:
-            return self._stop_if_drained(manager)
-        while True:
-            warm = self._latest_warm(manager, now)
-            cold = self._builds.latest(manager, now)
-            if cold is not None and (manager.free > 0 if warm is None else self._builds.displaces(cold, warm, manager)):
-                actions.append(self._builds.order(cold, manager))
-            elif warm is not None:
-                actions.append(self._send(warm, manager, now))
-            else:
-                break
-        self._builds.free.update(manager)
-        if manager.free + (manager.prefetch or 0) > 0:
-            manager.promote()
-            if ended is not None and not ended.waiting:
-                actions += self._rebalance(ended, manager, now)
-        return actions
-
-    def _latest_warm(self, manager: Manager, now: float) -> ClusterLine | None:
-        """Of the lines that wait and that the manager has room for, the latest."""
-        lines: list[ClusterLine] = []
-        waiting: list[Any] = manager.waiting_lines()
-        while waiting and not lines:
-            lines = [line for line in waiting if self._has_room(line, manager, now)]
-            full = [line for line in waiting if line.held.get(manager, 0) >= line.capacity.get(manager, 0)]
-            if lines or manager.free <= 0 or not full:
-                break
-            for line in full:  # others may have calls for its free slots
-                manager.set_aside(line)
-            waiting = manager.waiting_lines()
-        if len(lines) < 2:
-            return lines[0] if lines else None
-        return min(lines, key=lambda line: (self._priority(line), -self._builds.lateness(line)))
-
-    @staticmethod
-    def _priority(line: ClusterLine) -> float:
-        first = line.queue.first()
-        return math.inf if first is None else first.priority
-
-    def _consider(self, line: ClusterLine, now: float) -> list[Action]:
-        """Have contexts built for a line as long as that pays."""
-        if line.refused and not line.serving and len(line.refused) >= len(self._builds.free):
-            return self._fail_refused(line)
-        actions: list[Action] = []
-        while self._builds.pays(line, now):
-            site = self._builds.site(line, now)
-            if site is None:
-                self._builds.want(line)
-                break
-            actions.append(self._builds.order(line, site))
-        if line.backlog and not line.is_watched:
-            self._watch(line, now)
-        return actions
-
-    def _watch(self, line: ClusterLine, now: float) -> None:
-        """Look at a line again when its calls have waited for as long as a build takes."""
-        if line.is_anywhere and not line.total_surplus:
-            return
-        period_s = 0.0 if line.is_anywhere else self._builds.build(line).or_prior(1.0)
-        if line.total_surplus:
-            period_s = min(period_s or math.inf, 10 * line.run.or_prior(RUN_PRIOR_S))
-        line.is_watched = True
-        self._at(now + max(_WATCH_S, period_s), lambda now: self._look_at(line, now))
-
-    def _look_at(self, line: ClusterLine, now: float) -> list[Action]:
-        line.is_watched = False
-        actions = self._place_all(line, now)
-        if line.total_surplus and not line.waiting:
-            idle = self._find_idle(line, now)
-            if idle is not None:
-                actions += self._rebalance(line, idle, now)
-        return actions
-
-    def _rebalance(self, line: ClusterLine, idle: Manager, now: float) -> list[Action]:
-        """Take back calls that wait at another manager, for one that has nothing to do."""
-        donor = next((manager for manager in line.surplus if manager is not idle), None)
-        if donor is None:
-            return []
-        line.surplus.move_to_end(donor)
-        run_s = line.run.or_prior(RUN_PRIOR_S)
-        transit_s = idle.transit.or_prior(0.0) + donor.transit.or_prior(0.0)
-        wait_s = line.surplus[donor] * run_s / max(1, line.capacity.get(donor, 0))
-        if wait_s < transit_s and now - line.progress_at < transit_s + run_s:
-            return []  # they will have run before they could be brought here
-        calls = list(itertools.islice(_unclaimed(donor, line), math.ceil(line.surplus[donor] / 2)))
-        for call in calls:
-            call.reclaimed = True
-        return [TakeBack(tasks=[call.id for call in calls], manager=donor.id)] if calls else []
-
-    def _run_of(self, code: Digest | None) -> Estimate:
-        estimate = self._run.get(code)
-        if estimate is None:
-            estimate = self._run[code] = Estimate()
-        return estimate
-
-    # --- lines
-
-    def _open_line(self, lane: Lane) -> ClusterLine:
-        line = self._lines[lane] = ClusterLine(lane)
-        for context in lane.contexts:
-            self._lines_of.setdefault(context, []).append(line)
-        for manager in self.managers.values():
-            if manager.phase is Phase.OPEN:
-                self._enrol(line, manager)
-        return line
-
-    def _enrol(self, line: ClusterLine, manager: Manager) -> None:
-        """Find out what the manager can do for a line."""
-        if not line.is_anywhere:
-            needed = line.lane.contexts
-            manager.warm[line] = sum(1 for held in manager.workers.values() if held.issuperset(needed))
-            if not manager.warm[line]:
-                del manager.warm[line]
-        self._count(line, manager)
-
-    def _count(self, line: ClusterLine, manager: Manager) -> None:
-        """Tell a line how many of its calls can run on a manager at a time."""
-        if manager.phase is not Phase.OPEN:
-            capacity = 0
-        elif line.is_anywhere:
-            capacity = manager.slots
-        else:
-            warm = manager.warm.get(line, 0)
-            capacity = manager.slots if warm and self._builds.is_shared(line, manager) else warm
-        line.set_capacity(manager, capacity)
-
     # --- managers
 
     def _join(self, event: ManagerJoined, now: float) -> list[Action]:
@@ -525,12 +272,6 @@ class ClusterState:
         manager.demoted.clear()
         return actions
 
-    def _stop_if_drained(self, manager: Manager) -> list[Action]:
-        if manager.phase is Phase.DRAINING and not manager.held and not manager.stopping:
-            manager.stopping = True
-            return [StopManager(manager=manager.id, reason="it has drained")]
-        return []
-
     def _lose(self, manager_id: ManagerId, reason: str, now: float) -> list[Action]:
         manager = self.managers.pop(manager_id, None)
         if manager is None:
@@ -558,9 +299,6 @@ class ClusterState:
             return self._lose(manager.id, reason, now)
         self._at(manager.contact_at + self._threshold_s, lambda now: self._check_contact(manager, now))
         return []
-
-    def _at(self, time: float, call: Callable[[float], list[Action]]) -> None:
-        heapq.heappush(self._deadlines, (time, next(self._order), call))
 
     def _tick(self, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -706,19 +444,6 @@ class ClusterState:
         attempts = self._records[context].failures
         return [FailBuild(tasks=tasks, context=context, attempts=attempts)] if tasks else []
 
-    def _fail_refused(self, line: ClusterLine) -> list[Action]:
-        """No manager can ever hold the contexts of a line."""
-        reason = next(iter(line.refused.values()))
-        tasks = self._drop_waiting(line)
-        return [FailUnservable(tasks=tasks, reason=reason)] if tasks else []
-
-    def _drop_waiting(self, line: ClusterLine) -> list[TaskId]:
-        tasks = [call.id for call in line.take_all()]
-        self._builds.reckon(line)
-        for task in tasks:
-            del self._calls[task]
-        return tasks
-
     # --- what people look at
 
     def rebuild_s(self, manager: Manager) -> float:
@@ -751,10 +476,3 @@ def _stop_building(manager: Manager, context: Digest) -> None:
     left = manager.building.pop(context, 0) - 1
     if left > 0:
         manager.building[context] = left
-
-
-def _unclaimed(donor: Manager, line: ClusterLine) -> Iterable[Call]:
-    """Calls of a line that a manager was sent last and was not asked for yet, the newest first."""
-    for call in itertools.islice(reversed(donor.held.values()), 64):
-        if call.line is line and call.ahead and not call.reclaimed:
-            yield call
