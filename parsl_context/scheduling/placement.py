@@ -16,7 +16,7 @@ FORK_S = 0.02
 # A worker holds this much work beyond the call it runs, so that it need not wait for its manager, and a manager this
 # much beyond its workers, so that they need not wait for the interchange. A round trip within a node takes about 0.2
 # ms, one to the interchange about 1 ms on loopback and tens of ms on a wide-area link.
-WORKER_LOOKAHEAD_S = 0.002
+WORKER_LOOKAHEAD_S = 0.010
 MANAGER_LOOKAHEAD_S = 0.030
 _MAX_LOOKAHEAD = 256
 

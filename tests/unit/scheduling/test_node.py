@@ -47,7 +47,7 @@ def test_calls_are_spread_over_idle_workers_before_any_gets_two() -> None:
 def test_short_calls_are_sent_ahead_and_long_ones_are_not() -> None:
     state = node_with(1)
     arrive(state, *(call(number) for number in range(1, 10)))
-    ahead = end(state, W0, 1, run_s=0.001)
+    ahead = end(state, W0, 1, run_s=0.005)
     assert ahead == [
         Assign(task=TaskId(2), worker=W0),
         Assign(task=TaskId(3), worker=W0, is_ahead=True),
