@@ -1,0 +1,310 @@
+"""A simulated manager: `pool/manager.py` with the real `NodeState`, simulated workers and no process.
+
+What it tells the interchange is written down as the events that `interchange/server.py` makes of its messages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+from typing_extensions import assert_never
+
+from parsl_context.messages import Digest, TaskId, WorkerId
+from parsl_context.scheduling import cluster_events as cluster
+from parsl_context.scheduling import node_events as node
+from parsl_context.scheduling.node_events import TemplateKey
+from tests.simulation.clock import Clock
+from tests.simulation.worker import Build, Drop, SimWorker
+from tests.simulation.world import Builds, Member, World
+
+
+class NodeScheduler(Protocol):
+    """`NodeState`, or another policy for a node."""
+
+    def handle(self, event: node.Event, *, now: float) -> list[node.Action]: ...
+    def next_deadline(self, now: float) -> float | None: ...
+
+
+class Watch(Protocol):
+    """Who wants to know what happens on nodes."""
+
+    def began(self, manager: SimManager, worker: SimWorker, task: TaskId, at: float) -> None: ...
+    def load_began(self, manager: SimManager, worker: WorkerId | None, context: Digest) -> None: ...
+    def evicted(self, manager: SimManager, worker: WorkerId | None, context: Digest) -> None: ...
+
+
+class SimTemplate:
+    """A process that builds contexts in turn, for workers to be forked from."""
+
+    def __init__(self, key: TemplateKey) -> None:
+        self.key = key
+        self.resident: list[Digest] = []
+        self.building: Digest | None = None
+        self.alive = True
+
+
+class SimManager:
+    """One node."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        member: Member,
+        world: World,
+        builds: Builds,
+        state: NodeScheduler,
+        tell: Callable[[SimManager, cluster.Event], None],
+        run_s: Callable[[TaskId], float],
+        watch: Watch,
+    ) -> None:
+        self.id = member.manager
+        self.member = member
+        self._clock = clock
+        self._world = world
+        self._builds = builds
+        self.state = state
+        self._tell_interchange = tell
+        self._run_s = run_s
+        self._watch = watch
+        self.tasks: dict[TaskId, node.NodeTask] = {}
+        self.workers: dict[WorkerId, SimWorker] = {}
+        self.templates: dict[TemplateKey, SimTemplate] = {}
+        self.alive = True
+        self._tick_at = math.inf
+        self._ending = False
+
+    # --- life
+
+    def start(self) -> None:
+        """The interchange accepted it (`_set_limits`), and its workers start."""
+        self._decide(
+            node.LimitsSet(
+                memory_bytes=self._world.memory_bytes,
+                contexts_per_worker=self._world.contexts_per_worker,
+                idle_s=self._world.idle_s,
+            )
+        )
+        for number in range(self.member.slots):
+            self._start_worker(WorkerId(number), frozenset())
+
+    def end(self) -> None:
+        """The node is gone, with all that runs there."""
+        self.alive = False
+        for worker in self.workers.values():
+            worker.end()
+        for template in self.templates.values():
+            template.alive = False
+
+    def drain(self) -> None:
+        """Told to terminate: hand back what has not started, let running calls finish."""
+        if not self._ending:
+            self._ending = True
+            self._tell(cluster.ManagerLeaving(manager=self.id))
+            self._decide(node.DrainBegan())
+            self._stop_if_drained()
+
+    def kill_worker(self, number: WorkerId) -> None:
+        """A worker's process dies (`_worker_died`)."""
+        worker = self.workers.get(number)
+        if worker is None or not self.alive:
+            return
+        worker.end()
+        del self.workers[number]
+        self._forget_residents(worker)
+        for action in self.state.handle(node.WorkerEnded(worker=number), now=self._clock.now):
+            self._settle_death(action)
+        self._arm_tick()
+        self._start_worker(number, frozenset())
+        self._stop_if_drained()
+
+    def _settle_death(self, action: node.Action) -> None:
+        match action:
+            case node.GiveBack() if action.broken is not None:
+                self._tell(cluster.BuildBroke(manager=self.id, context=action.broken, tasks=action.tasks))
+                self._drop(action.tasks)
+            case node.Lose():
+                self._tell(cluster.TaskLost(manager=self.id, task=action.task))
+                self._drop([action.task])
+            case _:
+                self._carry_out(action)
+
+    def _stop_if_drained(self) -> None:
+        if self._ending and self.alive and not any(w.task is not None or w.inbox for w in self.workers.values()):
+            self._tell(cluster.ManagerLeft(manager=self.id, reason="it has drained"))
+            self.end()
+
+    def _start_worker(self, number: WorkerId, inherited: frozenset[Digest]) -> None:
+        self._clock.after(self._world.delays.fork_s, self._worker_up, number, inherited)
+
+    def _worker_up(self, number: WorkerId, inherited: frozenset[Digest]) -> None:
+        if not self.alive:
+            return
+        round_trip_s = 2 * self._world.delays.worker_s
+        self.workers[number] = SimWorker(self._clock, number, self, self._builds, self._run_s, round_trip_s, inherited)
+        for context in sorted(inherited):
+            self._tell(cluster.ContextHeld(manager=self.id, worker=number, context=context))
+        self._decide(node.WorkerReady(worker=number, inherited=inherited))
+
+    def _replace(self, number: WorkerId, template: TemplateKey | None) -> None:
+        worker = self.workers.pop(number)
+        worker.end()
+        self._forget_residents(worker)
+        parent = self.templates.get(template) if template is not None else None
+        self._start_worker(number, frozenset() if parent is None else frozenset(parent.resident))
+
+    def _forget_residents(self, worker: SimWorker) -> None:
+        for context in sorted(worker.resident):
+            self._tell(cluster.ContextGone(manager=self.id, worker=worker.number, context=context))
+
+    # --- from the interchange
+
+    def receive(self, event: node.Event) -> None:
+        """A message of the interchange, as the event that it becomes."""
+        if not self.alive:
+            return
+        if isinstance(event, node.TasksArrived):
+            self.tasks.update((task.id, task) for task in event.tasks)
+        self._decide(event)
+
+    # --- from workers
+
+    def began(self, worker: SimWorker, task: TaskId, at: float) -> None:
+        self._watch.began(self, worker, task, at)
+
+    def done(self, worker: SimWorker, task: TaskId, run_s: float) -> None:
+        self._drop([task])
+        self._decide(node.TaskEnded(worker=worker.number, task=task, run_s=run_s))
+        self._tell(cluster.TaskEnded(manager=self.id, task=task, run_s=run_s))
+        self._stop_if_drained()
+
+    def skipped(self, worker: SimWorker, task: TaskId) -> None:
+        self._decide(node.TaskSkipped(worker=worker.number, task=task))
+
+    def load_began(self, worker: SimWorker, context: Digest) -> None:
+        self._watch.load_began(self, worker.number, context)
+        self._tell(cluster.BuildBegan(manager=self.id, context=context))
+        self._decide(node.LoadBegan(worker=worker.number, context=context))
+
+    def loaded(self, worker: SimWorker, context: Digest, load_s: float) -> None:
+        size = self._builds.size_of(context) if load_s else 0
+        self._tell(cluster.BuildEnded(manager=self.id, context=context, load_s=load_s, size_bytes=size))
+        self._tell(cluster.ContextHeld(manager=self.id, worker=worker.number, context=context))
+        self._decide(node.LoadEnded(worker=worker.number, context=context, load_s=load_s, size_bytes=size))
+
+    def load_broke(self, worker: SimWorker, context: Digest, task: TaskId | None) -> None:
+        event = node.LoadBroke(worker=worker.number, context=context, task=task)
+        for action in self.state.handle(event, now=self._clock.now):
+            self._settle_death(action)
+        self._arm_tick()
+
+    def dropped(self, worker: SimWorker, context: Digest) -> None:
+        self._watch.evicted(self, worker.number, context)
+        self._tell(cluster.ContextGone(manager=self.id, worker=worker.number, context=context, was_evicted=True))
+        self._decide(node.ContextGone(worker=worker.number, context=context))
+
+    # --- templates
+
+    def _start_template(self, key: TemplateKey) -> None:
+        template = self.templates[key] = SimTemplate(key)
+        self._clock.after(self._world.delays.fork_s, self._template_builds, template)
+
+    def _template_builds(self, template: SimTemplate) -> None:
+        if not self.alive or not template.alive:
+            return
+        missing = [context for context in template.key if context not in template.resident]
+        if not missing:
+            unsafe = [context for context in template.key if self._builds.contents[context].unsafe]
+            if unsafe:
+                note = cluster.ContextNoted(manager=self.id, context=unsafe[0], note="not shared", is_shared=False)
+                self._tell(note)
+                self._decide(node.TemplateUnsafe(template=template.key, context=unsafe[0]))
+            else:
+                self._decide(node.TemplateReady(template=template.key))
+            return
+        template.building = missing[0]
+        self._watch.load_began(self, None, missing[0])
+        self._tell(cluster.BuildBegan(manager=self.id, context=missing[0]))
+        load_s, works = self._builds.draw(missing[0])
+        self._clock.after(load_s, self._template_built, template, missing[0], load_s, works)
+
+    def _template_built(self, template: SimTemplate, context: Digest, load_s: float, works: bool) -> None:
+        if not self.alive or not template.alive:
+            return
+        template.building = None
+        if not works:
+            self._end_template(template.key)
+            event = node.TemplateBroke(template=template.key, context=context)
+            for action in self.state.handle(event, now=self._clock.now):
+                self._settle_death(action)
+            self._arm_tick()
+            return
+        template.resident.append(context)
+        size = self._builds.size_of(context)
+        self._tell(cluster.BuildEnded(manager=self.id, context=context, load_s=load_s, size_bytes=size))
+        self._decide(node.TemplateLoaded(context=context, load_s=load_s, size_bytes=size))
+        self._template_builds(template)
+
+    def _end_template(self, key: TemplateKey) -> None:
+        template = self.templates.pop(key, None)
+        if template is not None:
+            template.alive = False
+            for context in template.resident:
+                self._watch.evicted(self, None, context)
+
+    # --- decisions
+
+    def _tell(self, event: cluster.Event) -> None:
+        self._tell_interchange(self, event)
+
+    def _decide(self, event: node.Event) -> None:
+        for action in self.state.handle(event, now=self._clock.now):
+            self._carry_out(action)
+        if self._tick_at == math.inf:
+            self._arm_tick()
+
+    def _arm_tick(self) -> None:
+        due = self.state.next_deadline(self._clock.now)
+        if due is not None and due < self._tick_at:
+            self._tick_at = due
+            self._clock.at(max(due, self._clock.now), self._on_tick, due)
+
+    def _on_tick(self, due: float) -> None:
+        if self.alive and due == self._tick_at:
+            self._tick_at = math.inf
+            self._decide(node.Tick())
+
+    def _carry_out(self, action: node.Action) -> None:
+        match action:
+            case node.Assign():
+                self.workers[action.worker].send(self.tasks[action.task])
+            case node.Load():
+                self.workers[action.worker].send(Build(action.context))
+            case node.Evict():
+                self.workers[action.worker].send(Drop(action.context))
+            case node.Revoke():
+                taken = self.workers[action.worker].revoke(action.count)
+                self._decide(node.TasksRevoked(worker=action.worker, count=len(taken)))
+            case node.Replace():
+                self._replace(action.worker, action.template)
+            case node.StartTemplate():
+                self._start_template(action.template)
+            case node.EndTemplate():
+                self._end_template(action.template)
+            case node.GiveBack():
+                self._tell(cluster.TasksReturned(manager=self.id, tasks=action.tasks))
+                self._drop(action.tasks)
+            case node.SettleBuild():
+                self._tell(cluster.BuildSettled(manager=self.id, contexts=action.contexts))
+            case node.RefuseBuild():
+                refused = cluster.BuildRefused(manager=self.id, contexts=action.contexts, reason=action.reason)
+                self._tell(refused)
+            case node.Lose():
+                raise AssertionError("only the death of a worker loses a call")
+            case _:
+                assert_never(action)
+
+    def _drop(self, tasks: list[TaskId]) -> None:
+        for task in tasks:
+            self.tasks.pop(task, None)
