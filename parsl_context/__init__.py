@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         InterchangeLost,
         ManagerLost,
         ParslContextError,
+        PayloadLostError,
         UnservableTaskError,
         WorkerLost,
     )
@@ -47,6 +48,7 @@ __all__ = [
     "InterchangeLost",
     "ManagerLost",
     "ParslContextError",
+    "PayloadLostError",
     "UnservableTaskError",
     "WorkerLost",
     "context",

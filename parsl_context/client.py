@@ -78,13 +78,13 @@ class InterchangeClient:
         self._signalled = False
         self._requests = itertools.count(1)
         self._asked: dict[m.RequestId, Future[m.Answer]] = {}
-        self._ready: Future[int] = Future()
+        self._ready: Future[m.InterchangeReady] = Future()
         self._closing = False
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="ContextExecutor-client", daemon=True)
 
-    def start(self, command: Sequence[str], config: Callable[[int], InterchangeConfig]) -> int:
-        """Start the interchange. Gives the port on which it listens for managers.
+    def start(self, command: Sequence[str], config: Callable[[int], InterchangeConfig]) -> m.InterchangeReady:
+        """Start the interchange. Gives what it says when it listens for managers.
 
         Parameters
         ----------
@@ -218,7 +218,7 @@ class InterchangeClient:
             case m.TasksFailed():
                 self._events.failed(message, frames)
             case m.InterchangeReady():
-                self._ready.set_result(message.worker_port)
+                self._ready.set_result(message)
             case m.VersionsDiffer():
                 self._events.versions_differ(message)
             case m.ManagerList() | m.PackageList() | m.BlockList() | m.ContextList() | m.Done():

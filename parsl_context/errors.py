@@ -288,6 +288,26 @@ class UnservableTaskError(ParslContextError):
         super().__init__(reason)
 
 
+class PayloadLostError(ParslContextError):
+    """A large argument or result was in shared memory and is gone: somebody removed it, or the run has ended.
+
+    Attributes
+    ----------
+    segment, reason : str
+        Name of the file that held it, and why it could not be opened.
+    """
+
+    transient = True
+
+    def __init__(self, segment: str, reason: str) -> None:
+        self.segment = segment
+        self.reason = reason
+        super().__init__(
+            f"A large value of this call was in shared memory (segment {segment}) and cannot be opened: {reason}. "
+            "Nothing but the run itself may remove its directory parsl-context-* in /dev/shm. Call again."
+        )
+
+
 class MessageError(ParslContextError):
     """A message between processes could not be understood. Logged and counted, never fatal."""
 

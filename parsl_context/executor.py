@@ -32,7 +32,7 @@ from parsl.serialize.errors import DeserializationError, SerializationError
 from parsl_context import messages as m
 from parsl_context.client import Events, InterchangeClient
 from parsl_context.codebook import CodeBook
-from parsl_context.codec import Buffer, make_payload, open_payload
+from parsl_context.codec import Buffer, open_payload
 from parsl_context.compat import start_monitoring_receiver
 from parsl_context.context import UNKEPT_LEVELS, Context, ContextFunction, as_context, check_reuse
 from parsl_context.errors import (
@@ -41,12 +41,14 @@ from parsl_context.errors import (
     ExecutorClosedError,
     InterchangeLost,
     ManagerLost,
+    PayloadLostError,
     UnservableTaskError,
     WorkerLost,
 )
 from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.messages import ContextRow, Digest, TaskId
 from parsl_context.scheduling.scaling import Block, choose_blocks
+from parsl_context.segments import Segments, create_segments
 from parsl_context.serialization import pack_value, unpack_value
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -56,11 +58,12 @@ _ANY_PORT = (1024, 65535)
 
 
 class _TaskFuture(HTEXFuture):
-    """Future of a call; knows what the call names, so that this is not forgotten meanwhile."""
+    """Future of a call; knows what the call names and where its arguments are, for as long as it may need them."""
 
-    def __init__(self, task_id: TaskId, names: tuple[Digest, ...]) -> None:
+    def __init__(self, task_id: TaskId, names: tuple[Digest, ...], arguments: m.Payload | None) -> None:
         super().__init__(task_id)
         self.names = names
+        self.arguments = arguments  # if they are in a segment
 
 
 class Preload:
@@ -154,6 +157,7 @@ class ContextExecutor(HighThroughputExecutor):
             self.interchange_launch_cmd = [sys.executable, "-m", "parsl_context.interchange"]
         self._client: InterchangeClient | None = None
         self._codes: CodeBook | None = None
+        self._segments = Segments()
         self._task_ids = itertools.count(1)
         # Launched before Parsl's scaling asked for blocks; None for one that could not be.
         self._blocks_ahead: deque[str | None] = deque()
@@ -167,9 +171,14 @@ class ContextExecutor(HighThroughputExecutor):
         self.logconf_path = self._write_log_config()  # type: ignore[assignment]
         if self.monitoring_messages is not None:
             self._start_monitoring()
+        self._segments = create_segments()
         self._client = InterchangeClient(_ExecutorEvents(self))
         self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse)
-        self.worker_port = self._client.start(self.interchange_launch_cmd, self._interchange_config)
+        ready = self._client.start(self.interchange_launch_cmd, self._interchange_config)
+        self.worker_port = ready.worker_port
+        if ready.segments != self._segments.proof:
+            logger.warning("Large values travel through sockets: the interchange does not share this host's memory")
+            self._segments.close()
         self.interchange_proc = self._client.process
         for context in self.preload.contexts:
             self.preload(context)
@@ -196,6 +205,7 @@ class ContextExecutor(HighThroughputExecutor):
         if self.zmq_monitoring:
             self.zmq_monitoring.close()
         self._fail_all(ExecutorClosedError(executor=self.label))
+        self._segments.close()
         BlockProviderExecutor.shutdown(self)
 
     @property
@@ -253,6 +263,7 @@ class ContextExecutor(HighThroughputExecutor):
             ),
             walltime_s=_walltime_s(self.provider),
             check_versions=self._check_python_mismatch,
+            segments=self._segments.path,
             run_id=self.run_id,
             hub_address=self.loopback_address if self.zmq_monitoring is not None else None,
             hub_port=self.hub_zmq_port,
@@ -280,7 +291,7 @@ class ContextExecutor(HighThroughputExecutor):
             stream, buffers = pack_value((args, kwargs))
         except Exception as error:
             raise SerializationError(getattr(func, "__name__", repr(func))) from error
-        payload, frames = make_payload(stream, buffers)
+        payload, frames = self._segments.make_payload(stream, buffers)
         task = m.Task(
             TaskId(next(self._task_ids)),
             code.digest,
@@ -299,7 +310,7 @@ class ContextExecutor(HighThroughputExecutor):
         `context` may name another function to run it, under "task_executor", and a "resource_spec".
         """
         client, _ = self._accepting()
-        payload, frames = make_payload(pickle.dumps((context, buffer)))
+        payload, frames = self._segments.make_payload(pickle.dumps((context, buffer)))
         resources = context.get("resource_spec")
         _check_values(resources)
         task_id = TaskId(next(self._task_ids))
@@ -309,9 +320,10 @@ class ContextExecutor(HighThroughputExecutor):
     def _send(
         self, client: InterchangeClient, task: m.Task, frames: Sequence[Buffer], names: tuple[Digest, ...]
     ) -> HTEXFuture:
-        future = _TaskFuture(task.id, names)
+        future = _TaskFuture(task.id, names, task.payload if task.payload.segment is not None else None)
         self.tasks[task.id] = future
         if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
+            self._segments.drop(task.payload)
             raise self.executor_exception  # it came between our check and the list of calls to fail
         client.submit(task, frames)
         return future
@@ -418,7 +430,14 @@ class ContextExecutor(HighThroughputExecutor):
     def _fail_all(self, error: Exception) -> None:
         while self.tasks:
             _, future = self.tasks.popitem()
+            self._drop_arguments(future)
             _settle(future, error=error)
+
+    def _drop_arguments(self, future: Future[Any]) -> None:
+        """The call has ended; whoever reads its arguments now has them already."""
+        arguments: m.Payload | None = getattr(future, "arguments", None)
+        if arguments is not None:
+            self._segments.drop(arguments)
 
 
 class _ExecutorEvents(Events):
@@ -430,10 +449,16 @@ class _ExecutorEvents(Events):
 
     def result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
         future = self._tasks.pop(result.id, None)
+        segments = self._executor._segments
         if future is None:
+            segments.drop(result.payload)
             return
+        self._executor._drop_arguments(future)
         try:
-            value = unpack_value(open_payload(result.payload, frames))
+            value = unpack_value(segments.take_payload(result.payload, frames))
+        except PayloadLostError as error:
+            _settle(future, error=error)
+            return
         except Exception as error:
             kind = "result" if result.ok else "exception"
             failure = DeserializationError(f"Received a {kind} that cannot be unpickled here: {error!r}")
@@ -449,8 +474,10 @@ class _ExecutorEvents(Events):
         for task in message.tasks:
             future = self._tasks.pop(task, None)
             if future is not None:
+                self._executor._drop_arguments(future)
                 # One exception for each future: raising one adds to its traceback.
                 _settle(future, error=_exception(message.cause, frames))
+        self._executor._segments.drop_results(message.tasks)  # of those whose worker or manager died as they ended
 
     def versions_differ(self, message: m.VersionsDiffer) -> None:
         self._executor.set_bad_state_and_fail_all(VersionMismatch(message.interchange, message.manager))

@@ -22,7 +22,7 @@ from typing import NewType, TypeAlias
 
 from msgspec import Struct
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 TaskId = NewType("TaskId", int)
 ManagerId = NewType("ManagerId", str)
@@ -34,14 +34,23 @@ RequestId = NewType("RequestId", int)
 # --- parts of messages ------------------------------------------------------------------------------------------------
 
 
+class Segment(Struct, frozen=True, array_like=True, gc=False):
+    """A file in memory that the processes of a host share; it holds a stream and its buffers, see `segments.py`."""
+
+    name: str
+    sizes: tuple[int, ...]  # of the stream and its buffers, in order. [bytes]
+
+
 class Payload(Struct, frozen=True, array_like=True, gc=False):
     """A pickle stream with its out-of-band buffers.
 
-    A short stream travels inside the header; otherwise `inline` is empty and the stream is the first frame.
+    A short stream travels inside the header; otherwise `inline` is empty and the stream is the first frame. Within a
+    host all of a large payload is in a `segment`, and no frame belongs to it.
     """
 
     inline: bytes
     frames: int  # frames of the message that belong to this payload, in order
+    segment: Segment | None = None
 
 
 class Task(Struct, frozen=True, array_like=True, gc=False):
@@ -255,6 +264,7 @@ class InterchangeReady(Struct, frozen=True, kw_only=True, tag=True):
     """First message of the interchange: it listens for managers."""
 
     worker_port: int
+    segments: str | None = None  # proof that it shares the executor's segments
 
 
 class Results(Struct, frozen=True, kw_only=True, tag=True):
@@ -372,6 +382,8 @@ class Rejoin(Struct, frozen=True, kw_only=True, tag=True):
 class ProbeReply(Struct, frozen=True, kw_only=True, tag=True):
     """Answer to `Probe`."""
 
+    segments: str | None = None  # directory of the run's segments on the interchange's host
+
 
 class Ping(Struct, frozen=True, kw_only=True, tag=True):
     """Sent to learn whether the link still stands; needs no answer."""
@@ -464,6 +476,7 @@ class Joined(Struct, frozen=True, kw_only=True, tag=True):
     cpu_count: int
     total_memory: int  # [bytes]
     context_memory: int  # that contexts may take of it if the user does not say. [bytes]
+    segments: str | None = None  # proof that it shares the run's segments; without one it is sent frames
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):
@@ -716,6 +729,7 @@ class ForkWorker(Struct, frozen=True, kw_only=True, tag=True):
     worker: WorkerId
     environment: dict[str, str]
     cores: list[int] | None  # processor cores to run on
+    segments: str | None = None  # directory for large results, if the interchange shares it
 
 
 class ForkTemplate(Struct, frozen=True, kw_only=True, tag=True):

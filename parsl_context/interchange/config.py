@@ -34,6 +34,7 @@ class InterchangeConfig:
     limits: Limits  # of contexts on a node
     walltime_s: float | None  # of a block; None: unknown. [s]
     check_versions: bool  # refuse managers of another Python or Parsl
+    segments: str | None  # directory of the executor's segments
     run_id: str | None
     hub_address: str | None  # monitoring; None: off
     hub_port: int | None

@@ -26,6 +26,7 @@ class Session:
     """What the interchange remembers of a manager besides what it decides with."""
 
     joined: Joined
+    shares_segments: bool = False  # rather than being sent frames
     known: set[Digest] = field(default_factory=set)  # blobs it was sent
     tasks: list[Task] = field(default_factory=list)  # to send at the next flush
     frames: Frames = field(default_factory=list)
@@ -80,7 +81,8 @@ class ManagerSide:
     def send(self, manager: ManagerId, message: ToManager, frames: list[Buffer] | None = None) -> bool:
         """Send now. False, and `on_lost` called for a manager with a session, if the link is broken."""
         try:
-            self.socket.send_multipart([manager.encode(), *encode(message, frames or [])])
+            # ZeroMQ copies small frames all the same; a segment's should not hold up everybody else.
+            self.socket.send_multipart([manager.encode(), *encode(message, frames or [])], copy=not frames)
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise

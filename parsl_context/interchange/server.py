@@ -17,7 +17,7 @@ from typing_extensions import assert_never
 
 from parsl_context import messages as m
 from parsl_context.codec import Buffer, Frames, deal
-from parsl_context.errors import MessageError
+from parsl_context.errors import MessageError, PayloadLostError
 from parsl_context.eventloop import EventLoop, Timer
 from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.interchange.executor_side import ExecutorSide
@@ -29,6 +29,7 @@ from parsl_context.scheduling import cluster_events as cluster
 from parsl_context.scheduling.cluster import ClusterState
 from parsl_context.scheduling.managers import Manager, Phase
 from parsl_context.scheduling.node_events import Lane
+from parsl_context.segments import join_segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -59,6 +60,7 @@ class Interchange:
             port_range=config.worker_port_range,
             on_lost=self._link_lost,
         )
+        self._segments = join_segments(config.segments)
         self._monitor = NodeMonitor(config)
         self._state = ClusterState(
             heartbeat_threshold_s=config.heartbeat_threshold_s,
@@ -83,7 +85,7 @@ class Interchange:
         loop.watch(sys.stdin.buffer, self._executor_gone)
         self._check_parent()
         loop.flush += [self._managers.flush, self._executor.flush]
-        self._executor.send(m.InterchangeReady(worker_port=self._managers.port))
+        self._executor.send(m.InterchangeReady(worker_port=self._managers.port, segments=self._segments.proof))
         logger.info("Interchange of executor %r listens on port %d", self._config.label, self._managers.port)
         loop.run()
         self._close()
@@ -101,6 +103,7 @@ class Interchange:
         self._executor.close()
         self._loop.close()
         self._context.destroy(linger=_LINGER_MS)
+        self._segments.close()
 
     def _executor_gone(self) -> None:
         if not os.read(sys.stdin.fileno(), 4096):
@@ -203,7 +206,7 @@ class Interchange:
             self._refuse(f"manager {parts[0]!r}", error)
             return
         if isinstance(message, m.Probe):
-            self._managers.send(manager, m.ProbeReply())
+            self._managers.send(manager, m.ProbeReply(segments=self._segments.path))
         elif isinstance(message, m.Joined):
             self._join(manager, message)
         elif manager not in self._state.managers and isinstance(message, m.Left):
@@ -288,7 +291,7 @@ class Interchange:
             logger.error("Manager %s refused: %s", manager, reason)
             self._managers.send(manager, m.Refuse(reason=f"{reason}; install the same parsl-context on both sides"))
             return
-        self._managers.sessions[manager] = Session(joined)
+        self._managers.sessions[manager] = Session(joined, shares_segments=self._shares_segments(joined))
         self._report_joined(manager, joined)
         if self._config.check_versions and theirs != self._versions:
             del self._managers.sessions[manager]
@@ -296,7 +299,13 @@ class Interchange:
             self._managers.send(manager, m.Refuse(reason=f"versions differ: {theirs}, interchange {self._versions}"))
             self._executor.send(m.VersionsDiffer(interchange=self._versions, manager=theirs))
             return
-        logger.info("Manager %s of block %s joined with %d workers", manager, joined.block, joined.slots)
+        logger.info(
+            "Manager %s of block %s joined with %d workers; it is sent large values in %s",
+            manager,
+            joined.block,
+            joined.slots,
+            "segments" if self._shares_segments(joined) else "frames",
+        )
         self._managers.send(manager, m.Welcome(limits=self._config.limits))
         walltime_s = self._config.walltime_s
         self._decide(
@@ -318,9 +327,13 @@ class Interchange:
         for result, own in deal(message.results, frames):
             if result.id not in held:
                 logger.warning("Manager %s sent a result of task %d, which it does not hold", manager, result.id)
+                self._segments.drop(result.payload)
                 continue
             if result.id not in self._tasks:
+                self._segments.drop(result.payload)
                 continue  # the manager was found gone while its results were taken
+            if own:
+                result, own = self._segments.gather(result, own)
             self._executor.add_result(result, own)
             task, _ = self._tasks.pop(result.id)
             ended = cluster.TaskEnded(manager=manager, task=result.id, run_s=result.run_s, calls=task.calls)
@@ -411,8 +424,19 @@ class Interchange:
             return  # an action before this one found the manager gone, and its calls have failed
         task, frames = self._tasks[action.task]
         self._provide(action.manager, task.code, task.contexts)
-        if action.manager in self._managers.sessions:
-            self._managers.add_task(action.manager, task, frames)
+        session = self._managers.sessions.get(action.manager)
+        if session is None:
+            return
+        if task.payload.segment is not None and not session.shares_segments:
+            try:
+                task, frames = self._segments.spread(task)
+            except PayloadLostError as error:
+                self._fail_task(action.manager, task.id, m.Unservable(reason=str(error)))
+                return
+        self._managers.add_task(action.manager, task, frames)
+
+    def _shares_segments(self, joined: m.Joined) -> bool:
+        return joined.segments is not None and joined.segments == self._segments.proof
 
     def _provide(self, manager: ManagerId, code: Digest | None, contexts: tuple[Digest, ...]) -> None:
         """Send a manager the content it lacks, in an order in which each thing's needs come before it."""

@@ -129,6 +129,7 @@ class Family:
         self._exits: dict[int, processes.Exit] = {}  # deaths of such
         self._blobs: dict[Digest, tuple[m.Blob, Buffer]] = {}
         self._requires: dict[Digest, tuple[Digest, ...]] = {}
+        self.segments: str | None = None  # directory that workers are to use
 
     # --- content
 
@@ -186,7 +187,7 @@ class Family:
             environment |= hardware.affinity_environment(cores)
         if settings.accelerators:
             environment |= hardware.accelerator_environment(settings.accelerators[worker], settings.workers)
-        message = m.ForkWorker(worker=worker, environment=environment, cores=cores)
+        message = m.ForkWorker(worker=worker, environment=environment, cores=cores, segments=self.segments)
         ours, theirs = socket.socketpair()
         claims = socket.socketpair()
         with theirs:

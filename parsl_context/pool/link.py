@@ -27,8 +27,10 @@ RECONNECT_WINDOW_S = 5.0
 _LINGER_MS = 1000
 
 
-def find_interchange(context: curvezmq.ClientContext, addresses: Sequence[str], port: int, timeout_s: float) -> str:
-    """URL of the first address at which an interchange answers.
+def find_interchange(
+    context: curvezmq.ClientContext, addresses: Sequence[str], port: int, timeout_s: float
+) -> tuple[str, m.ProbeReply]:
+    """URL of the first address at which an interchange answers, and its answer.
 
     Raises
     ------
@@ -49,7 +51,8 @@ def find_interchange(context: curvezmq.ClientContext, addresses: Sequence[str], 
             sockets[sock] = url
         ready = poller.poll(int(timeout_s * 1000))
         if ready:
-            return sockets[ready[0][0]]
+            answer, _ = Decoder[m.ProbeReply](m.ProbeReply).decode(ready[0][0].recv_multipart())
+            return sockets[ready[0][0]], answer
     finally:
         for sock in sockets:
             sock.close()

@@ -36,6 +36,7 @@ from parsl_context.pool.settings import ManagerSettings
 from parsl_context.scheduling import node_events as node
 from parsl_context.scheduling.node import NodeState
 from parsl_context.scheduling.node_events import Lane, TemplateKey
+from parsl_context.segments import join_segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -78,8 +79,12 @@ class Manager:
         self._ending: str | None = None
         self._stopping = False
         self._context = curvezmq.ClientContext(settings.cert_dir)
-        url = find_interchange(self._context, settings.addresses, settings.port, settings.address_probe_timeout_s)
-        logger.info("Interchange found at %s", url)
+        url, answer = find_interchange(
+            self._context, settings.addresses, settings.port, settings.address_probe_timeout_s
+        )
+        self._segments = join_segments(answer.segments)
+        self._family.segments = self._segments.path
+        logger.info("Interchange found at %s; large values travel in %s", url, self._segments.path or "frames")
         self._link = InterchangeLink(
             self._loop,
             self._context,
@@ -131,6 +136,7 @@ class Manager:
             cpu_count=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
             total_memory=psutil.virtual_memory().total,
             context_memory=int(_MEMORY_SHARE * psutil.virtual_memory().total),
+            segments=self._segments.proof,
         )
 
     def _watch_signals(self) -> None:
@@ -181,6 +187,7 @@ class Manager:
         self._family.end_all()
         self._context.destroy(linger=1000)
         self._loop.close()
+        self._segments.close()
 
     # --- from the interchange
 
@@ -266,6 +273,8 @@ class Manager:
     def _forget_session(self) -> None:
         """The interchange has given up the calls of this session; so do we. Idle workers keep their contexts."""
         self._tasks.clear()
+        for result in self._results:
+            self._segments.drop(result.payload)
         self._results.clear()
         self._result_frames.clear()
         self._family.forget_all()
@@ -296,7 +305,8 @@ class Manager:
             if self._family.greet(member, message.pid) and member.worker is not None and not member.retired:
                 self._worker_up(member, member.worker, message.inherited)
         elif member.retired:
-            return
+            if isinstance(message, m.TaskDone):
+                self._segments.drop(message.result.payload)
         elif member.template is not None:
             self._from_template(member, member.template, message, own)
         else:

@@ -28,7 +28,7 @@ from typing_extensions import assert_never
 
 from parsl_context import messages as m
 from parsl_context.channel import WorkerChannel
-from parsl_context.codec import Buffer, Decoder, Frames, deal, encode, make_payload, open_payload
+from parsl_context.codec import Buffer, Decoder, Frames, deal, encode, make_payload
 from parsl_context.compat import start_logging
 from parsl_context.errors import ContextIsolationError, WorkerLost
 from parsl_context.messages import Digest, WorkerId
@@ -38,6 +38,7 @@ from parsl_context.pool.isolation import DIRTY, run_in_child
 from parsl_context.pool.loader import Loader, pack_error, pack_exception
 from parsl_context.pool.processes import Exit
 from parsl_context.pool.settings import WorkerSettings
+from parsl_context.segments import Segments, join_segments
 from parsl_context.serialization import pack_value, unpack_code, unpack_value
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -57,7 +58,12 @@ def main(
     sock, claims = ends
     claims.setblocking(False)
     threads = threads_of(message, settings)
-    return Worker(WorkerChannel(sock), claims, settings, inherited or Instances(), message.worker, threads).run()
+    segments = join_segments(message.segments)
+    instances = inherited or Instances()
+    try:
+        return Worker(WorkerChannel(sock), claims, settings, instances, segments, message.worker, threads).run()
+    finally:
+        segments.close()
 
 
 def threads_of(message: m.ForkWorker, settings: WorkerSettings) -> int:
@@ -117,6 +123,7 @@ class Worker:
         claims: socket.socket,
         settings: WorkerSettings,
         instances: Instances,
+        segments: Segments,
         number: WorkerId,
         threads: int,
     ) -> None:
@@ -126,6 +133,7 @@ class Worker:
         self._decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
         self._functions: OrderedDict[Digest, Callable[..., Any]] = OrderedDict()
         self._loader = Loader(self._send, instances)
+        self._segments = segments
         self._number = number
         self._threads = threads  # that libraries may use which were held at one
         self._is_open = False  # whether anything ran in this process that may keep it from being forked
@@ -214,7 +222,7 @@ class Worker:
     def _run(self, task: m.Task, frames: Sequence[Buffer]) -> Frames:
         """Run a call; gives the message that says how it ended."""
         ok, run_s, stream, buffers = self._call(task, frames)
-        payload, out = make_payload(stream, buffers)
+        payload, out = self._segments.make_payload(stream, buffers, task.id)
         return encode(m.TaskDone(result=m.Result(task.id, ok, payload, run_s)), out)
 
     def _run_isolated(self, task: m.Task, frames: Sequence[Buffer], contexts: list[str]) -> bool:
@@ -239,6 +247,7 @@ class Worker:
             self._channel.send(message)
         else:
             logger.warning("Process %d died while it ran task %d: %s", ended.pid, task.id, ended)
+            self._segments.drop_results([task.id])
             self._send_error(task, self._lost(ended), time.perf_counter() - start)
         return ended.code == DIRTY and message is not None
 
@@ -265,7 +274,7 @@ class Worker:
     def _call(self, task: m.Task, frames: Sequence[Buffer]) -> tuple[bool, float, bytes, Sequence[Buffer]]:
         start = time.perf_counter()
         try:
-            value = self._evaluate(task, open_payload(task.payload, frames))
+            value = self._evaluate(task, self._segments.open_payload(task.payload, frames))
             run_s = time.perf_counter() - start
             return True, run_s, *pack_value(value)
         except Exception:

@@ -36,6 +36,7 @@ SAMPLES = {
     e.ManagerLost: e.ManagerLost(manager_id=b"m-07", hostname="node7", block="2", reason="no heartbeat for 120 s"),
     e.InterchangeLost: e.InterchangeLost(executor="htex", exit_code=-9, log="/logs/interchange.log"),
     e.ExecutorClosedError: e.ExecutorClosedError(executor="htex"),
+    e.PayloadLostError: e.PayloadLostError("17-3f2a-0", "No such file or directory"),
     e.UnservableTaskError: e.UnservableTaskError("The call wants 3 nodes; a block has 2."),
     e.MessageError: e.MessageError("A malformed message of 2 frames arrived."),
 }
@@ -136,4 +137,4 @@ def test_an_advice_fits_its_signal():
 
 
 def test_only_losses_are_worth_a_retry():
-    assert {kind for kind in all_errors() if kind.transient} == {e.WorkerLost, e.ManagerLost}
+    assert {kind for kind in all_errors() if kind.transient} == {e.WorkerLost, e.ManagerLost, e.PayloadLostError}
