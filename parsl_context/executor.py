@@ -174,7 +174,11 @@ class ContextExecutor(HighThroughputExecutor):
         self._segments = create_segments()
         self._client = InterchangeClient(_ExecutorEvents(self))
         self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse)
-        ready = self._client.start(self.interchange_launch_cmd, self._interchange_config)
+        try:
+            ready = self._client.start(self.interchange_launch_cmd, self._interchange_config)
+        except BaseException:
+            self._segments.close()
+            raise
         self.worker_port = ready.worker_port
         if ready.segments != self._segments.proof:
             logger.warning("Large values travel through sockets: the interchange does not share this host's memory")
@@ -477,7 +481,7 @@ class _ExecutorEvents(Events):
                 self._executor._drop_arguments(future)
                 # One exception for each future: raising one adds to its traceback.
                 _settle(future, error=_exception(message.cause, frames))
-        self._executor._segments.drop_results(message.tasks)  # of those whose worker or manager died as they ended
+        self._executor._segments.drop_results(set(message.tasks))  # of those whose worker or manager died as they ended
 
     def versions_differ(self, message: m.VersionsDiffer) -> None:
         self._executor.set_bad_state_and_fail_all(VersionMismatch(message.interchange, message.manager))
