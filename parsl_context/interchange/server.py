@@ -394,6 +394,7 @@ class Interchange:
                 self._send_task(action)
             case cluster.OrderBuild():
                 self._provide(action.manager, None, action.contexts)
+                self._managers.flush()  # or it would give up what calls on their way need
                 self._managers.send(action.manager, m.BuildInstance(contexts=action.contexts))
             case cluster.TakeBack():
                 self._managers.flush()  # the calls may still be on their way

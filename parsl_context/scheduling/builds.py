@@ -94,6 +94,8 @@ class Builds:
         coming = manager.warm.get(line, 0) + manager.orders.get(line, 0)
         if coming >= manager.slots or (coming and self.is_shared(line, manager)):
             return False  # all its workers have them, or will
+        if coming and manager.memory_bytes is not None and (coming + 1) * self._size(line) > manager.memory_bytes:
+            return False  # one more could only take the place of another
         run_s = line.run.or_prior(0.0)
         if not manager.has_time_for(self.build(line).or_prior(0.0) + run_s, now):
             return False

@@ -90,8 +90,8 @@ class NodeState(NodePlacement):
                 self._draining = True
                 return self._give_back_waiting() + self._builds.cancel_all() + self._revoke_all()
             case Tick():
-                self.look_at = None
-                return self._room.evict_idle(now) + self._take_ahead(now)
+                self._take_ahead_at = None
+                return self._room.evict_idle(now) + self._take_ahead(now) + self._builds.look(now)
             case _:
                 return self._handle_context(event, now)
 
@@ -264,7 +264,7 @@ class NodeState(NodePlacement):
         for line in self._lines.values():
             self._admit(worker, line)
         if worker.order is not None:
-            return self._builds.advance(worker) + self._feed(worker, now)
+            return self._builds.advance(worker, now) + self._feed(worker, now)
         return self._feed(worker, now)
 
     def _leave(self, worker: Worker) -> None:
@@ -284,7 +284,7 @@ class NodeState(NodePlacement):
         self._room.measured(event.context, event.load_s, event.size_bytes)
         for line in self._lines_of.get(event.context, ()):
             self._admit(worker, line)
-        actions = self._builds.advance(worker) if worker.order is not None else []
+        actions = self._builds.advance(worker, now) if worker.order is not None else []
         return actions + self._feed(worker, now) + self._give_back_blocked()
 
     def _break_load(self, event: LoadBroke, now: float) -> list[Action]:

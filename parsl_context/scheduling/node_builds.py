@@ -24,6 +24,10 @@ from parsl_context.scheduling.node_events import (
 from parsl_context.scheduling.room import Room
 from parsl_context.scheduling.workers import Order, Worker
 
+# Before calls can have come for an instance that was just built, no other order takes it away: orders whose contexts do
+# not fit together would build in turn, and none would serve a call. Long enough for a far interchange. [s]
+_TRY_S = 1.0
+
 
 class NodeBuilds:
     """Orders, and the templates they need."""
@@ -35,6 +39,7 @@ class NodeBuilds:
         self._shared: set[Digest] = set()  # contexts that templates build
         self._wanted: dict[Digest, None] = {}  # to build on every worker ahead of calls, in this order
         self.needs_worker = False  # an order waits for a worker to be idle
+        self.look_at: float | None = None  # when orders that wait for room should be tried again
 
     # --- what is asked for
 
@@ -74,6 +79,13 @@ class NodeBuilds:
         orders, self._orders = self._orders, deque()
         return [action for order in orders for action in self._try(order, now)]
 
+    def look(self, now: float) -> list[Action]:
+        """Time has passed: instances that no call came for may make room now."""
+        if self.look_at is None or now < self.look_at:
+            return []
+        self.look_at = None
+        return self.start(now)
+
     def _try(self, order: Order, now: float) -> list[Action]:
         """Take on an order, or do what brings that nearer and have it wait."""
         shared = self.template_key(order.contexts)
@@ -91,15 +103,17 @@ class NodeBuilds:
         evictions, fits = self._room.make_for(worker, own, now)
         if not fits:
             self._orders.append(order)
+            self.look_at = self._room.untried_until(now)
             return evictions
         worker.order = order
-        return evictions + self.advance(worker)
+        return evictions + self.advance(worker, now)
 
     def _start_template(self, key: TemplateKey, now: float) -> list[Action]:
         if self.has_template(key):
             return []
         evictions, fits = self._room.make_for(None, key, now)
         if not fits:
+            self.look_at = self._room.untried_until(now)
             return evictions
         self._room.templates[key] = False
         return [*evictions, StartTemplate(template=key)]
@@ -117,13 +131,14 @@ class NodeBuilds:
         up = [worker for worker in self._workers.values() if worker.up]
         return bool(up) and all(worker.resident.issuperset(order.contexts) for worker in up)
 
-    def advance(self, worker: Worker) -> list[Action]:
+    def advance(self, worker: Worker, now: float) -> list[Action]:
         """The next step of the order that a worker has taken on; none is left when it holds everything."""
         order = worker.order
         assert order is not None
         missing = [context for context in order.contexts if context not in worker.resident]
         if not missing:
             worker.order = None
+            worker.untried_until = now + _TRY_S if order.is_asked_for else 0.0
             return self._settle(order)
         shared = self.template_key(missing)
         if shared:
@@ -158,7 +173,7 @@ class NodeBuilds:
         self._orders = deque(order for order in self._orders if context not in order.contexts)
         return [action for order in broken for action in self._settle(order)]
 
-    def build_ahead(self, worker: Worker) -> list[Action]:
+    def build_ahead(self, worker: Worker, now: float) -> list[Action]:
         """What an idle worker should build ahead of calls, if there is room for it."""
         missing = [c for c in self._wanted if c not in worker.resident and c not in worker.failed]
         if not missing:
@@ -174,7 +189,7 @@ class NodeBuilds:
         for context in missing:
             if context not in self._shared and self._room.fits([context]):
                 worker.order = Order((context,), is_asked_for=False)
-                return self.advance(worker)
+                return self.advance(worker, now)
         return []
 
     # --- templates

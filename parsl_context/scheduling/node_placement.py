@@ -46,11 +46,16 @@ class NodePlacement:
         self._builds = NodeBuilds(self._workers, self._room)
         self._run: dict[Digest | None, Estimate] = {}
         self._reclaimed: set[TaskId] = set()  # calls held ahead that the interchange wants back
-        self.look_at: float | None = None  # when to look for calls behind slow ones
+        self._take_ahead_at: float | None = None  # when to look for calls behind slow ones
         self._draining = False
         self._free_nodes = list(nodes)
         self._taken_nodes: dict[TaskId, tuple[str, ...]] = {}
         self._nodes_queue: deque[NodeCall] = deque()  # calls that wait for nodes, oldest first
+
+    @property
+    def look_at(self) -> float | None:
+        """When calls or orders should be looked at again, if ever."""
+        return min((at for at in (self._take_ahead_at, self._builds.look_at) if at is not None), default=None)
 
     @property
     def waiting(self) -> int:
@@ -106,7 +111,7 @@ class NodePlacement:
             newest += 1
         run_s = self._run_of(donor.held[-1].task.code).or_prior(0.0)
         if newest * run_s < WORKER_LOOKAHEAD_S / 4 and now - donor.fed_at < WORKER_LOOKAHEAD_S:
-            self.look_at = now + WORKER_LOOKAHEAD_S  # most likely they have run by then
+            self._take_ahead_at = now + WORKER_LOOKAHEAD_S  # most likely they have run by then
             return []
         return [Revoke(worker=donor.id, count=(newest + 1) // 2)] if newest else []
 
@@ -147,7 +152,7 @@ class NodePlacement:
             while (line := self._oldest(worker)) is not None and not (line.lane.fresh and worker.used):
                 actions.append(self._assign(worker, line, now))
             if worker.is_idle:
-                actions += self._builds.build_ahead(worker)
+                actions += self._builds.build_ahead(worker, now)
         return actions
 
     def _feed_idle(self, now: float) -> list[Action]:
@@ -202,6 +207,7 @@ class NodePlacement:
             worker.fed_at = now
         worker.held.append(call)
         worker.used = True
+        worker.untried_until = 0.0
         worker.served(line)
         self._running += 1
         if not call.task.nodes:

@@ -51,7 +51,8 @@ class Room:
     def make_for(self, worker: Worker | None, contexts: Iterable[Digest], now: float) -> tuple[list[Action], bool]:
         """What to give up so that a worker, or a template, may build these contexts, and whether it may do so at once.
 
-        Where nothing at all is left to give up it may: what waits for it would wait for ever.
+        No worker gives them up that holds them all: that would trade one instance for another. Where nothing at all
+        is left to give up, and nobody holds them, it may: what waits for it would wait for ever.
         """
         missing = [context for context in contexts if worker is None or context not in worker.resident]
         if not missing:
@@ -65,13 +66,12 @@ class Room:
         if lacking <= 0:
             return actions, True
         leaving = sum(self.sizes.of(c) for w in self._workers.values() for c in w.leaving - w.inherited)
-        candidates = [
-            h for h in self._holdings(now) if h.context not in contexts or worker is None or h.worker != worker.id
-        ]
+        keep = set() if worker is None else {worker.id, *self._holders(contexts)}
+        candidates = [h for h in self._holdings(now) if h.context not in contexts or h.worker not in keep]
         victims = choose_victims(candidates, lacking - leaving)
         for victim in victims or ():
             actions += self.give_up(victim)
-        return actions, victims is None and not leaving and not self._anything_runs()
+        return actions, victims is None and not leaving and len(keep) < 2 and not self._anything_runs(now)
 
     def fits(self, contexts: Iterable[Digest]) -> bool:
         """Whether these can be built without giving anything up."""
@@ -153,17 +153,28 @@ class Room:
             actions += self.evict(worker, victim.context)  # done before the build: messages keep their order
         return actions
 
-    def _anything_runs(self) -> bool:
-        return any(w.held or w.building is not None or w.order is not None for w in self._workers.values())
+    def _holders(self, contexts: Iterable[Digest]) -> list[WorkerId]:
+        """Workers that hold all of these."""
+        return [worker.id for worker in self._workers.values() if worker.resident.issuperset(contexts)]
+
+    def untried_until(self, now: float) -> float | None:
+        """When calls will have come, or not, for an instance that is kept for them; None if there is none."""
+        times = [w.untried_until for w in self._workers.values() if w.untried_until > now]
+        return min(times, default=None)
+
+    def _anything_runs(self, now: float) -> bool:
+        workers = self._workers.values()
+        return any(w.held or w.building is not None or w.order is not None or now < w.untried_until for w in workers)
 
     def _holdings(self, now: float) -> list[Holding]:
         """Instances that no call uses or waits for now."""
         found = []
         for worker in self._workers.values():
-            if worker.is_idle:
+            if worker.is_idle and now >= worker.untried_until:
                 for context in worker.kept - worker.leaving - self.pinned:
                     found.append(self._holding(context, worker.id, worker.used_at.get(context, 0.0), now))
-        in_use = {context for w in self._workers.values() if w.held or w.order for context in w.inherited}
+        busy = [w for w in self._workers.values() if w.held or w.order or now < w.untried_until]
+        in_use = {context for worker in busy for context in worker.inherited}
         for key, ready in self.templates.items():
             if ready and not in_use.intersection(key) and not self.pinned.intersection(key):
                 if any(self._is_awaited(context) for context in key):

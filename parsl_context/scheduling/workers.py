@@ -74,6 +74,7 @@ class Worker(Holder):
         self.fork_of: TemplateKey | None = None  # the template that the next process comes from
         self.fork_for: WorkerLine | None = None  # the line that it is made ready for
         self.failed: set[Digest] = set()  # contexts that could not be built ahead of calls
+        self.untried_until = 0.0  # until then, calls may come for what was built on order
         self.revoked = 0  # calls that it will skip and has not yet
         self.fed_at = 0.0  # when it was last sent a call, or ended one
 

@@ -276,8 +276,10 @@ class Simulation:
             case cluster.SendTask():
                 self._send_task(action)
             case cluster.OrderBuild():
+                self._flush()
                 self._send(action.manager, node.InstanceWanted(contexts=action.contexts), action.contexts)
             case cluster.TakeBack():
+                self._flush()
                 self._send(action.manager, node.TasksReclaimed(tasks=action.tasks))
             case cluster.SendBuild():
                 self._send(action.manager, node.BuildWanted(context=action.context), (action.context,))

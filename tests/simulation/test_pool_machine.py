@@ -16,7 +16,7 @@ CONTENTS = [
     Content(Digest("a"), 0.5, GB),
     Content(Digest("b"), 0.1, 2 * GB),
     Content(Digest("c"), 2.0, GB),
-    Content(Digest("d"), 0.3, GB, declared=False),
+    Content(Digest("d"), 0.3, GB),
 ]
 # Messages on their way have arrived, and what is looked at from time to time was looked at. [s]
 SETTLED_S = 1.0

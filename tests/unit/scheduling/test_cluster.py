@@ -277,6 +277,18 @@ def test_warm_work_goes_on_unless_a_line_cannot_do_its_part_with_the_workers_it_
     assert next_of_b(40) == OrderBuild(contexts=(A,), manager=M2), "A ends 40 s from now, all work 25 s"
 
 
+def test_no_instance_is_ordered_that_could_only_take_the_place_of_another() -> None:
+    state = make({})
+    state.handle(joined(M1, slots=2, memory_bytes=150), now=0.0)
+    for number in range(1, 9):
+        submit(state, number, A)
+    state.handle(cluster.BuildEnded(manager=M1, context=A, load_s=0.1, size_bytes=100), now=2.0)
+    state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=A), now=2.0)
+    for _ in range(2):
+        settled = state.handle(cluster.BuildSettled(manager=M1, contexts=(A,)), now=2.0)
+        assert not [action for action in settled if isinstance(action, OrderBuild)]
+
+
 def test_returned_calls_keep_their_rank() -> None:
     state = make({M1: 2})
     for number in (1, 2, 3):

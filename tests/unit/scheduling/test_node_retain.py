@@ -164,8 +164,31 @@ def test_builds_that_do_not_fit_together_come_one_after_the_other() -> None:
         state.handle(node.ContextDeclared(context=context, size_bytes=60), now=0.0)
     assert want(state, A) == [Load(worker=W0, context=A)]
     assert want(state, B) == []
-    assert build(state, W0, A, now=2.0, size=60) == [SettleBuild(contexts=(A,)), Evict(worker=W0, context=A)]
-    assert state.handle(node.ContextGone(worker=W0, context=A), now=3.0) == [Load(worker=W0, context=B)]
+    assert build(state, W0, A, now=2.0, size=60) == [SettleBuild(contexts=(A,))], "calls may come for it"
+    assert state.next_deadline(2.0) == 3.0
+    assert state.handle(node.Tick(), now=3.0) == [Evict(worker=W0, context=A)]
+    assert state.handle(node.ContextGone(worker=W0, context=A), now=3.1) == [Load(worker=W0, context=B)]
+
+
+def test_an_instance_makes_room_for_others_as_soon_as_calls_have_used_it() -> None:
+    state = make(workers=2, memory_bytes=100)
+    for context in (A, B):
+        state.handle(node.ContextDeclared(context=context, size_bytes=60), now=0.0)
+    want(state, A)
+    want(state, B)
+    build(state, W0, A, now=2.0, size=60)
+    task = node.NodeTask(id=TaskId(1), lane=node.Lane((A,), False), code=None)
+    state.handle(node.TasksArrived(tasks=[task]), now=2.1)
+    ended = node.TaskEnded(worker=W0, task=TaskId(1), run_s=0.1)
+    assert state.handle(ended, now=2.2) == [Evict(worker=W0, context=A)]
+
+
+def test_one_instance_is_not_traded_for_another_of_the_same_context() -> None:
+    state = make(workers=2, memory_bytes=100)
+    state.handle(node.ContextDeclared(context=A, size_bytes=60), now=0.0)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=60)
+    assert want(state, A, now=50.0) == []
 
 
 def test_pinned_contexts_are_given_up_only_when_asked_for() -> None:
