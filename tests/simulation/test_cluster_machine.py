@@ -1,0 +1,165 @@
+"""`ClusterState` under sequences of events that hypothesis makes up, against books of our own."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from parsl_context.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
+from parsl_context.scheduling import cluster_events as cluster
+from parsl_context.scheduling.cluster import ClusterState
+from parsl_context.scheduling.node_events import Lane
+
+RUN_S = 1.0
+ROUNDS = 2_000  # until every call must have ended
+
+contexts = st.sets(st.sampled_from("abc"), max_size=2).map(lambda names: tuple(Digest(n) for n in sorted(names)))
+
+
+class Books:
+    """What one manager was told and has said."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.holds: list[set[Digest]] = [set() for _ in range(slots)]
+        self.running: list[TaskId] = []
+        self.orders: list[tuple[Digest, ...]] = []
+
+
+class ClusterMachine(RuleBasedStateMachine):
+    """Managers come and go, build what they are told to, end calls and give them back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = ClusterState(heartbeat_threshold_s=math.inf)
+        self.now = 0.0
+        self.log: list[tuple[float, cluster.Event, list[cluster.Action]]] = []
+        self.needs: dict[TaskId, tuple[Digest, ...]] = {}
+        self.waiting: set[TaskId] = set()
+        self.managers: dict[ManagerId, Books] = {}
+        self.calls = self.joined = 0
+        for name in "abc":
+            options = ContextOptions(name=name, reuse="memory")
+            self.decide(cluster.ContextDeclared(context=Digest(name), options=options))
+
+    def decide(self, event: cluster.Event) -> None:
+        actions = self.state.handle(event, now=self.now)
+        self.log.append((self.now, event, actions))
+        for action in actions:
+            match action:
+                case cluster.SendTask():
+                    self.check_sent(action)
+                case cluster.OrderBuild():
+                    books = self.managers[action.manager]
+                    books.orders.append(action.contexts)
+                    assert len(books.orders) <= books.slots, "more builds than workers"
+                case cluster.FailTasks():
+                    assert action.manager not in self.managers, "its calls may still run"
+                case _:
+                    raise AssertionError(f"nothing here asks for {action}")
+
+    def check_sent(self, action: cluster.SendTask) -> None:
+        assert action.task in self.waiting, "it was sent before, or cancelled"
+        self.waiting.remove(action.task)
+        books, needs = self.managers[action.manager], self.needs[action.task]
+        assert any(held.issuperset(needs) for held in books.holds), "no worker there holds its contexts"
+        books.running.append(action.task)
+        assert len(books.running) <= books.slots, "more long calls than workers"
+
+    @rule(needs=contexts, count=st.integers(1, 8), priority=st.sampled_from([math.inf, math.inf, 1.0]))
+    def submit(self, needs: tuple[Digest, ...], count: int, priority: float) -> None:
+        for _ in range(count):
+            self.calls += 1
+            task = TaskId(self.calls)
+            self.needs[task] = needs
+            self.waiting.add(task)
+            lane = Lane(needs, False)
+            self.decide(cluster.TaskSubmitted(task=task, lane=lane, code=Digest("f"), priority=priority))
+
+    @rule(slots=st.integers(1, 3))
+    def join(self, slots: int) -> None:
+        self.joined += 1
+        name = ManagerId(f"m{self.joined}")
+        self.managers[name] = Books(slots)
+        self.decide(cluster.ManagerJoined(manager=name, node=str(name), block="0", slots=slots, prefetch=0))
+
+    @precondition(lambda self: self.managers)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.managers)))
+        books = self.managers.pop(name)
+        for task in books.running:
+            del self.needs[task]
+        self.decide(cluster.ManagerLeft(manager=name, reason="it died"))
+
+    @precondition(lambda self: any(books.orders for books in self.managers.values()))
+    @rule(data=st.data())
+    def build(self, data: st.DataObject) -> None:
+        self.settle(data.draw(st.sampled_from(sorted(n for n, b in self.managers.items() if b.orders))))
+
+    def settle(self, name: ManagerId) -> None:
+        books = self.managers[name]
+        order = books.orders.pop(0)
+        lacking = [i for i, held in enumerate(books.holds) if not held.issuperset(order)]
+        for context in order if lacking else ():
+            if context not in books.holds[lacking[0]]:
+                books.holds[lacking[0]].add(context)
+                self.decide(cluster.BuildBegan(manager=name, context=context))
+                self.decide(cluster.BuildEnded(manager=name, context=context, load_s=2.0, size_bytes=1))
+                self.decide(cluster.ContextHeld(manager=name, worker=WorkerId(lacking[0]), context=context))
+        self.decide(cluster.BuildSettled(manager=name, contexts=order))
+
+    @precondition(lambda self: any(books.running for books in self.managers.values()))
+    @rule(data=st.data(), returned=st.booleans())
+    def end(self, data: st.DataObject, returned: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(n for n, b in self.managers.items() if b.running)))
+        task = data.draw(st.sampled_from(self.managers[name].running))
+        self.managers[name].running.remove(task)
+        if returned:
+            self.waiting.add(task)
+            self.decide(cluster.TasksReturned(manager=name, tasks=[task]))
+        else:
+            self.finish(name, task)
+
+    def finish(self, name: ManagerId, task: TaskId) -> None:
+        del self.needs[task]
+        self.decide(cluster.TaskEnded(manager=name, task=task, run_s=RUN_S))
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        task = data.draw(st.sampled_from(sorted(self.waiting)))
+        self.waiting.remove(task)
+        del self.needs[task]
+        self.decide(cluster.TaskCancelled(task=task))
+
+    @rule(seconds=st.sampled_from([0.01, 1.0, 30.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        if self.state.next_deadline() <= self.now:
+            self.decide(cluster.Tick())
+
+    def teardown(self) -> None:
+        """With a manager that stays every call ends, and the same events give the same actions again."""
+        self.join(2)
+        for _ in range(ROUNDS):
+            if not self.needs:
+                break
+            self.wait(1.0)
+            for name, books in self.managers.items():
+                while books.orders:
+                    self.settle(name)
+                for task in list(books.running):
+                    books.running.remove(task)
+                    self.finish(name, task)
+        assert not self.needs, f"never ended: {sorted(self.needs)[:5]}"
+        again = ClusterState(heartbeat_threshold_s=math.inf)
+        for now, event, actions in self.log:
+            assert again.handle(event, now=now) == actions
+
+
+TestCluster = ClusterMachine.TestCase
+TestCluster.settings = settings(max_examples=120, stateful_step_count=30, derandomize=True, deadline=None)
