@@ -86,7 +86,7 @@ class ClusterState(ClusterPlacement):
             case TaskLost():
                 return self._lose_task(event, now)
             case TasksReturned():
-                return self._take_back(event.manager, event.tasks, now)
+                return self._take_back(event.manager, event.tasks, now, is_busy=True)
             case TaskCancelled():
                 return self._cancel(event.task)
             case ManagerJoined():
@@ -199,8 +199,8 @@ class ClusterState(ClusterPlacement):
             del self._calls[task]
         return []
 
-    def _take_back(self, manager_id: ManagerId, tasks: Iterable[TaskId], now: float) -> list[Action]:
-        """Calls come back unstarted: as they were asked for, or because their workers there are busy with others."""
+    def _take_back(self, manager_id: ManagerId, tasks: Iterable[TaskId], now: float, *, is_busy: bool) -> list[Action]:
+        """Calls come back unstarted, if `is_busy` because their workers there are busy with others."""
         manager = self.managers[manager_id]
         lines: dict[ClusterLine, None] = {}
         for task in sorted(tasks, reverse=True):
@@ -209,7 +209,7 @@ class ClusterState(ClusterPlacement):
                 self._release(manager, call, now)
                 call.line.put_back(call)
                 self._builds.reckon(call.line)
-                if not call.reclaimed:
+                if is_busy and not call.reclaimed and not call.line.is_anywhere:
                     manager.pause(call.line)
                 call.reclaimed = False
                 lines[call.line] = None
@@ -391,7 +391,7 @@ class ClusterState(ClusterPlacement):
         if record is not None:
             record.fail(event.manager, now)
             self._at(record.pause_until, lambda now: self._end_pause(event.context, now))
-        actions = self._take_back(event.manager, event.tasks, now)
+        actions = self._take_back(event.manager, event.tasks, now, is_busy=False)
         if record is not None and record.given_up:
             for line in list(self._lines_of.get(event.context, ())):
                 actions += self._fail_line(line, event.context)

@@ -343,6 +343,16 @@ def test_a_context_that_cannot_be_built_is_tried_with_pauses_and_then_fails_its_
     assert submit(state, 5, A, now=now + 1.0) == [OrderBuild(contexts=(A,), manager=M1)], "tried again after the pause"
 
 
+def test_a_call_that_builds_where_it_runs_is_tried_again_after_its_build_failed() -> None:
+    state = make({M1: 1})
+    lane = Lane((A,), False, in_order=True)
+    event = cluster.TaskSubmitted(task=TaskId(1), lane=lane, code=CODE)
+    assert state.handle(event, now=1.0) == [SendTask(task=TaskId(1), manager=M1)]
+    broke = cluster.BuildBroke(manager=M1, context=A, tasks=[TaskId(1)])
+    assert state.handle(broke, now=2.0) == []
+    assert state.handle(cluster.Tick(), now=2.3) == [SendTask(task=TaskId(1), manager=M1)]
+
+
 def test_a_build_that_failed_is_tried_elsewhere_first() -> None:
     state = make({M1: 1, M2: 1})
     assert submit(state, 1, A) == [OrderBuild(contexts=(A,), manager=M1)]
