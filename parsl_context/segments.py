@@ -238,8 +238,8 @@ def join_segments(path: str | None) -> Segments:
     try:
         if os.fstat(directory).st_uid == os.getuid():
             return Segments(path, directory, Path(path, _TOKEN).read_text())
-    except OSError:
-        pass
+    except OSError as error:
+        logger.info("Segments in %s are not shared with this process: %s", path, error)
     os.close(directory)
     return Segments()
 
