@@ -35,37 +35,37 @@ _ANSWER_TIMEOUT_S = 120.0
 AnswerType = TypeVar("AnswerType", bound=m.Answer)
 
 
-class Events:
-    """What the client tells its executor, from the client's thread."""
-
-    def result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
-        """A call ran."""
-        raise NotImplementedError
-
-    def failed(self, message: m.TasksFailed, frames: Sequence[Buffer]) -> None:
-        """Calls ended without an outcome of their own."""
-        raise NotImplementedError
-
-    def versions_differ(self, message: m.VersionsDiffer) -> None:
-        """The executor cannot go on."""
-        raise NotImplementedError
-
-    def interchange_died(self, exit_code: int | None) -> None:
-        """The interchange ended and was not told to."""
-        raise NotImplementedError
-
-
 class InterchangeClient:
     """Starts an interchange process and talks with it.
 
     Parameters
     ----------
-    events
-        Told what happens.
+    on_result
+        Called with the result of a call that ran, and its frames.
+    on_failed
+        Called with calls that ended without an outcome of their own, and the frames of the cause.
+    on_versions_differ
+        Called when a manager of other versions tried to join: the executor cannot go on.
+    on_death
+        Called with the exit code, if there is one, when the interchange ended and was not told to.
+
+    Notes
+    -----
+    All are called in the client's thread.
     """
 
-    def __init__(self, events: Events) -> None:
-        self._events = events
+    def __init__(
+        self,
+        *,
+        on_result: Callable[[m.Result, Sequence[Buffer]], None],
+        on_failed: Callable[[m.TasksFailed, Sequence[Buffer]], None],
+        on_versions_differ: Callable[[m.VersionsDiffer], None],
+        on_death: Callable[[int | None], None],
+    ) -> None:
+        self._on_result = on_result
+        self._on_failed = on_failed
+        self._on_versions_differ = on_versions_differ
+        self._on_death = on_death
         self.process: subprocess.Popen[bytes] | None = None
         self._loop = EventLoop()
         ours, self._theirs = socket.socketpair()
@@ -214,13 +214,13 @@ class InterchangeClient:
         match message:
             case m.Results():
                 for result, own in deal(message.results, frames):
-                    self._events.result(result, own)
+                    self._on_result(result, own)
             case m.TasksFailed():
-                self._events.failed(message, frames)
+                self._on_failed(message, frames)
             case m.InterchangeReady():
                 self._ready.set_result(message)
             case m.VersionsDiffer():
-                self._events.versions_differ(message)
+                self._on_versions_differ(message)
             case m.ManagerList() | m.PackageList() | m.BlockList() | m.ContextList() | m.Done():
                 asked = self._asked.get(message.request)
                 if asked is not None:
@@ -239,7 +239,7 @@ class InterchangeClient:
             exit_code = None
         if not self._ready.done():
             self._ready.set_exception(RuntimeError(f"The interchange ended as it started, status {exit_code}."))
-        self._events.interchange_died(exit_code)
+        self._on_death(exit_code)
 
     def _fail_requests(self) -> None:
         for asked in list(self._asked.values()):

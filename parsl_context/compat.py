@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import pathlib
+import pickle
 from typing import Any
 
 import zmq
@@ -29,6 +31,18 @@ def start_logging(log_config: Any, directory: str, name: str, *, debug: bool) ->
         return
     path.mkdir(parents=True, exist_ok=True)
     set_file_logger(str(path / f"{name}.log"), level=logging.DEBUG if debug else logging.INFO)
+
+
+def save_log_config(log_config: Any, directory: str) -> str | None:
+    """Leave the user's log configuration where managers read it. Gives its path; None if there is none."""
+    if not log_config:
+        return None
+    folder = os.path.join(directory, "log_config")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = os.path.join(folder, "log_config.pkl")
+    with open(path, "wb") as file:
+        pickle.dump(log_config, file)
+    return path
 
 
 def start_monitoring_receiver(**settings: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.high_throughput.mpi_executor import MPIExecutor
 
-from parsl_context.executor import ContextExecutor, full_signature
+from parsl_context.executor import ContextExecutor
+from parsl_context.signatures import full_signature
 
 
 class ContextMPIExecutor(ContextExecutor, MPIExecutor):
@@ -35,5 +36,5 @@ class ContextMPIExecutor(ContextExecutor, MPIExecutor):
 
 
 ContextMPIExecutor.__init__.__signature__ = full_signature(  # type: ignore[attr-defined]
-    MPIExecutor.__init__, ContextMPIExecutor.__init__
+    MPIExecutor.__init__, ContextExecutor.__init__, ContextMPIExecutor.__init__
 )
