@@ -95,10 +95,8 @@ class Family:
     ----------
     zygote, zygote_pid
         The process that the first ones are forked from.
-    on_message
-        Called with what a member says.
-    on_death
-        Called when a member that was not retired has died, after the last of what it said.
+    segments
+        Directory of segments that workers are to use.
     on_zygote_death
         Called when the zygote died.
     """
@@ -110,17 +108,17 @@ class Family:
         zygote: socket.socket,
         zygote_pid: int,
         *,
-        on_message: Callable[[Member, Frames], None],
-        on_death: Callable[[Member, processes.Exit], None],
+        segments: str | None,
         on_zygote_death: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._settings = settings
         self._zygote = zygote
         self._zygote_pid: int | None = zygote_pid
-        self._on_message = on_message
-        self._on_death = on_death
+        self._segments = segments
         self._on_zygote_death = on_zygote_death
+        self._on_message: Callable[[Member, Frames], None]  # see `listen`
+        self._on_death: Callable[[Member, processes.Exit], None]
         self.cleanup_s = CLEANUP_S
         self.workers: dict[WorkerId, Member] = {}
         self.templates: dict[TemplateKey, Member] = {}
@@ -128,8 +126,22 @@ class Family:
         self._nameless = 0  # members whose first message is still to come
         self._exits: dict[int, processes.Exit] = {}  # deaths of such
         self._blobs: dict[Digest, tuple[m.Blob, Buffer]] = {}
-        self._requires: dict[Digest, tuple[Digest, ...]] = {}
-        self.segments: str | None = None  # directory that workers are to use
+        self._options: dict[Digest, m.ContextOptions] = {}
+
+    def listen(
+        self, *, on_message: Callable[[Member, Frames], None], on_death: Callable[[Member, processes.Exit], None]
+    ) -> None:
+        """Say who is told, before the first process is started.
+
+        Parameters
+        ----------
+        on_message
+            Called with what a member says.
+        on_death
+            Called when a member that was not retired has died, after the last of what it said.
+        """
+        self._on_message = on_message
+        self._on_death = on_death
 
     # --- content
 
@@ -141,9 +153,13 @@ class Family:
         """Name of some content for people."""
         return self._blobs[digest][0].label if digest in self._blobs else digest
 
-    def declare(self, context: Digest, requires: tuple[Digest, ...]) -> None:
-        """Know which contexts a context needs."""
-        self._requires[context] = requires
+    def declare(self, context: Digest, options: m.ContextOptions) -> None:
+        """Know what a context needs and how long it lasts."""
+        self._options[context] = options
+
+    def max_age_s(self, context: Digest) -> float | None:
+        """Age from which an instance of a context is to be built anew, if there is one. [s]"""
+        return self._options[context].max_age_s if context in self._options else None
 
     def provide(self, member: Member, digests: Sequence[Digest]) -> None:
         """Send a member content that it lacks, with what that requires."""
@@ -156,13 +172,14 @@ class Family:
                 member.known.add(digest)
                 blob, frame = self._blobs[digest]
                 member.send(m.StoreBlobs(blobs=[blob]), [frame])
-                wanted.extend(self._requires.get(digest, ()))
+                if digest in self._options:
+                    wanted.extend(self._options[digest].requires)
 
     def forget(self, digests: list[Digest]) -> None:
         """Drop content here and in all members."""
         for digest in digests:
             self._blobs.pop(digest, None)
-            self._requires.pop(digest, None)
+            self._options.pop(digest, None)
         for member in self.workers.values():
             known = [digest for digest in digests if digest in member.known or digest in member.resident]
             member.known.difference_update(known)
@@ -172,7 +189,7 @@ class Family:
     def forget_all(self) -> None:
         """Drop all content; what members hold of it they keep until it is sent again."""
         self._blobs.clear()
-        self._requires.clear()
+        self._options.clear()
         for member in [*self.workers.values(), *self.templates.values()]:
             member.known.clear()
 
@@ -187,7 +204,7 @@ class Family:
             environment |= hardware.affinity_environment(cores)
         if settings.accelerators:
             environment |= hardware.accelerator_environment(settings.accelerators[worker], settings.workers)
-        message = m.ForkWorker(worker=worker, environment=environment, cores=cores, segments=self.segments)
+        message = m.ForkWorker(worker=worker, environment=environment, cores=cores, segments=self._segments)
         ours, theirs = socket.socketpair()
         claims = socket.socketpair()
         with theirs:

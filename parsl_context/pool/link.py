@@ -16,7 +16,7 @@ from parsl import curvezmq
 from parsl.addresses import tcp_url
 
 from parsl_context import messages as m
-from parsl_context.codec import Buffer, Decoder, encode
+from parsl_context.codec import Buffer, Decoder, Frames, encode
 from parsl_context.errors import MessageError
 from parsl_context.eventloop import EventLoop, Timer
 
@@ -66,6 +66,8 @@ def find_interchange(
 class InterchangeLink:
     """Sends to the interchange, beats, and joins anew when the connection breaks.
 
+    Results are gathered and leave together at `flush`.
+
     Parameters
     ----------
     join
@@ -107,6 +109,8 @@ class InterchangeLink:
         self._on_break = on_break
         self._on_end = on_end
         self._decoder: Decoder[m.ToManager] = Decoder(m.ToManager)
+        self._results: list[m.Result] = []
+        self._result_frames: Frames = []
         self._sessions = 0
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -141,6 +145,23 @@ class InterchangeLink:
         """Send a message in the present session."""
         if self._socket is not None:
             self._socket.send_multipart(encode(message, frames))
+
+    def add_result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
+        """Send a result at the next flush."""
+        self._results.append(result)
+        self._result_frames += frames
+
+    def flush(self) -> None:
+        """Send the results gathered."""
+        if self._results:
+            results, frames = self.take_results()
+            self.send(m.Results(results=results), frames)
+
+    def take_results(self) -> tuple[list[m.Result], Frames]:
+        """The results gathered and their frames; they will not be sent."""
+        results, frames = self._results, self._result_frames
+        self._results, self._result_frames = [], []
+        return results, frames
 
     def close(self) -> None:
         """End the session; what was sent is delivered if it can be."""

@@ -1,4 +1,4 @@
-"""A simulated manager: `pool/manager.py` with the real `NodeState`, simulated workers and no process.
+"""A simulated manager: `pool/` with the real `NodeState`, simulated workers and no process.
 
 What it tells the interchange is written down as the events that `interchange/server.py` makes of its messages.
 """

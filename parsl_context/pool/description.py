@@ -1,0 +1,56 @@
+"""What a manager tells the interchange of its node when it joins."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from importlib.metadata import distributions
+
+import psutil
+from parsl.version import VERSION as PARSL_VERSION
+
+from parsl_context import messages as m
+from parsl_context.pool.settings import ManagerSettings
+
+# Of the node's memory, what contexts may take if the user does not say.
+_MEMORY_SHARE = 0.6
+
+
+def describe_node(settings: ManagerSettings, manager: m.ManagerId, segments: str | None) -> m.Joined:
+    """The first message of a session.
+
+    Parameters
+    ----------
+    manager
+        Identity in this session.
+    segments
+        Proof that this node shares the executor's segments, if it does.
+    """
+    now = time.time()
+    return m.Joined(
+        manager=manager,
+        node=settings.uid,
+        protocol=m.PROTOCOL_VERSION,
+        block=settings.block,
+        host=platform.node(),
+        slots=settings.workers,
+        prefetch=settings.prefetch,
+        drain_in_s=settings.drain_in_s(now),
+        up_s=now - settings.started_at,
+        pid=os.getpid(),
+        python_version=platform.python_version(),
+        parsl_version=PARSL_VERSION,
+        packages={d.metadata["Name"]: d.version for d in distributions()},
+        os=platform.system(),
+        dir=os.getcwd(),
+        cpu_count=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
+        total_memory=psutil.virtual_memory().total,
+        context_memory=default_context_memory(),
+        segments=segments,
+    )
+
+
+def default_context_memory() -> int:
+    """Memory that contexts may take on this node if the user does not say. [bytes]"""
+    return int(_MEMORY_SHARE * psutil.virtual_memory().total)

@@ -1,0 +1,189 @@
+"""What `NodeState` decides is carried out: calls go to workers, processes start and end, the interchange is told.
+
+The manager, which hears the interchange, and `MemberReports`, which hears the workers, tell the driver what happened.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from typing_extensions import assert_never
+
+from parsl_context import messages as m
+from parsl_context.codec import Buffer
+from parsl_context.eventloop import EventLoop, Timer
+from parsl_context.messages import TaskId
+from parsl_context.pool.family import Family, Member
+from parsl_context.pool.link import InterchangeLink
+from parsl_context.scheduling import node_events as node
+from parsl_context.scheduling.node import NodeState
+from parsl_context.scheduling.node_events import TemplateKey
+
+
+class NodeDriver:
+    """Gives `NodeState` events and the time, and carries out its actions.
+
+    Parameters
+    ----------
+    loop
+        Told to stop when a drained node has nothing left to do.
+    slots
+        Workers of the node.
+    nodes
+        Nodes of the block, for calls that ask for some (MPI).
+    """
+
+    def __init__(
+        self, loop: EventLoop, family: Family, link: InterchangeLink, *, slots: int, nodes: Sequence[str]
+    ) -> None:
+        self._loop = loop
+        self._family = family
+        self._link = link
+        self._slots = slots
+        self._nodes = nodes
+        self._state = NodeState(slots, nodes)
+        self._tick: Timer | None = None
+        self._is_draining = False
+        self.tasks: dict[TaskId, tuple[m.Task, Sequence[Buffer]]] = {}  # calls that this node holds
+
+    def decide(self, event: node.Event) -> None:
+        """Take an event into account and do what follows from it."""
+        for action in self._state.handle(event, now=time.monotonic()):
+            self._carry_out(action)
+        look_at = self._state.look_at
+        if self._tick is None or (look_at is not None and look_at < self._tick.at):
+            self._arm_tick()
+
+    def decide_broken(
+        self, event: node.Event, died: m.WorkerDied | None, error: m.Payload | None, frames: Sequence[Buffer]
+    ) -> None:
+        """Decide on a context that could not be built; the interchange is told why, and which calls come back."""
+        for action in self._state.handle(event, now=time.monotonic()):
+            if isinstance(action, node.GiveBack) and action.broken is not None:
+                broken = m.ContextBroken(context=action.broken, returned=action.tasks, died=died, error=error)
+                self._link.send(broken, frames)
+                self._drop(action.tasks)
+            elif isinstance(action, node.Lose):
+                assert died is not None
+                self._link.flush()
+                self._link.send(m.WorkerFell(task=action.task, died=died))
+                self._drop([action.task])
+            else:
+                self._carry_out(action)
+
+    def drain(self) -> None:
+        """Hand back what has not started; the loop stops when nothing runs any more."""
+        self._is_draining = True
+        self.decide(node.DrainBegan())
+        self.stop_if_drained()
+
+    def stop_if_drained(self) -> None:
+        """To be called when a call may have been the last one."""
+        if self._is_draining and not self._state.running:
+            self._loop.stop()
+
+    def reset(self) -> None:
+        """The interchange has given up the calls of this session; so do we. Idle workers keep their contexts."""
+        self.tasks.clear()
+        self._family.forget_all()
+        for key in list(self._family.templates):
+            self._family.end_template(key)
+        self._state = NodeState(self._slots, self._nodes)
+        for worker, member in list(self._family.workers.items()):
+            if member.tasks:
+                self._replace(member, None, kill=True)
+            elif member.pid is not None:
+                self._state.handle(node.WorkerReady(worker=worker), now=time.monotonic())
+
+    def start_anew(self, member: Member, *, kill: bool = False) -> None:
+        """Have another process serve a worker; it has started none of the calls it holds, and will not."""
+        worker = member.worker
+        assert worker is not None
+        self._family.retire(member, kill=kill)
+        for context in member.resident:
+            self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=kill))
+        for action in self._state.handle(node.WorkerEnded(worker=worker), now=time.monotonic()):
+            self._carry_out(node.GiveBack(tasks=[action.task]) if isinstance(action, node.Lose) else action)
+        self._family.start_worker(worker)
+        self.stop_if_drained()
+
+    def _arm_tick(self) -> None:
+        """Wake up when the state wants to be told the time."""
+        now = time.monotonic()
+        due = self._state.next_deadline(now)
+        if self._tick is not None:
+            self._tick.cancel()
+        self._tick = None if due is None else self._loop.call_later(due - now, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        self.decide(node.Tick())
+
+    # --- actions
+
+    def _carry_out(self, action: node.Action) -> None:
+        match action:
+            case node.Assign():
+                self._assign(action)
+            case node.Revoke():
+                self._revoke(action)
+            case node.SettleBuild():
+                self._link.send(m.InstanceSettled(contexts=action.contexts))
+            case node.RefuseBuild():
+                self._link.send(m.InstanceRefused(contexts=action.contexts, reason=action.reason))
+            case node.Load():
+                member = self._family.workers[action.worker]
+                self._family.provide(member, [action.context])
+                member.send(m.LoadContext(context=action.context))
+            case node.Evict():
+                self._family.workers[action.worker].send(m.DropContext(context=action.context))
+            case node.Replace():
+                self._replace(self._family.workers[action.worker], action.template)
+            case node.StartTemplate():
+                self._start_template(action.template)
+            case node.EndTemplate():
+                self._family.end_template(action.template)
+            case node.GiveBack():
+                self._link.send(m.TasksReturned(tasks=action.tasks))
+                self._drop(action.tasks)
+            case node.Lose():
+                raise AssertionError("only the death of a worker loses a call")
+            case _:
+                assert_never(action)
+
+    def _assign(self, action: node.Assign) -> None:
+        task, frames = self.tasks[action.task]
+        member = self._family.workers[action.worker]
+        self._family.provide(member, task.contexts if task.code is None else (*task.contexts, task.code))
+        member.tasks.append(task.id)
+        if action.is_ahead:
+            member.allow()
+        member.send(m.RunTask(task=task, nodes=action.nodes, is_ahead=action.is_ahead), frames)
+
+    def _revoke(self, action: node.Revoke) -> None:
+        member = self._family.workers[action.worker]
+        count = member.revoke(action.count)
+        for _ in range(count):
+            member.tasks.pop()
+        self.decide(node.TasksRevoked(worker=action.worker, count=count))
+
+    def _replace(self, member: Member, template: TemplateKey | None, *, kill: bool = False) -> None:
+        """End a worker's process and have another serve the worker."""
+        worker = member.worker
+        assert worker is not None
+        self._family.retire(member, kill=kill)
+        for context in member.resident:
+            self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
+        self._family.start_worker(worker, template)
+
+    def _start_template(self, template: TemplateKey) -> None:
+        member = self._family.start_template(template)
+        self._family.provide(member, template)
+        for context in template:
+            member.send(m.LoadContext(context=context))
+        member.send(m.Freeze())
+
+    def _drop(self, tasks: list[TaskId]) -> None:
+        for task in tasks:
+            self.tasks.pop(task, None)

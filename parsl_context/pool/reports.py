@@ -1,0 +1,235 @@
+"""What workers and templates say, and that they have died: events for `NodeState`, and news for the interchange."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import Sequence
+
+from typing_extensions import assert_never
+
+from parsl_context import messages as m
+from parsl_context.codec import Buffer, Decoder, Frames
+from parsl_context.errors import MessageError
+from parsl_context.eventloop import EventLoop
+from parsl_context.messages import Digest, WorkerId
+from parsl_context.pool import processes
+from parsl_context.pool.driver import NodeDriver
+from parsl_context.pool.family import Family, Member
+from parsl_context.pool.link import InterchangeLink
+from parsl_context.scheduling import node_events as node
+from parsl_context.scheduling.node_events import TemplateKey
+from parsl_context.segments import Segments
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+# A worker that dies as soon as it starts is not started again at once. [s]
+_RESTART_PAUSE_S = 1.0
+_MIN_LIFE_S = 1.0
+
+
+class MemberReports:
+    """Hears the processes of a node: `message` and `death` are what the family calls.
+
+    Parameters
+    ----------
+    driver
+        Told what follows from it.
+    block
+        Of the node.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        family: Family,
+        link: InterchangeLink,
+        driver: NodeDriver,
+        segments: Segments,
+        *,
+        block: str,
+    ) -> None:
+        self._loop = loop
+        self._family = family
+        self._link = link
+        self._driver = driver
+        self._segments = segments
+        self._block = block
+        self._decoder: Decoder[m.FromWorker] = Decoder(m.FromWorker)
+
+    def message(self, member: Member, frames: Frames) -> None:
+        """A member said something."""
+        try:
+            message, own = self._decoder.decode(frames)
+        except MessageError as error:
+            # What it says cannot be trusted any more; its death settles what it held.
+            logger.error("%s (process %s) is killed: %s", member.name, member.pid, error)
+            self._family.kill(member)
+            return
+        if member.cleaning is not None:
+            self._end_clean_up(member)
+        if isinstance(message, m.CleanUpBegan):
+            self._begin_clean_up(member, message.context)
+        elif isinstance(message, m.WorkerUp):
+            if self._family.greet(member, message.pid) and member.worker is not None and not member.retired:
+                self._worker_up(member, member.worker, message.inherited)
+        elif member.retired:
+            if isinstance(message, m.TaskDone):
+                self._segments.drop(message.result.payload)
+        elif member.worker is not None:
+            self._from_worker(member, member.worker, message, own)
+        elif member.template is not None:
+            self._from_template(member, member.template, message, own)
+
+    def death(self, member: Member, ended: processes.Exit) -> None:
+        """A member that was to live on has died."""
+        died = m.WorkerDied(
+            manager=self._link.manager,
+            host=platform.node(),
+            block=self._block,
+            worker=member.worker if member.worker is not None else WorkerId(0),
+            pid=ended.pid,
+            exit_code=ended.code,
+            signal=ended.signal,
+        )
+        logger.warning("%s (process %d) died: %s", member.name, ended.pid, ended)
+        if member.worker is not None:
+            self._worker_died(member, member.worker, died)
+        elif member.template is not None:
+            self._template_died(member, member.template, died)
+        self._driver.stop_if_drained()
+
+    # --- workers
+
+    def _worker_up(self, member: Member, worker: WorkerId, inherited: list[Digest]) -> None:
+        member.resident.update(inherited)
+        for context in inherited:
+            self._link.send(m.ContextUp(context=context, worker=worker))
+        self._driver.decide(node.WorkerReady(worker=worker, inherited=frozenset(inherited)))
+
+    def _from_worker(self, member: Member, worker: WorkerId, message: m.FromWorker, frames: Sequence[Buffer]) -> None:
+        match message:
+            case m.TaskDone():
+                self._take_result(member, worker, message.result, frames)
+            case m.TaskSkipped():
+                self._driver.decide(node.TaskSkipped(worker=worker, task=message.task))
+            case m.LoadStarted():
+                self._link.send(m.ContextBuilding(context=message.context))
+                self._driver.decide(node.LoadBegan(worker=worker, context=message.context))
+            case m.Loaded():
+                self._loaded(member, worker, message)
+            case m.LoadFailed():
+                if message.task is not None:
+                    member.tasks.popleft()
+                event = node.LoadBroke(worker=worker, context=message.context, task=message.task)
+                self._driver.decide_broken(event, None, message.error, frames)
+            case m.Unloaded():
+                member.resident.discard(message.context)
+                self._link.send(m.ContextDown(context=message.context, worker=worker, was_evicted=True))
+                gone = node.ContextGone(worker=worker, context=message.context, kept_bytes=message.kept_bytes)
+                self._driver.decide(gone)
+            case m.Unfit():
+                logger.info("%s (process %s) is replaced: %s", member.name, member.pid, message.reason)
+                self._driver.start_anew(member)
+            case m.WorkerUp() | m.Frozen() | m.Unshareable() | m.CleanUpBegan():
+                raise AssertionError(f"a worker does not send {type(message).__name__} here")
+            case _:
+                assert_never(message)
+
+    def _take_result(self, member: Member, worker: WorkerId, result: m.Result, frames: Sequence[Buffer]) -> None:
+        member.tasks.popleft()
+        self._driver.tasks.pop(result.id, None)
+        self._link.add_result(result, frames)
+        self._driver.decide(node.TaskEnded(worker=worker, task=result.id, run_s=result.run_s))
+        self._driver.stop_if_drained()
+
+    def _loaded(self, member: Member, worker: WorkerId, loaded: m.Loaded) -> None:
+        context, load_s, size_bytes = loaded.context, loaded.load_s, loaded.size_bytes
+        member.resident.add(context)
+        self._link.send(m.ContextLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
+        self._link.send(m.ContextUp(context=context, worker=worker))
+        self._driver.decide(node.LoadEnded(worker=worker, context=context, load_s=load_s, size_bytes=size_bytes))
+
+    def _worker_died(self, member: Member, worker: WorkerId, died: m.WorkerDied) -> None:
+        self._link.send(m.WorkerFell(task=None, died=died))
+        for context in member.resident:
+            self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
+        self._driver.decide_broken(node.WorkerEnded(worker=worker), died, None, ())
+        lived_s = time.monotonic() - member.started_at
+        was_useful = bool(member.known) or (member.pid is not None and lived_s > _MIN_LIFE_S)
+        pause_s = 0.0 if was_useful else _RESTART_PAUSE_S
+        self._loop.call_later(pause_s, lambda: self._family.start_worker(worker))
+
+    # --- templates
+
+    def _from_template(
+        self, member: Member, template: TemplateKey, message: m.FromWorker, frames: Sequence[Buffer]
+    ) -> None:
+        match message:
+            case m.LoadStarted():
+                self._link.send(m.ContextBuilding(context=message.context))
+            case m.Loaded():
+                self._template_loaded(member, message)
+            case m.LoadFailed():
+                self._family.end_template(template)
+                event = node.TemplateBroke(template=template, context=message.context)
+                self._driver.decide_broken(event, None, message.error, frames)
+            case m.Unshareable():
+                text = "Context %s cannot be shared by the workers of this node, each builds its own: %s"
+                logger.warning(text, self._family.label(message.context), message.reason)
+                self._link.send(m.ContextUnshareable(context=message.context, reason=message.reason))
+                self._driver.decide(node.TemplateUnsafe(template=template, context=message.context))
+            case m.Frozen():
+                self._driver.decide(node.TemplateReady(template=template))
+            case m.WorkerUp() | m.TaskDone() | m.TaskSkipped() | m.Unloaded() | m.CleanUpBegan() | m.Unfit():
+                raise AssertionError(f"a template does not send {type(message).__name__} here")
+            case _:
+                assert_never(message)
+
+    def _template_loaded(self, member: Member, loaded: m.Loaded) -> None:
+        context, load_s, size_bytes = loaded.context, loaded.load_s, loaded.size_bytes
+        member.resident.add(context)
+        self._link.send(m.ContextLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
+        self._expire_later(member, context)
+        self._driver.decide(node.TemplateLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
+
+    def _expire_later(self, member: Member, context: Digest) -> None:
+        """Have what a template holds built anew when it is too old."""
+
+        def expire() -> None:
+            if not member.retired:
+                self._driver.decide(node.SharedExpired(context=context))
+
+        max_age_s = self._family.max_age_s(context)
+        if max_age_s is not None:
+            self._loop.call_later(max_age_s, expire)
+
+    def _template_died(self, member: Member, template: TemplateKey, died: m.WorkerDied) -> None:
+        self._family.templates.pop(template, None)
+        unbuilt = [context for context in template if context not in member.resident]
+        if unbuilt:
+            event = node.TemplateBroke(template=template, context=unbuilt[0])
+            self._driver.decide_broken(event, died, None, ())
+        else:
+            self._driver.decide(node.TemplateEnded(template=template))
+
+    # --- clean-ups
+
+    def _begin_clean_up(self, member: Member, context: Digest) -> None:
+        """A clean-up that hangs must not hold the calls up that its worker was sent meanwhile."""
+        member.cleaning = context
+        if not member.retired:
+            member.limit = self._loop.call_later(self._family.cleanup_s, lambda: self._clean_up_hangs(member, context))
+
+    def _end_clean_up(self, member: Member) -> None:
+        member.cleaning = None
+        if member.limit is not None:
+            member.limit.cancel()
+            member.limit = None
+
+    def _clean_up_hangs(self, member: Member, context: Digest) -> None:
+        if not member.retired:
+            text = "%s (process %s) is killed: the clean-up of context %s takes longer than %g s"
+            logger.warning(text, member.name, member.pid, self._family.label(context), self._family.cleanup_s)
+            self._driver.start_anew(member, kill=True)

@@ -1,0 +1,27 @@
+"""What a manager tells of its node."""
+
+import os
+
+import msgspec
+import psutil
+
+from parsl_context import messages as m
+from parsl_context.pool.description import default_context_memory, describe_node
+from parsl_context.pool.settings import parse_settings
+
+COMMAND = "-a 127.0.0.1 -P 1 --cert_dir None --cpu-affinity none -b 7 -u n1 -p 2"
+
+
+def test_a_node_is_described_by_its_settings_and_by_what_is_found_on_it():
+    settings = parse_settings(COMMAND.split(), started_at=0.0)
+    joined = describe_node(settings, m.ManagerId("n1.2"), "token")
+    assert (joined.manager, joined.node, joined.block, joined.prefetch) == ("n1.2", "n1", "7", 2)
+    assert (joined.slots, joined.pid, joined.segments) == (settings.workers, os.getpid(), "token")
+    assert joined.protocol == m.PROTOCOL_VERSION
+    assert "parsl" in joined.packages
+    assert joined.up_s > 0.0
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(joined), type=m.Joined) == joined
+
+
+def test_contexts_may_take_part_of_the_memory_by_default():
+    assert 0 < default_context_memory() < psutil.virtual_memory().total
