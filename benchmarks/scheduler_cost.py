@@ -81,7 +81,7 @@ class Pool:
 
     def _join(self, manager: ManagerId, slots: int) -> None:
         self.state.handle(
-            cluster.ManagerJoined(manager=manager, node=manager, block=manager, slots=slots, prefetch=0), now=0.0
+            cluster.ManagerJoined(manager=manager, node=manager, block=manager, slots=slots), now=0.0
         )
         for worker in range(slots):
             for _ in range(self._held):

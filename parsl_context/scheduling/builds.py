@@ -73,20 +73,6 @@ class Builds:
             return Estimate()
         return Estimate(sum(estimate.mean_s or 0.0 for estimate in estimates))
 
-    @staticmethod
-    def lateness(line: ClusterLine, *, more: int = 0) -> float:
-        """How late the last of the line's calls will be, up to a constant, with so many more to serve it.
-
-        The time that its first call has waited, and what the backlog takes those who serve it. Lines that are equally
-        late are served in proportion to their work, and no line starves, because age counts.
-        """
-        first = line.queue.first()
-        since = -math.inf if first is None else first.since
-        if line.lane.in_order:
-            return -since
-        work_s = line.backlog * line.run.or_prior(RUN_PRIOR_S)
-        return work_s / max(1, line.serving + more) - since if first is not None else work_s
-
     def may_build(self, line: ClusterLine, manager: Manager, now: float) -> bool:
         """Whether the line's contexts may be built there now."""
         if manager.id in line.refused or manager.ordered >= manager.slots:
@@ -119,16 +105,14 @@ class Builds:
         build_s = self.build(cold).or_prior(BUILD_PRIOR_S)
         if self._fits(cold, manager):
             return self._cannot_keep_up(cold, warm, build_s)
-        if self.lateness(cold, more=1) - build_s <= self.lateness(warm):
+        if cold.lateness(more=1) - build_s <= warm.lateness():
             return False
         swap_s = _SWAP_PATIENCE * (build_s + self.build(warm).or_prior(BUILD_PRIOR_S))
         return other.since - first.since > swap_s
 
     def reckon(self, line: ClusterLine) -> None:
         """The line's backlog, or the run time of its calls, is another."""
-        work_s = line.backlog * line.run.or_prior(RUN_PRIOR_S)
-        self._work_s += work_s - line.work_s
-        line.work_s = work_s
+        self._work_s += line.reckon()
 
     def is_shared(self, line: ClusterLine, manager: Manager) -> bool:
         """Whether the workers of the manager share all contexts of the line."""
@@ -149,7 +133,7 @@ class Builds:
 
     def want(self, line: ClusterLine) -> None:
         """The line wants a build as soon as a slot is free."""
-        late = self.lateness(line, more=1)
+        late = line.lateness(more=1)
         step = _RANK_STEP * self.build(line).or_prior(BUILD_PRIOR_S)
         if line.wanting is None or late > line.wanting + step:
             line.wanting = late
@@ -179,7 +163,7 @@ class Builds:
         """Have one more instance built there."""
         manager.orders[line] += 1
         manager.ordered += 1
-        line.building += self._gain(line, manager)
+        line.change_building(self._gain(line, manager))
         self.free.update(manager)
         return OrderBuild(contexts=line.lane.contexts, manager=manager.id)
 
@@ -188,7 +172,7 @@ class Builds:
         if manager.orders[line]:
             manager.orders[line] -= 1
             manager.ordered -= 1
-            line.building -= manager.gains[line]
+            line.change_building(-manager.gains[line])
         if not manager.orders[line]:
             del manager.orders[line]
             manager.gains.pop(line, None)
@@ -196,7 +180,7 @@ class Builds:
     def unshare(self, line: ClusterLine, manager: Manager) -> None:
         """Builds that are going on serve one worker each, as it turns out."""
         if orders := manager.orders.get(line, 0):
-            line.building -= orders * (manager.gains[line] - 1)
+            line.change_building(-orders * (manager.gains[line] - 1))
             manager.gains[line] = 1
 
     # --- helpers
@@ -223,7 +207,7 @@ class Builds:
             elif not self.pays(line, now):
                 heapq.heappop(self._wanting)
                 line.wanting = None
-            elif (late := self.lateness(line, more=1)) < -rank - 1e-9:
+            elif (late := line.lateness(more=1)) < -rank - 1e-9:
                 line.wanting = late
                 heapq.heapreplace(self._wanting, (-late, next(self._order), line))
             else:

@@ -156,8 +156,6 @@ class ClusterState(ClusterPlacement):
             record = self._records[context]
             if record.given_up and now < record.pause_until:
                 return self._fail_line(line, context)
-        if not line.idle and line.is_watched and line.waiting < line.enough:
-            return []  # nothing has changed since that was considered
         return self._place(line, now)
 
     def _end_task(self, event: TaskEnded, now: float) -> list[Action]:
@@ -167,6 +165,8 @@ class ClusterState(ClusterPlacement):
         manager, line = call.manager, call.line
         self._run_of(call.code).add(event.run_s)
         line.run.add(event.run_s)
+        line.shortest.add(event.run_s)
+        self._shortest.add(event.run_s)
         self._builds.reckon(line)
         line.progress_at = now
         if not call.ahead:
@@ -270,6 +270,7 @@ class ClusterState(ClusterPlacement):
             if line.waiting:
                 actions += self._consider(line, now)
         manager.demoted.clear()
+        self._fresh.pop(manager, None)
         return actions
 
     def _lose(self, manager_id: ManagerId, reason: str, now: float) -> list[Action]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any
 
 from parsl_context.messages import Digest, ManagerId, TaskId
@@ -21,14 +23,15 @@ from parsl_context.scheduling.cluster_events import (
     StopManager,
     TakeBack,
 )
-from parsl_context.scheduling.lines import Holder
+from parsl_context.scheduling.lines import CHOICES, Holder
 from parsl_context.scheduling.managers import Call, ClusterLine, Manager, Phase
 from parsl_context.scheduling.node_events import Lane
-from parsl_context.scheduling.placement import MANAGER_LOOKAHEAD_S, RUN_PRIOR_S, Estimate, lookahead
+from parsl_context.scheduling.placement import MANAGER_LOOKAHEAD_S, RUN_PRIOR_S, Estimate, Floor, lookahead
 from parsl_context.scheduling.registry import Record
 
 # How often a line with calls behind slow ones is looked at, at the least. [s]
 _WATCH_S = 0.05
+_RANK = attrgetter("rank")
 
 
 class ClusterPlacement:
@@ -51,6 +54,8 @@ class ClusterPlacement:
         self._records: dict[Digest, Record] = {}
         self._builds = Builds(self._records)
         self._run: dict[Digest | None, Estimate] = {}
+        self._shortest = Floor()  # run time of any call, lately
+        self._fresh: OrderedDict[Manager, None] = OrderedDict()  # idle, which only those of their lines know that asked
         self._deadlines: list[tuple[float, int, Callable[[float], list[Action]]]] = []
         self._order = itertools.count()
 
@@ -80,6 +85,8 @@ class ClusterPlacement:
         manager.idle_since = None
         line.change_held(manager, 1)
         manager.served(line)
+        if manager.free + (manager.prefetch or 0) <= 0:
+            self._fresh.pop(manager, None)
         self._builds.reckon(line)
         return SendTask(task=call.id, manager=manager.id)
 
@@ -87,7 +94,8 @@ class ClusterPlacement:
         """Send the newest call of a line where a worker is free for it, or see to it that one will be."""
         manager = self._find_idle(line, now)
         if manager is None:
-            return self._consider(line, now)
+            is_settled = line.is_watched and line.waiting < line.enough  # nothing has changed since it was considered
+            return [] if is_settled else self._consider(line, now)
         action = self._send(line, manager, now)
         self._builds.free.update(manager)
         return [action]
@@ -103,9 +111,19 @@ class ClusterPlacement:
         if self._preference is not None and not line.lane.contexts:
             candidates = [manager for manager in self.managers.values() if manager.phase is Phase.OPEN]
             return next((m for m in self._preference(candidates) if self._is_idle(m, line, now)), None)
+        for manager in self._fresh:
+            if manager in line.capacity and self._is_idle(manager, line, now):
+                return manager
         found = line.find_idle(lambda holder: self._is_idle(holder, line, now))
         assert found is None or isinstance(found, Manager)
         return found
+
+    def _announce(self, manager: Manager) -> None:
+        """A manager is idle. Its lines are told only if it stays so while others come to be: they may be many."""
+        self._fresh[manager] = None
+        self._fresh.move_to_end(manager)
+        if len(self._fresh) > CHOICES:
+            self._fresh.popitem(last=False)[0].promote()
 
     def _is_idle(self, holder: Holder, line: ClusterLine, now: float) -> bool:
         """Whether a worker there can run a call of the line at once, or the user wants calls to wait there."""
@@ -133,8 +151,7 @@ class ClusterPlacement:
             first = line.queue.first()
             if first is None or line.lane.fresh or line.lane.in_order:
                 return False
-            horizon_s = max(MANAGER_LOOKAHEAD_S, 2 * manager.transit.or_prior(0.0))
-            depth = lookahead(self._run_of(first.code), horizon_s)
+            depth = lookahead(self._run_of(first.code), _horizon_s(manager))
             if free + depth * manager.slots <= 0 or held >= capacity * (1 + depth):
                 return False
         return self._may_send(line, manager, now)
@@ -161,31 +178,31 @@ class ClusterPlacement:
                 break
         self._builds.free.update(manager)
         if manager.free + (manager.prefetch or 0) > 0:
-            manager.promote()
+            self._announce(manager)
             if ended is not None and not ended.waiting:
                 actions += self._rebalance(ended, manager, now)
         return actions
 
     def _latest_warm(self, manager: Manager, now: float) -> ClusterLine | None:
         """Of the lines that wait and that the manager has room for, the latest."""
-        lines: list[ClusterLine] = []
-        waiting: list[Any] = manager.waiting_lines()
-        while waiting and not lines:
-            lines = [line for line in waiting if self._has_room(line, manager, now)]
+        while True:
+            horizon_s = math.inf if manager.free > 0 or manager.prefetch is not None else _horizon_s(manager)
+            if manager.free + (manager.prefetch or 0) <= 0 and self._shortest.or_prior(math.inf) >= horizon_s:
+                return None
+            waiting: list[Any] = manager.waiting_lines()
+            if horizon_s < math.inf:
+                waiting = [line for line in waiting if line.shortest.or_prior(math.inf) < horizon_s]
+            if len(waiting) > 1:
+                waiting.sort(key=_RANK)
+            for line in waiting:
+                if self._has_room(line, manager, now):
+                    assert isinstance(line, ClusterLine)
+                    return line
             full = [line for line in waiting if line.held.get(manager, 0) >= line.capacity.get(manager, 0)]
-            if lines or manager.free <= 0 or not full:
-                break
+            if manager.free <= 0 or not full:
+                return None
             for line in full:  # others may have calls for its free slots
                 manager.set_aside(line)
-            waiting = manager.waiting_lines()
-        if len(lines) < 2:
-            return lines[0] if lines else None
-        return min(lines, key=lambda line: (self._priority(line), -self._builds.lateness(line)))
-
-    @staticmethod
-    def _priority(line: ClusterLine) -> float:
-        first = line.queue.first()
-        return math.inf if first is None else first.priority
 
     def _consider(self, line: ClusterLine, now: float) -> list[Action]:
         """Have contexts built for a line as long as that pays."""
@@ -300,3 +317,8 @@ def _unclaimed(donor: Manager, line: ClusterLine) -> Iterable[Call]:
     for call in itertools.islice(reversed(donor.held.values()), 64):
         if call.line is line and call.ahead and not call.reclaimed:
             yield call
+
+
+def _horizon_s(manager: Manager) -> float:
+    """How far ahead a manager should have work, so that it need not wait for more. [s]"""
+    return max(MANAGER_LOOKAHEAD_S, 2 * manager.transit.or_prior(0.0))

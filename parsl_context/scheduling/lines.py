@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from parsl_context.scheduling.node_events import Lane
 
-CHOICES = 8
+CHOICES = 4
 
 
 class Queueable(Protocol):
@@ -37,11 +37,13 @@ Call = TypeVar("Call", bound=Queueable)
 class Queue(Generic[Call]):
     """Calls by priority, then in order. Each operation takes the same time however long the queue is."""
 
-    __slots__ = ("_levels", "_order")
+    __slots__ = ("_calls", "_order", "_others", "_priority")
 
     def __init__(self) -> None:
-        self._levels: dict[float, deque[Call]] = {}
-        self._order: list[float] = []
+        self._priority = 0.0
+        self._calls: deque[Call] = deque()  # of this priority; those of all others come later
+        self._others: dict[float, deque[Call]] = {}
+        self._order: list[float] = []  # heap of the other priorities
 
     def append(self, call: Call) -> None:
         """Wait behind all calls of this priority."""
@@ -53,35 +55,49 @@ class Queue(Generic[Call]):
 
     def first(self) -> Call | None:
         """The call whose turn it is."""
-        while self._order:
-            level = self._levels[self._order[0]]
-            while level:
-                if level[0].waits:
-                    return level[0]
-                level.popleft()
-            del self._levels[heapq.heappop(self._order)]
-        return None
+        while True:
+            calls = self._calls
+            while calls:
+                if calls[0].waits:
+                    return calls[0]
+                calls.popleft()
+            if not self._order:
+                return None
+            self._priority = heapq.heappop(self._order)
+            self._calls = self._others.pop(self._priority)
 
     def pop(self) -> Call:
         """Take the call whose turn it is. There must be one."""
         call = self.first()
         assert call is not None
-        return self._levels[self._order[0]].popleft()
+        return self._calls.popleft()
 
     def __iter__(self) -> Iterator[Call]:
-        for priority in sorted(self._levels):
-            yield from (call for call in self._levels[priority] if call.waits)
+        levels = [self._calls, *(self._others[priority] for priority in sorted(self._others))]
+        yield from (call for level in levels for call in level if call.waits)
 
     def _level(self, priority: float) -> deque[Call]:
-        level = self._levels.get(priority)
+        if priority == self._priority:
+            return self._calls
+        level = self._others.get(priority)
         if level is None:
-            level = self._levels[priority] = deque()
-            heapq.heappush(self._order, priority)
+            level = deque()
+            if not self._calls and not self._order:
+                self._priority, self._calls = priority, level
+            elif priority < self._priority:
+                self._others[self._priority] = self._calls
+                heapq.heappush(self._order, self._priority)
+                self._priority, self._calls = priority, level
+            else:
+                self._others[priority] = level
+                heapq.heappush(self._order, priority)
         return level
 
 
 class Line(Generic[Call]):
     """The waiting calls of one lane, and their holders."""
+
+    __slots__ = ("holders", "idle", "lane", "queue", "unaware", "waiting")
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
@@ -162,6 +178,8 @@ class Line(Generic[Call]):
 
 class Holder:
     """One that serves lines."""
+
+    __slots__ = ("aside", "demoted", "lines", "paused", "ring")
 
     def __init__(self) -> None:
         self.lines: dict[Line[Any], None] = {}  # that it can serve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from enum import Enum, auto
 from parsl_context.messages import Digest, ManagerId, TaskId, WorkerId
 from parsl_context.scheduling.lines import CHOICES, Holder, Line
 from parsl_context.scheduling.node_events import Lane
-from parsl_context.scheduling.placement import Estimate, Floor
+from parsl_context.scheduling.placement import RUN_PRIOR_S, Estimate, Floor
 
 
 class Phase(Enum):
@@ -52,7 +53,17 @@ class ClusterLine(Line[Call]):
         Calls that can run where builds are going on, once these have ended.
     run : Estimate
         Run time of its calls, whatever their code.
+    shortest : Floor
+        The shortest of these times.
+    rank : tuple
+        Lines in this order are served: by the priority of the first call, then the latest first. Kept, because each
+        call that ends compares several lines, and changes one.
     """
+
+    __slots__ = (
+        "building", "capacity", "enough", "held", "is_watched", "progress_at", "rank", "refused", "run", "shortest",
+        "surplus", "total_capacity", "total_surplus", "wanting", "work_s",
+    )  # fmt: skip
 
     def __init__(self, lane: Lane) -> None:
         super().__init__(lane)
@@ -63,12 +74,14 @@ class ClusterLine(Line[Call]):
         self.total_surplus = 0
         self.building = 0
         self.run = Estimate()
+        self.shortest = Floor()
         self.progress_at = 0.0  # when a call of it ended last
         self.refused: dict[ManagerId, str] = {}  # where its contexts cannot be held together, and why
         self.enough = 0  # backlog that was worth a build when that was last considered
         self.wanting: float | None = None  # how late its calls are, as the list of lines that want a build has it
         self.is_watched = False  # a tick will look at it
-        self.work_s = 0.0  # what `Builds` counts for its backlog
+        self.work_s = 0.0  # run time of its backlog, as last reckoned
+        self.rank = (math.inf, math.inf)
 
     @property
     def serving(self) -> int:
@@ -85,6 +98,29 @@ class ClusterLine(Line[Call]):
         """Whether its calls need no context that is kept."""
         return self.lane.is_anywhere
 
+    def lateness(self, *, more: int = 0) -> float:
+        """How late the last of its calls will be, up to a constant, with so many more to serve it.
+
+        The time that its first call has waited, and what the backlog takes those who serve it. Lines that are equally
+        late are served in proportion to their work, and no line starves, because age counts.
+        """
+        first = self.queue.first()
+        if first is None:
+            return math.inf if self.lane.in_order else self._spread(more)
+        return (0.0 if self.lane.in_order else self._spread(more)) - first.since
+
+    def reckon(self) -> float:
+        """Its backlog, or the run time of its calls, is another. Gives the change of work that waits. [s]"""
+        before = self.work_s
+        self.work_s = self.backlog * self.run.or_prior(RUN_PRIOR_S)
+        self._rank_anew()
+        return self.work_s - before
+
+    def change_building(self, change: int) -> None:
+        """So many more calls, or fewer, can run once builds have ended."""
+        self.building += change
+        self._rank_anew()
+
     def set_capacity(self, manager: Manager, capacity: int) -> None:
         """So many calls can run there at a time; none: it is no holder."""
         before = self.capacity.get(manager, 0)
@@ -99,6 +135,7 @@ class ClusterLine(Line[Call]):
         if capacity > before:
             manager.bring_back(self)
         self._weigh(manager)
+        self._rank_anew()
 
     def change_held(self, manager: Manager, change: int) -> None:
         """The manager was sent a call of this line, or is rid of it."""
@@ -115,6 +152,13 @@ class ClusterLine(Line[Call]):
         self.held.pop(manager, None)
         self._weigh(manager)
 
+    def _spread(self, more: int) -> float:
+        return self.backlog * self.run.or_prior(RUN_PRIOR_S) / max(1, self.serving + more)
+
+    def _rank_anew(self) -> None:
+        first = self.queue.first()
+        self.rank = (math.inf, 0.0) if first is None else (first.priority, -self.lateness())
+
     def _weigh(self, manager: Manager) -> None:
         surplus = max(0, self.held.get(manager, 0) - self.capacity.get(manager, 0))
         before = self.surplus.get(manager, 0)
@@ -125,10 +169,17 @@ class ClusterLine(Line[Call]):
             self.surplus[manager] = surplus
         else:
             del self.surplus[manager]
+        self._rank_anew()
 
 
 class Manager(Holder):
     """A manager."""
+
+    __slots__ = (
+        "block", "building", "contact_at", "drain_at", "ends_at", "gains", "held", "id", "idle_since", "memory_bytes",
+        "node", "ordered", "orders", "phase", "prefetch", "resident", "slots", "stopping", "transit", "walltime_s",
+        "warm", "workers",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ _WEIGHT = 0.2  # of the newest sample in a moving average
 _RISE = 1.01  # of a floor, at the most with each sample
 
 
-@dataclass
+@dataclass(slots=True)
 class Estimate:
     """Moving average of a duration. [s]"""
 
@@ -42,7 +42,7 @@ class Estimate:
         return prior_s if self.mean_s is None else self.mean_s
 
 
-@dataclass
+@dataclass(slots=True)
 class Floor:
     """The shortest of a duration's samples, forgotten slowly: what it takes where nothing is in the way. [s]"""
 

@@ -13,7 +13,7 @@ _FIRST_PAUSE_S = 0.2  # before the second attempt; doubles with each one
 _LONGEST_PAUSE_S = 60.0
 
 
-@dataclass
+@dataclass(slots=True)
 class OnNode:
     """What happened with a context on one manager."""
 
@@ -26,7 +26,7 @@ class OnNode:
     note: str = ""
 
 
-@dataclass
+@dataclass(slots=True)
 class Record:
     """A context in the registry."""
 

@@ -29,6 +29,8 @@ class NodeCall:
 class WorkerLine(Line[NodeCall]):
     """The waiting calls of a lane on this node."""
 
+    __slots__ = ("ahead", "coming")
+
     def __init__(self, lane: Lane) -> None:
         super().__init__(lane)
         self.coming = 0  # workers that are being made ready for it
@@ -58,6 +60,11 @@ class Order:
 
 class Worker(Holder):
     """A worker and the process that serves it now."""
+
+    __slots__ = (
+        "building", "failed", "fed_at", "fork_for", "fork_of", "held", "id", "inherited", "leaving", "order", "resident",
+        "revoked", "untried_until", "up", "used", "used_at",
+    )  # fmt: skip
 
     def __init__(self, id: WorkerId, *, up: bool = False, inherited: frozenset[Digest] = frozenset()) -> None:
         super().__init__()
