@@ -80,9 +80,7 @@ class Pool:
         self.submit(queued + workers)
 
     def _join(self, manager: ManagerId, slots: int) -> None:
-        self.state.handle(
-            cluster.ManagerJoined(manager=manager, node=manager, block=manager, slots=slots), now=0.0
-        )
+        self.state.handle(cluster.ManagerJoined(manager=manager, node=manager, block=manager, slots=slots), now=0.0)
         for worker in range(slots):
             for _ in range(self._held):
                 context = next(self._contexts)

@@ -253,12 +253,14 @@ class NodePlacement:
         """
         if not self._waiting or self._builds.needs_worker:
             return []
+        idle = sum(1 for worker in self._workers.values() if worker.is_idle)
+        if not idle:
+            return []
         newest = itertools.islice(reversed(self._waiting.values()), _LOOKED_AT)
-        blocked = [call for call in newest if self._is_blocked(call)]
-        idle = sum(1 for worker in self._workers.values() if worker.is_idle) if blocked else 0
-        for call in blocked[:idle]:
+        blocked = [call for call in newest if self._is_blocked(call)][:idle]
+        for call in blocked:
             self._take_out(call)
-        return [GiveBack(tasks=[call.id for call in blocked[:idle]])] if idle else []
+        return [GiveBack(tasks=[call.id for call in blocked])] if blocked else []
 
     def _is_blocked(self, call: NodeCall) -> bool:
         """Whether a call waits for workers that hold its contexts, and not just for the moment."""

@@ -62,8 +62,8 @@ class Worker(Holder):
     """A worker and the process that serves it now."""
 
     __slots__ = (
-        "building", "failed", "fed_at", "fork_for", "fork_of", "held", "id", "inherited", "leaving", "order", "resident",
-        "revoked", "untried_until", "up", "used", "used_at",
+        "building", "failed", "fed_at", "fork_for", "fork_of", "held", "id", "inherited", "leaving", "order",
+        "resident", "revoked", "untried_until", "up", "used", "used_at",
     )  # fmt: skip
 
     def __init__(self, id: WorkerId, *, up: bool = False, inherited: frozenset[Digest] = frozenset()) -> None:
