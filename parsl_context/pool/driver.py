@@ -1,6 +1,6 @@
 """What `NodeState` decides is carried out: calls go to workers, processes start and end, the interchange is told.
 
-The manager, which hears the interchange, and `MemberReports`, which hears the workers, tell the driver what happened.
+`Manager`, which hears the interchange, and `MemberReports`, which hears the workers, tell it what happened.
 """
 
 from __future__ import annotations

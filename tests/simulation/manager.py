@@ -1,6 +1,6 @@
 """A simulated manager: `pool/` with the real `NodeState`, simulated workers and no process.
 
-What it tells the interchange is written down as the events that `interchange/server.py` makes of its messages.
+What it tells the interchange is written down as the events that `interchange/reports.py` makes of its messages.
 """
 
 from __future__ import annotations

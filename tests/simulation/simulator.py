@@ -1,7 +1,7 @@
 """Scheduling, managers and workers in one thread on a fake clock.
 
 The real `ClusterState` decides for the interchange and a real `NodeState` for each manager; around them stands what
-`interchange/server.py` and `pool/driver.py` do with each action, without sockets, processes and payloads::
+`interchange/driver.py` and `pool/driver.py` do with each action, without sockets, processes and payloads::
 
     calls ─▶ Simulation ─▶ ClusterState ─ link ─▶ SimManager ─▶ NodeState ─▶ SimWorker
                  ▲──────────────────────── link ◀──────┘◀──────────────────────┘

@@ -1,0 +1,151 @@
+"""What `ClusterState` decides is carried out: calls go to managers, outcomes to the executor.
+
+`Interchange`, which hears the executor, and `ManagerReports`, which hears the managers, tell it what happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+
+from typing_extensions import assert_never
+
+from parsl_context import messages as m
+from parsl_context.codec import Buffer
+from parsl_context.errors import PayloadLostError
+from parsl_context.eventloop import EventLoop, Timer
+from parsl_context.interchange.content import Content
+from parsl_context.interchange.executor_side import ExecutorSide
+from parsl_context.interchange.manager_side import ManagerSide
+from parsl_context.interchange.overview import Overview
+from parsl_context.messages import ManagerId, TaskId
+from parsl_context.scheduling import cluster_events as cluster
+from parsl_context.scheduling.cluster import ClusterState
+from parsl_context.segments import Segments
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+
+class ClusterDriver:
+    """Gives `ClusterState` events and the time, and carries out its actions."""
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        state: ClusterState,
+        executor: ExecutorSide,
+        managers: ManagerSide,
+        content: Content,
+        overview: Overview,
+        segments: Segments,
+    ) -> None:
+        self._loop = loop
+        self._state = state
+        self._executor = executor
+        self._managers = managers
+        self._content = content
+        self._overview = overview
+        self._segments = segments
+        self._tick: Timer | None = None
+        self._tick_at = math.inf
+        self.tasks: dict[TaskId, tuple[m.Task, Sequence[Buffer]]] = {}  # calls that have no outcome yet
+
+    def decide(self, event: cluster.Event) -> None:
+        """Take an event into account and do what follows from it."""
+        for action in self._state.handle(event, now=time.monotonic()):
+            self._carry_out(action)
+        if self._state.next_deadline() < self._tick_at:
+            self._arm_tick()
+
+    def lose_manager(self, manager: ManagerId, reason: str) -> None:
+        """A manager is gone."""
+        if manager in self._state.managers:
+            logger.warning("Manager %s is gone: %s", manager, reason)
+            self._overview.report_node(manager, active=False)
+            self.decide(cluster.ManagerLeft(manager=manager, reason=reason))
+        self._managers.sessions.pop(manager, None)
+
+    def fail_task(self, manager: ManagerId, task: TaskId, cause: m.Cause) -> None:
+        """A call that a manager holds has failed."""
+        if task in self._state.managers[manager].held:
+            self.tasks.pop(task, None)
+            self._executor.send(m.TasksFailed(tasks=[task], cause=cause))
+            self.decide(cluster.TaskLost(manager=manager, task=task))
+
+    def _arm_tick(self) -> None:
+        """Wake up when the scheduling state wants to be told the time."""
+        due = self._state.next_deadline()
+        if self._tick is not None:
+            self._tick.cancel()
+        self._tick, self._tick_at = None, due
+        if due != math.inf:
+            self._tick = self._loop.call_later(due - time.monotonic(), self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick, self._tick_at = None, math.inf
+        self.decide(cluster.Tick())
+        for manager in [name for name in self._managers.sessions if name not in self._state.managers]:
+            self.lose_manager(manager, "it was given up")
+
+    # --- actions
+
+    def _carry_out(self, action: cluster.Action) -> None:
+        match action:
+            case cluster.SendTask():
+                self._send_task(action)
+            case cluster.OrderBuild():
+                self._content.provide(action.manager, None, action.contexts)
+                self._managers.flush()  # or it would give up what calls on their way need
+                self._managers.send(action.manager, m.BuildInstance(contexts=action.contexts))
+            case cluster.TakeBack():
+                self._managers.flush()  # the calls may still be on their way
+                self._managers.send(action.manager, m.ReturnTasks(tasks=action.tasks))
+            case cluster.FailUnservable():
+                self._fail(action.tasks, m.Unservable(reason=action.reason))
+            case cluster.SendBuild():
+                self._content.provide(action.manager, None, (action.context,))
+                self._managers.send(action.manager, m.BuildContext(context=action.context))
+            case cluster.SendEviction():
+                self._managers.send(action.manager, m.EvictContext(context=action.context))
+            case cluster.StopManager():
+                self._managers.send(action.manager, m.Shutdown(reason=action.reason))
+                self.lose_manager(action.manager, action.reason)
+            case cluster.FailTasks():
+                self._fail(action.tasks, self._manager_gone(action.manager, action.reason))
+            case cluster.FailBuild():
+                failure, frames = self._content.build_error(action.context, action.attempts)
+                self._fail(action.tasks, failure, frames)
+            case _:
+                assert_never(action)
+
+    def _send_task(self, action: cluster.SendTask) -> None:
+        if action.task not in self.tasks:
+            return  # an action before this one found the manager gone, and its calls have failed
+        task, frames = self.tasks[action.task]
+        self._content.provide(action.manager, task.code, task.contexts)
+        session = self._managers.sessions.get(action.manager)
+        if session is None:
+            return
+        if task.payload.segment is not None and not session.shares_segments:
+            try:
+                task, frames = self._segments.spread(task)
+            except PayloadLostError as error:
+                self.fail_task(action.manager, task.id, m.Unservable(reason=str(error)))
+                return
+        self._managers.add_task(action.manager, task, frames)
+
+    def _fail(self, tasks: list[TaskId], cause: m.Cause, frames: Sequence[Buffer] = ()) -> None:
+        self._executor.send(m.TasksFailed(tasks=tasks, cause=cause), frames)
+        for task in tasks:
+            self.tasks.pop(task, None)
+
+    def _manager_gone(self, manager: ManagerId, reason: str) -> m.ManagerGone:
+        session = self._managers.sessions.get(manager)
+        return m.ManagerGone(
+            manager=manager,
+            host=session.joined.host if session else "unknown",
+            block=session.joined.block if session else "unknown",
+            reason=reason,
+        )

@@ -1,0 +1,166 @@
+"""What managers say: events for `ClusterState`, results for the executor, records for the monitoring hub."""
+
+from __future__ import annotations
+
+import logging
+
+from typing_extensions import assert_never
+
+from parsl_context import messages as m
+from parsl_context.codec import deal
+from parsl_context.interchange.content import Content
+from parsl_context.interchange.driver import ClusterDriver
+from parsl_context.interchange.executor_side import ExecutorSide
+from parsl_context.interchange.manager_side import ManagerSide
+from parsl_context.interchange.monitoring import NodeMonitor
+from parsl_context.interchange.overview import Overview
+from parsl_context.messages import ManagerId
+from parsl_context.scheduling import cluster_events as cluster
+from parsl_context.scheduling.cluster import ClusterState
+from parsl_context.segments import Segments
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+
+class ManagerReports:
+    """Hears the managers that have joined.
+
+    Parameters
+    ----------
+    driver
+        Told what follows from it.
+    """
+
+    def __init__(
+        self,
+        state: ClusterState,
+        driver: ClusterDriver,
+        executor: ExecutorSide,
+        managers: ManagerSide,
+        content: Content,
+        overview: Overview,
+        monitor: NodeMonitor,
+        segments: Segments,
+    ) -> None:
+        self._state = state
+        self._driver = driver
+        self._executor = executor
+        self._managers = managers
+        self._content = content
+        self._overview = overview
+        self._monitor = monitor
+        self._segments = segments
+
+    def message(self, manager: ManagerId, message: m.FromManager, frames: list[bytes]) -> None:
+        """A manager said something.
+
+        Raises
+        ------
+        MessageError
+            If the frames are not those that the message announces.
+        """
+        match message:
+            case m.Results():
+                self._take_results(manager, message, frames)
+            case m.Heartbeat():
+                self._managers.send(manager, m.HeartbeatReply())
+            case m.TasksReturned():
+                self._driver.decide(cluster.TasksReturned(manager=manager, tasks=message.tasks))
+            case m.TaskRefused():
+                self._driver.fail_task(manager, message.task, m.Unservable(reason=message.reason))
+            case m.WorkerFell():
+                logger.warning("Worker %d of manager %s died", message.died.worker, manager)
+                if message.task is not None:
+                    self._driver.fail_task(manager, message.task, message.died)
+            case m.ContextUp() | m.ContextDown() | m.ContextUnshareable():
+                self._holding_changed(manager, message)
+            case m.ContextBuilding() | m.ContextLoaded() | m.ContextBroken():
+                self._build_went_on(manager, message, frames)
+            case m.InstanceSettled():
+                self._driver.decide(cluster.BuildSettled(manager=manager, contexts=message.contexts))
+            case m.InstanceRefused():
+                refused = cluster.BuildRefused(manager=manager, contexts=message.contexts, reason=message.reason)
+                self._driver.decide(refused)
+            case m.Monitoring():
+                self._monitor.forward(frames)
+            case m.Leaving():
+                logger.info("Manager %s leaves: %s", manager, message.reason)
+                self._driver.decide(cluster.ManagerLeaving(manager=manager))
+                self._overview.report_node(manager)
+            case m.Left():
+                self._driver.lose_manager(manager, f"it ended: {message.reason}")
+            case m.Probe() | m.Joined():
+                raise AssertionError("handled before membership is checked")
+            case _:
+                assert_never(message)
+
+    def _take_results(self, manager: ManagerId, message: m.Results, frames: list[bytes]) -> None:
+        held = self._state.managers[manager].held
+        tasks = self._driver.tasks
+        for result, own in deal(message.results, frames):
+            if result.id not in held:
+                logger.warning("Manager %s sent a result of task %d, which it does not hold", manager, result.id)
+                self._segments.drop(result.payload)
+                continue
+            if result.id not in tasks:
+                self._segments.drop(result.payload)
+                continue  # the manager was found gone while its results were taken
+            if own:
+                result, own = self._segments.gather(result, own)
+            self._executor.add_result(result, own)
+            task, _ = tasks.pop(result.id)
+            ended = cluster.TaskEnded(manager=manager, task=result.id, run_s=result.run_s, calls=task.calls)
+            self._driver.decide(ended)
+        self._overview.report_node(manager)
+
+    def _holding_changed(self, manager: ManagerId, message: m.ContextUp | m.ContextDown | m.ContextUnshareable) -> None:
+        """A worker holds a context or does no longer, or the workers of a node cannot share one."""
+        context = message.context
+        event: cluster.Event
+        match message:
+            case m.ContextUp():
+                event = cluster.ContextHeld(manager=manager, worker=message.worker, context=context)
+            case m.ContextDown():
+                event = cluster.ContextGone(
+                    manager=manager, worker=message.worker, context=context, was_evicted=message.was_evicted
+                )
+            case m.ContextUnshareable():
+                note = f"not shared: {message.reason}"
+                event = cluster.ContextNoted(manager=manager, context=context, note=note, is_shared=False)
+        self._driver.decide(event)
+
+    def _build_went_on(
+        self,
+        manager: ManagerId,
+        message: m.ContextBuilding | m.ContextLoaded | m.ContextBroken,
+        frames: list[bytes],
+    ) -> None:
+        """A build began or ended."""
+        event: cluster.Event
+        match message:
+            case m.ContextBuilding():
+                event = cluster.BuildBegan(manager=manager, context=message.context)
+            case m.ContextLoaded():
+                self._content.note_size(message.context, message.size_bytes)
+                event = cluster.BuildEnded(
+                    manager=manager, context=message.context, load_s=message.load_s, size_bytes=message.size_bytes
+                )
+            case m.ContextBroken():
+                self._note_build_error(manager, message, frames)
+                event = cluster.BuildBroke(manager=manager, context=message.context, tasks=message.returned)
+        self._driver.decide(event)
+
+    def _note_build_error(self, manager: ManagerId, message: m.ContextBroken, frames: list[bytes]) -> None:
+        joined = self._managers.sessions[manager].joined
+        failure = m.BuildFailed(
+            context=message.context,
+            name=self._content.name(message.context),
+            manager=manager,
+            host=joined.host,
+            block=joined.block,
+            attempts=0,
+            died=message.died,
+            error=message.error,
+        )
+        logger.warning("Context %s could not be built on manager %s", failure.name, manager)
+        self._content.note_build_error(failure, list(frames))
