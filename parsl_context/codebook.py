@@ -18,12 +18,14 @@ from typing import Any
 from parsl.serialize.errors import SerializationError
 
 from parsl_context import messages as m
-from parsl_context.app import ContextApp, ContextCall
-from parsl_context.context import UNKEPT_LEVELS, Context
+from parsl_context.app import ContextApp
+from parsl_context.context import Context
+from parsl_context.context_call import ContextCall
 from parsl_context.digests import digest_bytes
 from parsl_context.errors import ContextSerializationError
 from parsl_context.messages import Digest
 from parsl_context.modules import is_installed
+from parsl_context.options import UNKEPT_LEVELS
 from parsl_context.serialization import pack_app, pack_code
 
 MAX_FUNCTIONS = 1024

@@ -12,8 +12,7 @@ import inspect
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
-from numbers import Real
+from dataclasses import asdict
 from typing import Any, overload
 
 from parsl.data_provider.files import File
@@ -21,80 +20,11 @@ from parsl.data_provider.files import File
 from parsl_context.digests import digest_content
 from parsl_context.errors import ConfigurationError, ContextSerializationError
 from parsl_context.messages import Digest
+from parsl_context.options import Options, make_options
 from parsl_context.pool.arguments import NodeFile, RequiredContext, map_leaves
 from parsl_context.pool.instances import Upkeep
 from parsl_context.serialization import pack_code
 from parsl_context.store import origins
-
-REUSE_LEVELS = ("none", "disk", "memory", "node")
-UNKEPT_LEVELS = ("none", "disk")  # their contexts are built for every call
-_SHARES = {"node": "node", "worker": "memory"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Options of a context function; None stands for the executor's default.
-
-    Attributes
-    ----------
-    reuse : str or None
-        Level of reuse: "none", "disk", "memory" or "node".
-    after_fork : callable or None
-        At level "node": called with the instance in each worker that shares it, before its first call. For what
-        must not be shared: connections, locks, random generators.
-    memory_gb : float or None
-        Memory that one instance takes, as a hint before the first build. [GB]
-    isolation : str or None
-        "call": each call runs in a fork of the process that holds the instance.
-    max_uses : int or None
-        Calls that one instance serves before it is built anew.
-    max_age_s : float or None
-        Age from which an instance serves no further call and is built anew. [s]
-    pinned : bool
-        Whether instances are given up only by `executor.evict`.
-    """
-
-    reuse: str | None = None
-    after_fork: Callable[[Any], None] | None = None
-    memory_gb: float | None = None
-    isolation: str | None = None
-    max_uses: int | None = None
-    max_age_s: float | None = None
-    pinned: bool = False
-
-    def __post_init__(self) -> None:
-        check_reuse(self.reuse)
-        if self.isolation not in (None, "call"):
-            raise ConfigurationError(f'isolation={self.isolation!r} of a context is "call" or None.')
-        if self.max_uses is not None and (type(self.max_uses) is not int or self.max_uses < 1):
-            raise ConfigurationError(f"max_uses={self.max_uses!r} of a context must be a whole number from 1 on.")
-        if self.max_age_s is not None and not _is_positive(self.max_age_s):
-            raise ConfigurationError(f"max_age_s={self.max_age_s!r} of a context must be a positive number of seconds.")
-        if type(self.pinned) is not bool:
-            raise ConfigurationError(f"pinned={self.pinned!r} of a context must be True or False.")
-        if self.memory_gb is not None and not _is_positive(self.memory_gb):
-            raise ConfigurationError(f"memory_gb={self.memory_gb!r} of a context must be a positive number.")
-
-    @property
-    def identity(self) -> list[Any]:
-        """What tells contexts apart that differ in options alone. Hints do not."""
-        return [getattr(self, name) for name in self.__dataclass_fields__ if name != "memory_gb"]
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, Real) and float(value) > 0
-
-
-def check_reuse(level: str | None) -> None:
-    """Refuse a level of reuse that does not exist.
-
-    Raises
-    ------
-    ConfigurationError
-    """
-    if level is not None and level not in REUSE_LEVELS:
-        available = ", ".join(map(repr, REUSE_LEVELS))
-        raise ConfigurationError(f"reuse={level!r} is no level of reuse; available are {available}.")
 
 
 class Context:
@@ -349,30 +279,14 @@ def context(
     if isinstance(function, ContextFunction):
         return replace_options(function, **options)
     if function is not None:
-        return ContextFunction(function, _make_options(options))
-    checked = _make_options(options)
+        return ContextFunction(function, make_options(options))
+    checked = make_options(options)
     return lambda decorated: ContextFunction(decorated, checked)
 
 
 def replace_options(function: ContextFunction, **options: Any) -> ContextFunction:
     """The same context function with other options."""
-    return ContextFunction(function.function, _make_options({**asdict(function.options), **options}))
-
-
-def _make_options(options: dict[str, Any]) -> Options:
-    options = dict(options)
-    unknown = set(options) - set(Options.__dataclass_fields__) - {"share"}
-    if unknown:
-        known = ", ".join([*Options.__dataclass_fields__, "share"])
-        raise ConfigurationError(f"context() has no option {', '.join(sorted(unknown))}; it has {known}.")
-    share = options.pop("share", None)
-    if share is not None:
-        if share not in _SHARES or options.get("reuse") not in (None, _SHARES[share]):
-            raise ConfigurationError(
-                f'share={share!r} of a context is "node" or "worker", and says the same as reuse= if both are given.'
-            )
-        options["reuse"] = _SHARES[share]
-    return Options(**options)
+    return ContextFunction(function.function, make_options({**asdict(function.options), **options}))
 
 
 def as_context(value: object) -> Context:

@@ -26,10 +26,11 @@ from parsl_context.client import InterchangeClient
 from parsl_context.codebook import CodeBook
 from parsl_context.codec import Buffer
 from parsl_context.compat import save_log_config, start_monitoring_receiver
-from parsl_context.context import UNKEPT_LEVELS, Context, ContextFunction, as_context, check_reuse
+from parsl_context.context import Context, ContextFunction, as_context
 from parsl_context.errors import ConfigurationError, ExecutorClosedError, InterchangeLost
 from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.messages import ContextRow, Digest, TaskId
+from parsl_context.options import UNKEPT_LEVELS, check_reuse
 from parsl_context.outcomes import CallFuture, Outcomes
 from parsl_context.preload import Preload
 from parsl_context.resources import check_values, priority

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from parsl.app.errors import AppTimeout
 
-from parsl_context import app as app_module
+from parsl_context import chunks
 from parsl_context.app import context_app
 from parsl_context.errors import ConfigurationError
 from tests.unit.test_app import busy, words
@@ -50,7 +50,7 @@ class _LazyFuture(Future):
 @pytest.fixture
 def fake(monkeypatch):
     kernel = FakeKernel()
-    monkeypatch.setattr(app_module, "time", SimpleNamespace(monotonic=lambda: kernel.now))
+    monkeypatch.setattr(chunks, "time", SimpleNamespace(monotonic=lambda: kernel.now))
     return kernel
 
 

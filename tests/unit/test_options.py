@@ -5,8 +5,9 @@ from collections import OrderedDict
 
 import pytest
 
-from parsl_context.context import Options, as_context, context, replace_options
+from parsl_context.context import as_context, context, replace_options
 from parsl_context.errors import ConfigurationError
+from parsl_context.options import Options
 from tests.unit.test_context import model, never, pipeline
 
 
