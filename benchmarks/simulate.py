@@ -1,18 +1,22 @@
 """How good the decisions are: the scheduler in simulated pools, beside other policies and a bound that none can beat.
 
-    python -m benchmarks.simulate [--quick] [--only a,b] [--no-plots]
+    python -m benchmarks.simulate [--quick] [--only a,b] [--jobs 2]
 
 The worlds, the policies and the bound are those of `tests/simulation`; everything there is drawn from seeds, so each
-run gives the same figures. Results go to benchmarks/results/simulation.json, plots to docs/_static/ (extra `plot`).
+run gives the same figures. Results go to benchmarks/results/simulation.json, a table and plots to docs/_static/ (extra
+`plot`).
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import pathlib
+import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +25,7 @@ from rich.table import Table
 
 from tests.simulation import policies, workloads
 from tests.simulation.bound import capacity, offline_bound
-from tests.simulation.simulator import OURS, Policy, Simulation
+from tests.simulation.simulator import OURS, Simulation
 from tests.simulation.world import World
 
 ROOT = pathlib.Path(__file__).parent
@@ -56,9 +60,11 @@ class Outcome:
         return self.makespan_s / self.bound_s
 
 
-def simulate(letter: str, policy: Policy, world: World, bound_s: float) -> Outcome:
+def simulate(letter: str, name: str, scale: float) -> Outcome:
     """Run one policy in one world."""
     begin = time.process_time()
+    policy = next(policy for policy in policies.ALL if policy.name == name)
+    world = workloads.ALL[letter](scale)
     tally = Simulation(world, policy).run()
     complete = tally.ended == len(world.calls)
     waits = sorted(tally.waits_s)
@@ -68,7 +74,7 @@ def simulate(letter: str, policy: Policy, world: World, bound_s: float) -> Outco
         policy=policy.name,
         calls=len(world.calls),
         workers=_most_workers(world),
-        bound_s=bound_s,
+        bound_s=offline_bound(world),
         makespan_s=makespan_s,
         builds=tally.builds,
         reloads=tally.reloads,
@@ -126,6 +132,33 @@ def show(outcomes: list[Outcome], names: dict[str, str]) -> None:
         console.print(f"{text}: {figure}: {'met' if met else 'NOT met'}")
 
 
+def tabulate(outcomes: list[Outcome], names: dict[str, str]) -> None:
+    """The table of the documentation."""
+    with (PLOTS / "simulation.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["world", "policy", "makespan [s]", "over bound", "builds", "lost", "p99 wait [s]", "slot use"])
+        for o in outcomes:
+            world = f"({o.world}) {names[o.world]}" if o.policy == OURS.name else ""
+            figures = [*_or_never(o), f"{o.builds:,}", f"{o.lost:,}"]
+            writer.writerow([world, o.policy, *figures, f"{o.p99_wait_s:,.1f}", f"{o.slot_use:.1%}"])
+
+
+def _or_never(outcome: Outcome) -> list[str]:
+    return (
+        [f"{outcome.makespan_s:,.1f}", f"{outcome.over_bound:.3f}"]
+        if math.isfinite(outcome.makespan_s)
+        else ["never", ""]
+    )
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    """Null for what is infinite."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in asdict(outcome).items()
+    }
+
+
 def plot(outcomes: list[Outcome]) -> None:
     """Makespans over the bound and builds, for each world and policy."""
     import matplotlib
@@ -141,37 +174,42 @@ def plot(outcomes: list[Outcome]) -> None:
     for name, label, value in figures:
         figure, axes = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
         for index, policy in enumerate(policies.ALL):
-            mine = {o.world: value(o) for o in outcomes if o.policy == policy.name}
+            mine = {o.world: value(o) for o in outcomes if o.policy == policy.name and math.isfinite(value(o))}
             places = [i + 0.2 * (index - 1.5) for i in range(len(letters))]
             axes.bar(places, [mine.get(letter, 0) for letter in letters], 0.2, label=policy.name)
         axes.set_yscale("log")
         axes.set_xticks(range(len(letters)), [f"({letter})" for letter in letters])
         axes.set_ylabel(label)
+        axes.set_xlabel("world; no bar: not all calls ended")
         axes.legend(ncols=2, fontsize="small")
         figure.savefig(PLOTS / name, dpi=120, metadata={"Software": None})
         pyplot.close(figure)
+
+
+def _told(outcome: Outcome, number: int, of: int) -> Outcome:
+    """Say on standard error how far it is."""
+    print(f"{number}/{of} ({outcome.world}) {outcome.policy}: {outcome.over_bound:.3f}", file=sys.stderr, flush=True)
+    return outcome
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of everything; nothing is written")
     parser.add_argument("--only", default=",".join(workloads.ALL), help="letters of worlds; writes nothing")
-    parser.add_argument("--no-plots", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     chosen = parser.parse_args()
     scale = QUICK if chosen.quick else 1.0
-    outcomes, names = [], {}
-    for letter in chosen.only.split(","):
-        world = workloads.ALL[letter](scale)
-        names[letter] = world.name
-        bound_s = offline_bound(world)
-        outcomes += [simulate(letter, policy, world, bound_s) for policy in policies.ALL]
+    names = {letter: workloads.ALL[letter](0.001).name for letter in chosen.only.split(",")}
+    with ProcessPoolExecutor(chosen.jobs) as pool:
+        runs = [pool.submit(simulate, letter, policy.name, scale) for letter in names for policy in policies.ALL]
+        outcomes = [_told(run.result(), number, len(runs)) for number, run in enumerate(runs, 1)]
     show(outcomes, names)
     if not chosen.quick and list(names) == list(workloads.ALL):
         found = [{"target": text, "met": met, "figure": figure} for text, met, figure in verdicts(outcomes)]
-        data = {"worlds": names, "outcomes": [asdict(outcome) for outcome in outcomes], "targets": found}
-        RESULTS.write_text(json.dumps(data, indent=1) + "\n")
-        if not chosen.no_plots:
-            plot(outcomes)
+        data = {"worlds": names, "outcomes": [_as_json(outcome) for outcome in outcomes], "targets": found}
+        RESULTS.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
+        tabulate(outcomes, names)
+        plot(outcomes)
     return 0
 
 
