@@ -13,13 +13,14 @@ stock does when both sockets are readable. Its figure therefore holds what canno
 result's header and pickling the tasks that it sends. Its logging is off (level above DEBUG), which favours it.
 
 Sizes with the same contexts and waiting calls are measured in turn, `--rounds` times; the medians are of the time of
-the process. Memory of a waiting call is the growth of `tracemalloc`'s count while calls are submitted that nobody can
+the process. Results go to benchmarks/results/scheduler-cost.json, a table to docs/_static/. Memory of a waiting call is the growth of `tracemalloc`'s count while calls are submitted that nobody can
 take, their identifiers included.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import gc
 import itertools
 import json
@@ -47,6 +48,7 @@ from parsl_context.scheduling.cluster import ClusterState
 from parsl_context.scheduling.node_events import Lane
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "scheduler-cost.json"
+TABLE = pathlib.Path(__file__).parents[1] / "docs" / "_static" / "scheduler-cost.csv"
 SLOTS = 64  # workers of a manager
 RUN_S = 0.1  # of a call: too long to be sent ahead
 BUILD_S = 1e7  # of a context: so long that no build pays, so that the state is steady
@@ -250,6 +252,18 @@ def measure(quick: bool, rounds: int, calls: int) -> dict[str, Any]:
     }
 
 
+def tabulate(data: dict[str, Any]) -> None:
+    """The table of the documentation."""
+    with TABLE.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["", "workers", "contexts", "waiting calls", "µs per call"])
+        for row in data["ours_us"]:
+            sizes = [f"{row[size]:,}" for size in ("workers", "contexts", "queued")]
+            writer.writerow(["ClusterState", *sizes, f"{row['median_us']:.1f}"])
+        for row in data["htex_us"]:
+            writer.writerow(["HTEX", f"{row['workers']:,}", "none", f"{row['queued']:,}", f"{row['median_us']:.1f}"])
+
+
 def show(data: dict[str, Any]) -> None:
     console = Console()
     table = Table("workers", "contexts", "waiting", "µs per call", title="ClusterState: submitted, sent, ended")
@@ -278,6 +292,7 @@ def main() -> int:
     show(data)
     if not chosen.quick:
         RESULTS.write_text(json.dumps(data, indent=1) + "\n")
+        tabulate(data)
     return 0
 
 
