@@ -41,6 +41,8 @@ class Channel:
         self._open = True
         self._will_write = False  # `_write` will be called: at the end of the turn, or when there is room again
         self._is_full = False
+        # As little as this, a Unix stream socket takes whole or not at all: it goes into one buffer of the system.
+        self._whole_bytes = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 4
         sock.setblocking(False)
         loop.watch(sock, self.read)
 
@@ -54,6 +56,22 @@ class Channel:
             self._will_write = self._loop.at_turn_end(self._write)
             if not self._will_write:
                 self._write()
+
+    def send_at_once(self, frames: Frames) -> bool:
+        """Send a small message in the calling thread, which need not be that of the loop. False if it must wait.
+
+        Nobody may call `send` meanwhile.
+        """
+        if self._unsent or not self._open:
+            return False
+        parts = to_stream(frames)
+        if len(parts) > 1 or len(parts[0]) > self._whole_bytes:
+            return False
+        try:
+            self._socket.send(parts[0])
+        except OSError:
+            return False  # it is full, or the end of the stream will be read in a moment
+        return True
 
     def read(self) -> None:
         """Take what has arrived."""

@@ -76,6 +76,7 @@ class InterchangeClient:
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         self._signalled = False
+        self._sending = threading.Lock()  # held by who puts messages into the channel
         self._requests = itertools.count(1)
         self._asked: dict[m.RequestId, Future[m.Answer]] = {}
         self._ready: Future[m.InterchangeReady] = Future()
@@ -112,8 +113,17 @@ class InterchangeClient:
                 f"The interchange ({' '.join(command)}) did not start within {_START_TIMEOUT_S:g} s."
             ) from None
 
-    def submit(self, task: m.Task, frames: Sequence[Buffer]) -> None:
-        """Send a call. From any thread."""
+    def submit(self, task: m.Task, frames: Sequence[Buffer], *, is_only: bool = False) -> None:
+        """Send a call. From any thread.
+
+        Parameters
+        ----------
+        is_only
+            No other call is on its way: this one need not wait until the thread has woken. Calls of a burst had
+            better, so that they leave together.
+        """
+        if is_only and self._send_at_once(task, frames):
+            return
         self._outbox.append((task, frames))
         self._wake()
 
@@ -165,6 +175,15 @@ class InterchangeClient:
             self._channel.close()
         self._wake_writer.close()
 
+    def _send_at_once(self, task: m.Task, frames: Sequence[Buffer]) -> bool:
+        """Send a call in the thread that makes it, unless anything is to leave before."""
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            return not self._outbox and self._channel.send_at_once(encode(m.SubmitTasks(tasks=[task]), frames))
+        finally:
+            self._sending.release()
+
     # --- in the thread
 
     def _run(self) -> None:
@@ -186,6 +205,10 @@ class InterchangeClient:
     def _woken(self) -> None:
         self._wake_reader.recv(4096)
         self._signalled = False  # before the outbox is read: what comes after that signals again
+        with self._sending:
+            self._empty_outbox()
+
+    def _empty_outbox(self) -> None:
         tasks: list[m.Task] = []
         frames: Frames = []
         outbox = self._outbox

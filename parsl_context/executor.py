@@ -271,7 +271,7 @@ class ContextExecutor(HighThroughputExecutor):
         if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
             self._segments.drop(task.payload)
             raise self.executor_exception  # it came between our check and the list of calls to fail
-        client.submit(task, frames)
+        client.submit(task, frames, is_only=len(self.tasks) == 1)
         return future
 
     def _accepting(self) -> tuple[InterchangeClient, CodeBook]:

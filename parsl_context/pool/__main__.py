@@ -6,6 +6,7 @@ import time
 
 _STARTED_AT = time.time()  # before the imports: the batch system counts from here
 
+import gc  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
 import pathlib  # noqa: E402
@@ -60,7 +61,9 @@ def main() -> int:
     start_logging(log_config, settings.log_dir, "manager", debug=settings.debug)
     logger.info("Manager %s of block %s starts: %s", settings.uid, settings.block, settings)
     try:
-        return Manager(settings, control, pid, receiver).run()
+        manager = Manager(settings, control, pid, receiver)
+        gc.freeze()  # what was imported stays; collections need not look at it
+        return manager.run()
     except Exception:
         logger.critical("The manager failed", exc_info=True)
         raise

@@ -1,5 +1,6 @@
 """Messages pass between a manager and a worker whole and in order, however busy the other end is."""
 
+import contextlib
 import socket
 
 import pytest
@@ -62,6 +63,36 @@ def test_a_message_passes_both_ways(ends):
     worker.send([b"answer", b"", memoryview(b"view")])
     manager.turn()
     assert manager.received == [[b"answer", b"", b"view"]]
+
+
+def test_a_small_message_is_sent_at_once_if_nothing_is_to_leave_before(ends):
+    manager, theirs = ends
+    worker = WorkerChannel(theirs)
+    assert manager.channel.send_at_once([b"header", b"frame"])
+    assert worker.receive() == [b"header", b"frame"]
+    assert not manager.channel.send_at_once([b"header", bytes(20_000)])
+    big = bytes(10_000_000)
+    manager.channel.send([big])
+    assert not manager.channel.send_at_once([b"header"])
+    read_all(manager, theirs, 4 + 8 + len(big))
+    theirs.setblocking(True)
+    assert manager.channel.send_at_once([b"after"])
+    assert worker.receive() == [b"after"]
+
+
+def test_nothing_is_sent_at_once_where_there_is_no_room(ends):
+    manager, theirs = ends
+    message = [bytes(10_000)]
+    sent = 0
+    while manager.channel.send_at_once(message):
+        sent += 1
+    assert sent > 1
+    theirs.setblocking(False)
+    data = b""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            data += theirs.recv(1 << 20)
+    assert StreamReader().feed(data) == [message] * sent
 
 
 def test_a_big_message_is_sent_as_the_worker_reads_it(ends):
