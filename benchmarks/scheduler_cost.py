@@ -13,8 +13,8 @@ stock does when both sockets are readable. Its figure therefore holds what canno
 result's header and pickling the tasks that it sends. Its logging is off (level above DEBUG), which favours it.
 
 Sizes with the same contexts and waiting calls are measured in turn, `--rounds` times; the medians are of the time of
-the process. Results go to benchmarks/results/scheduler-cost.json, a table to docs/_static/. Memory of a waiting call is the growth of `tracemalloc`'s count while calls are submitted that nobody can
-take, their identifiers included.
+the process. Memory of a waiting call is the growth of `tracemalloc`'s count while calls are submitted that nobody can
+take, their identifiers included. Results go to benchmarks/results/scheduler-cost.json, a table to docs/_static/.
 """
 
 from __future__ import annotations
