@@ -1,7 +1,8 @@
-"""Message streams over a Unix socket pair: between executor and interchange, and between a manager and a worker."""
+"""Message streams over Unix sockets: executor, interchange and managers of one host, and a manager and its workers."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 from collections import deque
@@ -90,6 +91,15 @@ class Channel:
                 self._loop.guard(self._on_message, frames)
             if len(data) < _READ_BYTES:
                 return
+
+    def finish(self, linger_s: float) -> None:
+        """Close this end once what was sent has left, or after so many seconds."""
+        if self._open:
+            with contextlib.suppress(OSError):
+                self._socket.settimeout(linger_s)
+                for part in self._unsent:
+                    self._socket.sendall(part)
+        self.close()
 
     def close(self) -> None:
         """Close this end."""

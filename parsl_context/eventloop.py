@@ -17,6 +17,8 @@ from typing import Any
 
 import zmq
 
+from parsl_context.codec import Frames
+
 logger = logging.getLogger(f"parsl.{__name__}")
 
 # Messages taken from one socket before the others get their turn.
@@ -42,7 +44,7 @@ class EventLoop:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._zmq: dict[zmq.Socket[bytes], Callable[[list[bytes]], None]] = {}
+        self._zmq: dict[zmq.Socket[bytes], Callable[[Frames], None]] = {}
         self._polled: list[tuple[zmq.Socket[bytes], int]] = []  # those sockets, as zmq_poll wants them
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
@@ -65,7 +67,7 @@ class EventLoop:
         """Forget a watched object, before it is closed."""
         self._selector.unregister(fileobj)
 
-    def watch_zmq(self, socket: zmq.Socket[bytes], on_message: Callable[[list[bytes]], None]) -> None:
+    def watch_zmq(self, socket: zmq.Socket[bytes], on_message: Callable[[Frames], None]) -> None:
         """Call `on_message` with the parts of each message that arrives."""
         self._zmq[socket] = on_message
         self._polled.append((socket, zmq.POLLIN))
@@ -146,12 +148,12 @@ class EventLoop:
         found: list[tuple[Any, int]] = zmq.zmq_poll(self._polled, 0) if self._polled else []
         return [socket for socket, _ in found]
 
-    def _drain(self, socket: zmq.Socket[bytes], on_message: Callable[[list[bytes]], None]) -> None:
+    def _drain(self, socket: zmq.Socket[bytes], on_message: Callable[[Frames], None]) -> None:
         for _ in range(_MESSAGES_PER_TURN):
             if socket.closed or socket not in self._zmq:
                 return
             try:
-                parts = socket.recv_multipart(zmq.NOBLOCK)
+                parts: Frames = [*socket.recv_multipart(zmq.NOBLOCK)]
             except zmq.Again:
                 return
             self.guard(on_message, parts)

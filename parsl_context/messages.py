@@ -22,7 +22,7 @@ from typing import NewType, TypeAlias
 
 from msgspec import Struct
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 TaskId = NewType("TaskId", int)
 ManagerId = NewType("ManagerId", str)
@@ -383,6 +383,7 @@ class ProbeReply(Struct, frozen=True, kw_only=True, tag=True):
     """Answer to `Probe`."""
 
     segments: str | None = None  # directory of the run's segments on the interchange's host
+    local: str | None = None  # name under which it listens there
 
 
 class Ping(Struct, frozen=True, kw_only=True, tag=True):

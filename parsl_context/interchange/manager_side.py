@@ -1,4 +1,6 @@
-"""The interchange's links to its managers: one ROUTER socket, what each manager was sent, and which links broke.
+"""The interchange's links to its managers: what each was sent, and which links broke.
+
+Managers elsewhere are at one ROUTER socket, those on this host at the ends of Unix sockets.
 
 A connection is a session: ZeroMQ loses nothing while it stands and says nothing of what was lost when it breaks. So a
 broken link means a lost manager, noticed at once: the socket's monitor tells that *some* link broke, and a ping to a
@@ -16,7 +18,11 @@ from parsl import curvezmq
 from parsl.addresses import tcp_url
 
 from parsl_context.codec import Buffer, Decoder, Frames, encode
+from parsl_context.eventloop import EventLoop
+from parsl_context.local_link import LocalListener
 from parsl_context.messages import Digest, FromManager, Joined, ManagerId, Ping, RunTasks, Task, ToManager
+
+LINGER_S = 1.0  # the last messages may take so long to leave
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -37,17 +43,21 @@ class ManagerSide:
 
     Parameters
     ----------
+    on_message
+        Called with the identity of a manager, as a frame, and the frames of its message.
     on_lost
         Called with a manager whose link is found broken.
     """
 
     def __init__(
         self,
+        loop: EventLoop,
         context: curvezmq.ServerContext,
         *,
         address: str | None,
         port: int | None,
         port_range: tuple[int, int],
+        on_message: Callable[[Frames], None],
         on_lost: Callable[[ManagerId, str], None],
     ) -> None:
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
@@ -59,6 +69,17 @@ class ManagerSide:
         self._pending: set[ManagerId] = set()  # managers with calls to send
         self._decoder: Decoder[FromManager] = Decoder(FromManager)
         self._on_lost = on_lost
+        self._local = LocalListener(loop, on_message=on_message, on_lost=self._lose_local)
+        loop.watch_zmq(self.socket, on_message)
+
+    @property
+    def local_name(self) -> str:
+        """Name under which managers of this host find the shorter way."""
+        return self._local.name
+
+    def _lose_local(self, manager: ManagerId, reason: str) -> None:
+        if manager in self.sessions:
+            self._on_lost(manager, reason)
 
     def _bind(self, address: str, port: int | None, port_range: tuple[int, int]) -> int:
         if port:
@@ -67,7 +88,7 @@ class ManagerSide:
         low, high = port_range
         return self.socket.bind_to_random_port(tcp_url(address), min_port=low, max_port=high, max_tries=100)
 
-    def decode(self, parts: list[bytes]) -> tuple[ManagerId, FromManager, list[bytes]]:
+    def decode(self, parts: Frames) -> tuple[ManagerId, FromManager, Frames]:
         """The sender, its message and the frames.
 
         Raises
@@ -76,13 +97,16 @@ class ManagerSide:
             If it is no message of ours.
         """
         message, _ = self._decoder.decode(parts[1:])
-        return ManagerId(parts[0].decode("utf-8", "replace")), message, parts[2:]
+        return ManagerId(bytes(parts[0]).decode("utf-8", "replace")), message, parts[2:]
 
     def send(self, manager: ManagerId, message: ToManager, frames: list[Buffer] | None = None) -> bool:
         """Send now. False, and `on_lost` called for a manager with a session, if the link is broken."""
+        parts = encode(message, frames or [])
+        if self._local.send(manager, parts):
+            return True
         try:
             # ZeroMQ copies small frames all the same; a segment's should not hold up everybody else.
-            self.socket.send_multipart([manager.encode(), *encode(message, frames or [])], copy=not frames)
+            self.socket.send_multipart([manager.encode(), *parts], copy=not frames)
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
@@ -116,5 +140,6 @@ class ManagerSide:
 
     def close(self) -> None:
         """Close the sockets; what was sent is delivered if it can be."""
+        self._local.close(LINGER_S)
         self.socket.disable_monitor()
         self.monitor.close()

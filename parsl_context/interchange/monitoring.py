@@ -10,6 +10,7 @@ import zmq
 from parsl import curvezmq
 from parsl.monitoring.message_type import MessageType
 
+from parsl_context.codec import Frames
 from parsl_context.compat import monitoring_context, monitoring_socket
 from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.messages import Joined, ManagerId
@@ -31,7 +32,7 @@ class NodeMonitor:
         """Whether anybody listens."""
         return self._socket is not None
 
-    def forward(self, frames: list[bytes]) -> None:
+    def forward(self, frames: Frames) -> None:
         """Pass on a worker's record as it is: a pickled message, which only the hub opens."""
         if self._socket is not None:
             self._socket.send(frames[0])

@@ -7,7 +7,7 @@ import logging
 from typing_extensions import assert_never
 
 from parsl_context import messages as m
-from parsl_context.codec import deal
+from parsl_context.codec import Frames, deal
 from parsl_context.interchange.content import Content
 from parsl_context.interchange.driver import ClusterDriver
 from parsl_context.interchange.executor_side import ExecutorSide
@@ -51,7 +51,7 @@ class ManagerReports:
         self._monitor = monitor
         self._segments = segments
 
-    def message(self, manager: ManagerId, message: m.FromManager, frames: list[bytes]) -> None:
+    def message(self, manager: ManagerId, message: m.FromManager, frames: Frames) -> None:
         """A manager said something.
 
         Raises
@@ -94,7 +94,7 @@ class ManagerReports:
             case _:
                 assert_never(message)
 
-    def _take_results(self, manager: ManagerId, message: m.Results, frames: list[bytes]) -> None:
+    def _take_results(self, manager: ManagerId, message: m.Results, frames: Frames) -> None:
         held = self._state.managers[manager].held
         tasks = self._driver.tasks
         for result, own in deal(message.results, frames):
@@ -133,7 +133,7 @@ class ManagerReports:
         self,
         manager: ManagerId,
         message: m.ContextBuilding | m.ContextLoaded | m.ContextBroken,
-        frames: list[bytes],
+        frames: Frames,
     ) -> None:
         """A build began or ended."""
         event: cluster.Event
@@ -150,7 +150,7 @@ class ManagerReports:
                 event = cluster.BuildBroke(manager=manager, context=message.context, tasks=message.returned)
         self._driver.decide(event)
 
-    def _note_build_error(self, manager: ManagerId, message: m.ContextBroken, frames: list[bytes]) -> None:
+    def _note_build_error(self, manager: ManagerId, message: m.ContextBroken, frames: Frames) -> None:
         joined = self._managers.sessions[manager].joined
         failure = m.BuildFailed(
             context=message.context,

@@ -30,7 +30,7 @@ from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.interchange.content import Content
 from parsl_context.interchange.driver import ClusterDriver
 from parsl_context.interchange.executor_side import ExecutorSide
-from parsl_context.interchange.manager_side import ManagerSide, Session
+from parsl_context.interchange.manager_side import LINGER_S, ManagerSide, Session
 from parsl_context.interchange.monitoring import NodeMonitor
 from parsl_context.interchange.overview import Overview
 from parsl_context.interchange.reports import ManagerReports
@@ -46,8 +46,6 @@ logger = logging.getLogger(f"parsl.{__name__}")
 # After a link broke the socket may take a moment to know; look again. [s]
 _PING_DELAYS_S = (0.0, 0.05, 0.5)
 _PARENT_CHECK_S = 5.0
-# Time for the last messages to leave when the interchange ends. [ms]
-_LINGER_MS = 1000
 
 # Messages of the executor that have an answer.
 _Request: TypeAlias = m.ListManagers | m.ListPackages | m.ListBlocks | m.ListContexts | m.GiveUpContext | m.HoldManager
@@ -67,10 +65,12 @@ class Interchange:
             on_end=lambda: self.stop("the executor is gone"),
         )
         self._managers = managers = ManagerSide(
+            self._loop,
             self._context,
             address=config.listen_address,
             port=config.worker_port,
             port_range=config.worker_port_range,
+            on_message=self._from_manager,
             on_lost=lambda manager, reason: self._driver.lose_manager(manager, reason),
         )
         self._segments = segments = join_segments(config.segments)
@@ -90,7 +90,6 @@ class Interchange:
     def run(self) -> None:
         """Serve until the executor quits, or its end of standard input closes."""
         loop = self._loop
-        loop.watch_zmq(self._managers.socket, self._from_manager)
         loop.watch_zmq(self._managers.monitor, self._link_event)
         loop.watch(sys.stdin.buffer, self._executor_gone)
         self._check_parent()
@@ -112,7 +111,7 @@ class Interchange:
         self._managers.close()
         self._executor.close()
         self._loop.close()
-        self._context.destroy(linger=_LINGER_MS)
+        self._context.destroy(linger=int(1000 * LINGER_S))
         self._segments.close()
 
     def _executor_gone(self) -> None:
@@ -197,14 +196,14 @@ class Interchange:
 
     # --- from managers
 
-    def _from_manager(self, parts: list[bytes]) -> None:
+    def _from_manager(self, parts: Frames) -> None:
         try:
             manager, message, frames = self._managers.decode(parts)
         except MessageError as error:
-            self._ignore(f"manager {parts[0]!r}", error)
+            self._ignore(f"manager {bytes(parts[0])!r}", error)
             return
         if isinstance(message, m.Probe):
-            self._managers.send(manager, m.ProbeReply(segments=self._segments.path))
+            self._managers.send(manager, m.ProbeReply(segments=self._segments.path, local=self._managers.local_name))
         elif isinstance(message, m.Joined):
             self._join(manager, message)
         elif manager not in self._state.managers and isinstance(message, m.Left):
@@ -241,7 +240,7 @@ class Interchange:
         self._managers.send(manager, m.Welcome(limits=self._config.limits))
         self._driver.decide(_joined_event(manager, joined, self._config))
 
-    def _link_event(self, _parts: list[bytes]) -> None:
+    def _link_event(self, _parts: Frames) -> None:
         for delay_s in _PING_DELAYS_S:
             self._loop.call_later(delay_s, self._managers.ping_all)
 

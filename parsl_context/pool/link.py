@@ -16,9 +16,11 @@ from parsl import curvezmq
 from parsl.addresses import tcp_url
 
 from parsl_context import messages as m
+from parsl_context.channel import Channel
 from parsl_context.codec import Buffer, Decoder, Frames, encode
 from parsl_context.errors import MessageError
 from parsl_context.eventloop import EventLoop, Timer
+from parsl_context.local_link import connect
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -70,6 +72,8 @@ class InterchangeLink:
 
     Parameters
     ----------
+    local
+        Name under which the interchange listens for managers of its own host.
     join
         Makes the `Joined` message of a session from the identity given.
     on_message
@@ -88,11 +92,12 @@ class InterchangeLink:
         context: curvezmq.ClientContext,
         url: str,
         *,
+        local: str | None,
         node: str,
         heartbeat_period_s: float,
         heartbeat_threshold_s: float,
         join: Callable[[m.ManagerId], m.Joined],
-        on_message: Callable[[m.ToManager, list[bytes]], None],
+        on_message: Callable[[m.ToManager, Frames], None],
         on_welcome: Callable[[m.Limits], None],
         on_break: Callable[[], None],
         on_end: Callable[[str], None],
@@ -100,6 +105,7 @@ class InterchangeLink:
         self._loop = loop
         self._context = context
         self._url = url
+        self._local = local
         self._node = node
         self._period_s = heartbeat_period_s
         self._threshold_s = heartbeat_threshold_s
@@ -112,6 +118,7 @@ class InterchangeLink:
         self._results: list[m.Result] = []
         self._result_frames: Frames = []
         self._sessions = 0
+        self._channel: Channel | None = None  # the shorter way, or
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._silence: Timer | None = None
@@ -128,6 +135,16 @@ class InterchangeLink:
         """Begin a session."""
         self._sessions += 1
         self._welcome = False
+        if (local := connect(self._local)) is not None:
+            self._channel = Channel(self._loop, local, self._received, self._local_ended)
+            self._channel.send([self.manager.encode()])
+        else:
+            self._connect_far()
+        self.send(self._join(self.manager))
+        window_s = self._threshold_s if self._sessions == 1 else min(RECONNECT_WINDOW_S, self._threshold_s)
+        self._expect_contact(window_s)
+
+    def _connect_far(self) -> None:
         sock = self._context.socket(zmq.DEALER)
         sock.setsockopt(zmq.IDENTITY, self.manager.encode())
         sock.setsockopt(zmq.LINGER, _LINGER_MS)
@@ -137,13 +154,12 @@ class InterchangeLink:
         self._loop.watch_zmq(self._monitor, self._link_event)
         self._loop.watch_zmq(sock, self._received)
         sock.connect(self._url)
-        self.send(self._join(self.manager))
-        window_s = self._threshold_s if self._sessions == 1 else min(RECONNECT_WINDOW_S, self._threshold_s)
-        self._expect_contact(window_s)
 
     def send(self, message: m.FromManager, frames: Sequence[Buffer] = ()) -> None:
         """Send a message in the present session."""
-        if self._socket is not None:
+        if self._channel is not None:
+            self._channel.send(encode(message, frames))
+        elif self._socket is not None:
             self._socket.send_multipart(encode(message, frames))
 
     def add_result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
@@ -167,6 +183,9 @@ class InterchangeLink:
         """End the session; what was sent is delivered if it can be."""
         if self._silence is not None:
             self._silence.cancel()
+        if self._channel is not None:
+            self._channel.finish(_LINGER_MS / 1000)
+            self._channel = None
         if self._socket is None or self._monitor is None:
             return
         self._loop.unwatch_zmq(self._monitor)
@@ -176,7 +195,7 @@ class InterchangeLink:
         self._socket.close()
         self._socket = self._monitor = None
 
-    def _received(self, parts: list[bytes]) -> None:
+    def _received(self, parts: Frames) -> None:
         self._heard = True
         try:
             message, _ = self._decoder.decode(parts)
@@ -198,9 +217,14 @@ class InterchangeLink:
             case _:
                 self._on_message(message, parts[1:])
 
-    def _link_event(self, parts: list[bytes]) -> None:
+    def _link_event(self, parts: Frames) -> None:
         if self._welcome:
             self._begin_anew("the connection to the interchange broke")
+
+    def _local_ended(self) -> None:
+        if not self._welcome:
+            self._local = None  # we were not let in that way
+        self._begin_anew("the connection to the interchange broke")
 
     def _begin_anew(self, reason: str) -> None:
         logger.warning("Session %s ended: %s", self.manager, reason)

@@ -19,7 +19,7 @@ from parsl.executors.high_throughput.mpi_resource_management import get_nodes_in
 from typing_extensions import assert_never
 
 from parsl_context import messages as m
-from parsl_context.codec import deal
+from parsl_context.codec import Frames, deal
 from parsl_context.eventloop import EventLoop
 from parsl_context.messages import WorkerId
 from parsl_context.pool.description import default_context_memory, describe_node
@@ -57,7 +57,7 @@ class Manager:
         )
         self._segments = join_segments(answer.segments)
         logger.info("Interchange found at %s; large values travel in %s", url, self._segments.path or "frames")
-        self._link = link = self._make_link(url)
+        self._link = link = self._make_link(url, answer.local)
         self._family = family = Family(
             loop,
             settings,
@@ -70,12 +70,13 @@ class Manager:
         reports = MemberReports(loop, family, link, self._driver, self._segments, block=settings.block)
         family.listen(on_message=reports.message, on_death=reports.death)
 
-    def _make_link(self, url: str) -> InterchangeLink:
+    def _make_link(self, url: str, local: str | None) -> InterchangeLink:
         settings = self._settings
         return InterchangeLink(
             self._loop,
             self._context,
             url,
+            local=local,
             node=settings.uid,
             heartbeat_period_s=settings.heartbeat_period_s,
             heartbeat_threshold_s=settings.heartbeat_threshold_s,
@@ -140,7 +141,7 @@ class Manager:
 
     # --- from the interchange
 
-    def _from_interchange(self, message: m.ToManager, frames: list[bytes]) -> None:
+    def _from_interchange(self, message: m.ToManager, frames: Frames) -> None:
         match message:
             case m.RunTasks():
                 self._take_tasks(message, frames)
@@ -166,7 +167,7 @@ class Manager:
             case _:
                 assert_never(message)
 
-    def _take_tasks(self, message: m.RunTasks, frames: list[bytes]) -> None:
+    def _take_tasks(self, message: m.RunTasks, frames: Frames) -> None:
         tasks = self._driver.tasks
         arrived = []
         for task, own in deal(message.tasks, frames):
