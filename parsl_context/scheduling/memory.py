@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from parsl_context.messages import Digest, WorkerId
+from parsl_context.scheduling.node_events import TemplateKey
 
 _LEAST_BUILD_S = 0.01  # no context is cheaper to build again than this. [s]
 
@@ -19,6 +20,7 @@ class Holding:
     size_bytes: int
     idle_s: float  # since the last call that used it ended
     build_s: float  # time to build it again
+    template: TemplateKey = ()  # that it is in
 
 
 class Sizes:

@@ -31,6 +31,7 @@ from parsl_context.scheduling.node_events import (
     LoadEnded,
     Lose,
     Revoke,
+    SettleBuild,
     SharedExpired,
     TaskEnded,
     TasksArrived,
@@ -69,6 +70,14 @@ class NodeState(NodePlacement):
 
     def handle(self, event: Event, *, now: float) -> list[Action]:
         """Take an event into account. Gives what to do about it, in order."""
+        actions = self._take(event, now)
+        if self._builds.lost:
+            lost, self._builds.lost = self._builds.lost, {}
+            for context in lost:
+                actions += self._give_back_hopeless(context)
+        return actions + self._place_by_nodes(now) if self._nodes_queue else actions
+
+    def _take(self, event: Event, now: float) -> list[Action]:
         match event:
             case TasksArrived():
                 return self._arrive(event, now)
@@ -110,7 +119,7 @@ class NodeState(NodePlacement):
                 return []
             case InstanceWanted():
                 if self._draining:
-                    return builds.cancel_all()
+                    return [SettleBuild(contexts=event.contexts)]
                 return builds.order(event.contexts, now)
             case BuildWanted():
                 builds.want(event.context)
@@ -126,9 +135,11 @@ class NodeState(NodePlacement):
                 return self._lose_context(event, now)
             case EvictionWanted():
                 builds.unwant(event.context)
-                return room.evict_everywhere(event.context) + self._give_back_hopeless(event.context)
+                evictions = room.evict_everywhere(event.context)
+                return evictions + builds.start(now) + self._give_back_hopeless(event.context)
             case SharedExpired():
-                return room.end_templates(event.context) + self._give_back_hopeless(event.context)
+                evictions = room.end_templates(event.context)
+                return evictions + builds.start(now) + self._give_back_hopeless(event.context)
             case BlobForgotten():
                 return self._forget(event.digest)
             case _:
@@ -185,11 +196,12 @@ class NodeState(NodePlacement):
         worker.used_at.update(dict.fromkeys(call.task.lane.contexts, now))
         worker.fed_at = now
         self._reclaimed.discard(call.id)
-        actions: list[Action] = []
-        if self._release_nodes(call.id) and self._nodes_queue:
-            actions += self._place(self._nodes_queue[0].line, now)
+        # Before anything is placed: nothing more runs in that process.
+        actions: list[Action] = [self._builds.fork(worker)] if call.task.lane.fresh else []
+        if self._release_nodes(call.id):
+            actions += self._place_by_nodes(now)
         if call.task.lane.fresh:
-            return [*actions, self._builds.fork(worker)]
+            return actions
         actions += self._feed(worker, now)
         if worker.is_idle:
             actions += self._take_ahead_of(call.line, worker, now) + self._give_back_blocked()
@@ -250,7 +262,7 @@ class NodeState(NodePlacement):
                     break
                 self._reclaimed.add(call.id)
                 count += 1
-            if count and not worker.revoked:
+            if count:
                 actions.append(Revoke(worker=worker.id, count=count))
         return actions
 

@@ -39,7 +39,9 @@ class NodeBuilds:
         self._shared: set[Digest] = set()  # contexts that templates build
         self._wanted: dict[Digest, None] = {}  # to build on every worker ahead of calls, in this order
         self.needs_worker = False  # an order waits for a worker to be idle
+        self._needs_room = False  # an order waits for room
         self.look_at: float | None = None  # when orders that wait for room should be tried again
+        self.lost: dict[Digest, None] = {}  # what went with processes that were replaced; calls may wait for it
 
     # --- what is asked for
 
@@ -75,7 +77,7 @@ class NodeBuilds:
 
     def start(self, now: float) -> list[Action]:
         """Take on what can be: each order by an idle worker. The others wait, in order."""
-        self.needs_worker = False
+        self.needs_worker = self._needs_room = False
         orders, self._orders = self._orders, deque()
         return [action for order in orders for action in self._try(order, now)]
 
@@ -99,10 +101,12 @@ class NodeBuilds:
             self.needs_worker = True
             self._orders.append(order)
             return []
-        own = [context for context in order.contexts if context not in self._shared]
-        evictions, fits = self._room.make_for(worker, own, now)
+        evictions, fits = self._room.make_for(worker, order.contexts, now, shared)
+        if not fits and not evictions and self._room.holders(order.contexts) and self._room.is_at_rest(now):
+            return self._settle(order)  # it could only take the place of another
         if not fits:
             self._orders.append(order)
+            self._needs_room = True
             self.look_at = self._room.untried_until(now)
             return evictions
         worker.order = order
@@ -113,6 +117,7 @@ class NodeBuilds:
             return []
         evictions, fits = self._room.make_for(None, key, now)
         if not fits:
+            self._needs_room = True
             self.look_at = self._room.untried_until(now)
             return evictions
         self._room.templates[key] = False
@@ -157,6 +162,7 @@ class NodeBuilds:
         worker.up = False
         worker.fork_of = template
         worker.leave()
+        self.lost.update(dict.fromkeys(sorted(worker.resident)))
         for book in (worker.resident, worker.leaving, worker.used_at):
             book.clear()
         worker.inherited = frozenset()
@@ -176,18 +182,18 @@ class NodeBuilds:
     def build_ahead(self, worker: Worker, now: float) -> list[Action]:
         """What an idle worker should build ahead of calls, if there is room for it."""
         missing = [c for c in self._wanted if c not in worker.resident and c not in worker.failed]
-        if not missing:
+        if not missing or self._needs_room:
             return []
         shared = self.template_key(self._wanted)
         if shared and not worker.resident.issuperset(shared):
             template = self.ready_template(shared)
-            if template is not None:
+            if template is not None and worker.resident.issubset(self._wanted):  # calls may come for the rest
                 return [self.fork(worker, template)]
             if not self.has_template(shared) and self._room.fits(shared):
                 self._room.templates[shared] = False
                 return [StartTemplate(template=shared)]
         for context in missing:
-            if context not in self._shared and self._room.fits([context]):
+            if context not in self._shared and self._room.fits([context]) and not self._room.is_full(worker, [context]):
                 worker.order = Order((context,), is_asked_for=False)
                 return self.advance(worker, now)
         return []

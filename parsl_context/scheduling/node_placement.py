@@ -8,8 +8,10 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from parsl_context.messages import Digest, TaskId, WorkerId
+from parsl_context.scheduling.lines import Line
 from parsl_context.scheduling.node_builds import NodeBuilds
 from parsl_context.scheduling.node_events import (
     Action,
@@ -42,6 +44,8 @@ class NodePlacement:
         self._lines_of: dict[Digest, list[WorkerLine]] = {}
         self._waiting: dict[TaskId, NodeCall] = {}  # calls that no worker holds
         self._running = 0  # calls that workers hold
+        self._ahead = 0  # of those, calls behind others
+        self._unheld: dict[WorkerLine, None] = {}  # lines that waited for a template or an order when last looked at
         self._room = Room(self._workers, self._lines_of)
         self._builds = NodeBuilds(self._workers, self._room)
         self._run: dict[Digest | None, Estimate] = {}
@@ -78,17 +82,21 @@ class NodePlacement:
         """A worker no longer holds a call."""
         self._running -= 1
         if call.ahead:
-            call.line.change_ahead(worker, -1)
+            self._change_ahead(call, worker, -1)
         if worker.held and worker.held[0].ahead:
             worker.held[0].ahead = False  # it starts now
-            worker.held[0].line.change_ahead(worker, -1)
+            self._change_ahead(worker.held[0], worker, -1)
         return call
+
+    def _change_ahead(self, call: NodeCall, worker: Worker, change: int) -> None:
+        self._ahead += change
+        call.line.change_ahead(worker, change)
 
     def _revoke_all(self) -> list[Action]:
         return [
             Revoke(worker=worker.id, count=len(worker.held) - 1)
             for worker in self._workers.values()
-            if len(worker.held) > 1 and not worker.revoked
+            if len(worker.held) > 1
         ]
 
     def _take_ahead(self, now: float) -> list[Action]:
@@ -98,10 +106,11 @@ class NodePlacement:
             idle = line.find_idle(lambda holder: isinstance(holder, Worker) and holder.is_idle)
             if isinstance(idle, Worker):
                 actions += self._take_ahead_of(line, idle, now)
+                self._take_ahead_at = now + WORKER_LOOKAHEAD_S  # of several lines, those of others may come first
         return actions
 
     def _take_ahead_of(self, line: WorkerLine, idle: Worker, now: float) -> list[Action]:
-        donor = next((worker for worker in line.ahead if worker is not idle and not worker.revoked), None)
+        donor = next((worker for worker in line.ahead if worker is not idle), None)
         if donor is None or line not in idle.lines:
             return []
         newest = 0
@@ -135,25 +144,46 @@ class NodePlacement:
             actions += self._fork_for(line) or self._give_back_if_hopeless(line)
         return actions
 
+    def _place_by_nodes(self, now: float) -> list[Action]:
+        """Give calls that need nodes to idle workers, as far as there are nodes for the one whose turn it is."""
+        actions: list[Action] = []
+        while self._nodes_queue and self._may_start((first := self._nodes_queue[0]).line):
+            actions += self._place(first.line, now)
+            if self._nodes_queue and self._nodes_queue[0] is first:
+                break  # no worker is idle
+        return actions
+
     def _feed(self, worker: Worker, now: float) -> list[Action]:
         """Give a worker all that it should hold now: the oldest calls that it can run, or a build."""
         actions: list[Action] = []
         if not worker.up or worker.building is not None or worker.order is not None:
             return actions
         if not (self._builds.needs_worker and not self._draining):
-            while (line := self._oldest(worker)) is not None:
-                if line.lane.fresh and worker.used:
-                    return [*actions, self._builds.fork(worker)]
-                actions.append(self._assign(worker, line, now))
+            actions += self._give_calls(worker, now)
         if worker.is_idle:
             worker.promote()
             actions += self._builds.start(now)
         if worker.is_idle and not self._draining:
-            while (line := self._oldest(worker)) is not None and not (line.lane.fresh and worker.used):
-                actions.append(self._assign(worker, line, now))
+            actions += self._give_calls(worker, now)
             if worker.is_idle:
-                actions += self._builds.build_ahead(worker, now)
+                actions += self._employ(worker, now)
+        if worker.is_idle and self._ahead and self._take_ahead_at is None:
+            self._take_ahead_at = now + WORKER_LOOKAHEAD_S
         return actions
+
+    def _give_calls(self, worker: Worker, now: float) -> list[Action]:
+        actions: list[Action] = []
+        while (line := self._oldest(worker)) is not None:
+            if line.lane.fresh and worker.used:
+                return [*actions, self._builds.fork(worker)]
+            actions.append(self._assign(worker, line, now))
+        return actions
+
+    def _employ(self, worker: Worker, now: float) -> list[Action]:
+        """For a worker without calls: it may be what others wait for whose template is ready, or build ahead."""
+        lines, self._unheld = self._unheld, {}
+        actions = [action for line in lines for action in self._place(line, now)]
+        return actions + self._builds.build_ahead(worker, now) if worker.is_idle else actions
 
     def _feed_idle(self, now: float) -> list[Action]:
         return [action for w in list(self._workers.values()) if w.is_idle for action in self._feed(w, now)]
@@ -167,9 +197,15 @@ class NodePlacement:
 
     def _oldest(self, worker: Worker) -> WorkerLine | None:
         """Of the lines that this worker can serve and has room for, the one whose first call is the oldest."""
+        best = self._oldest_of(worker, worker.waiting_lines())
+        if best is None and self._nodes_queue:  # lines whose calls wait for nodes may have been all that was looked at
+            best = self._oldest_of(worker, [line for line in worker.ring if line.waiting])
+        return best
+
+    def _oldest_of(self, worker: Worker, lines: list[Line[Any]]) -> WorkerLine | None:
         best: WorkerLine | None = None
         best_since = float("inf")
-        for line in worker.waiting_lines():
+        for line in lines:
             first = line.queue.first()
             assert isinstance(line, WorkerLine)
             if first is None or first.since >= best_since or not self._may_start(line):
@@ -202,7 +238,7 @@ class NodePlacement:
         del self._waiting[call.id]
         call.ahead = bool(worker.held)
         if call.ahead:
-            line.change_ahead(worker, 1)
+            self._change_ahead(call, worker, 1)
         else:
             worker.fed_at = now
         worker.held.append(call)
@@ -271,7 +307,10 @@ class NodePlacement:
 
     def _give_back_if_hopeless(self, line: WorkerLine) -> list[Action]:
         """Calls whose contexts no worker has, or is about to have, are for the interchange to place anew."""
-        if not line.waiting or line.holders or line.coming or line.is_anywhere or self._is_under_way(line):
+        if not line.waiting or line.holders or line.coming or line.is_anywhere:
+            return []
+        if self._is_under_way(line):
+            self._unheld[line] = None
             return []
         tasks = [call.id for call in self._take_all(line)]
         return [GiveBack(tasks=tasks)]

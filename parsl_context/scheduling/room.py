@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from parsl_context.messages import Digest, WorkerId
 from parsl_context.scheduling.memory import Holding, Sizes, choose_victims, least_valuable
@@ -48,17 +48,24 @@ class Room:
             f"{budget / 1e9:g} GB on a node. Raise context_memory_gb of the executor, or use nodes with more memory."
         )
 
-    def make_for(self, worker: Worker | None, contexts: Iterable[Digest], now: float) -> tuple[list[Action], bool]:
+    def make_for(
+        self, worker: Worker | None, contexts: Collection[Digest], now: float, shared: Collection[Digest] = ()
+    ) -> tuple[list[Action], bool]:
         """What to give up so that a worker, or a template, may build these contexts, and whether it may do so at once.
 
-        No worker gives them up that holds them all: that would trade one instance for another. Where nothing at all
-        is left to give up, and nobody holds them, it may: what waits for it would wait for ever.
+        A worker has those that are shared from a template that is there.
+
+        No worker gives them up that holds them all: that would trade one instance for another. Where all that can be
+        given up is not enough, and nobody holds them, it may all the same: what waits for it would wait for ever.
         """
-        missing = [context for context in contexts if worker is None or context not in worker.resident]
+        has = shared if worker is None else worker.resident.union(shared)
+        missing = [context for context in contexts if context not in has]
         if not missing:
             return [], True
         actions: list[Action] = []
         if worker is not None:
+            if now < worker.untried_until and self.is_full(worker, missing):
+                return [], False
             actions += self._keep_few(worker, missing, contexts, now)
         if self.limits.memory_bytes is None:
             return actions, True
@@ -66,17 +73,30 @@ class Room:
         if lacking <= 0:
             return actions, True
         leaving = sum(self.sizes.of(c) for w in self._workers.values() for c in w.leaving - w.inherited)
-        keep = set() if worker is None else {worker.id, *self._holders(contexts)}
-        candidates = [h for h in self._holdings(now) if h.context not in contexts or h.worker not in keep]
+        keep = set() if worker is None else {worker.id, *self.holders(contexts)}
+        candidates = [h for h in self._holdings(now, shared) if h.context not in contexts or h.worker not in keep]
         victims = choose_victims(candidates, lacking - leaving)
-        for victim in victims or ():
-            actions += self.give_up(victim)
-        return actions, victims is None and not leaving and len(keep) < 2 and not self._anything_runs(now)
+        may_exceed = victims is None and not leaving and len(keep) < 2 and not self._anything_runs(now)
+        given_up = [a for victim in (candidates if may_exceed else victims or ()) for a in self.give_up(victim)]
+        actions += given_up
+        if leaving or any(isinstance(action, Evict) for action in given_up):
+            return actions, False  # until they are gone
+        return actions, may_exceed or self.fits(missing)  # templates have ended
+
+    def is_at_rest(self, now: float) -> bool:
+        """Whether there will not be more room by itself."""
+        return not (self._anything_runs(now) or any(worker.leaving for worker in self._workers.values()))
 
     def fits(self, contexts: Iterable[Digest]) -> bool:
         """Whether these can be built without giving anything up."""
         budget = self.limits.memory_bytes
         return budget is None or self.used_bytes() + sum(map(self.sizes.of, contexts)) <= budget
+
+    def is_full(self, worker: Worker, more: Collection[Digest]) -> bool:
+        """Whether a worker would hold more contexts than it may with these, and has others that it could give up."""
+        limit = self.limits.contexts_per_worker
+        held = worker.resident - worker.leaving
+        return limit is not None and len(held) + len(more) > limit and not held.issubset(self.pinned)
 
     def used_bytes(self) -> int:
         """What instances take, and those that are being built."""
@@ -138,7 +158,19 @@ class Room:
         """Give up one instance."""
         if holding.worker is not None:
             return self.evict(self._workers[holding.worker], holding.context)
-        return self.end_templates(holding.context)
+        return self._end_template(holding.template)
+
+    def _end_template(self, key: TemplateKey) -> list[Action]:
+        """End a template, and what workers have of it and of no other."""
+        if key not in self.templates:
+            return []
+        del self.templates[key]
+        actions: list[Action] = [EndTemplate(template=key)]
+        for worker in self._workers.values():
+            if worker.up and worker.inherited.issubset(key):
+                for context in sorted(worker.inherited):
+                    actions += self.evict(worker, context)
+        return actions
 
     def _keep_few(self, worker: Worker, missing: list[Digest], contexts: Iterable[Digest], now: float) -> list[Action]:
         """Give up what a worker holds beyond the number that it may hold."""
@@ -153,7 +185,7 @@ class Room:
             actions += self.evict(worker, victim.context)  # done before the build: messages keep their order
         return actions
 
-    def _holders(self, contexts: Iterable[Digest]) -> list[WorkerId]:
+    def holders(self, contexts: Iterable[Digest]) -> list[WorkerId]:
         """Workers that hold all of these."""
         return [worker.id for worker in self._workers.values() if worker.resident.issuperset(contexts)]
 
@@ -164,33 +196,37 @@ class Room:
 
     def _anything_runs(self, now: float) -> bool:
         workers = self._workers.values()
-        return any(w.held or w.building is not None or w.order is not None or now < w.untried_until for w in workers)
+        builds = not all(self.templates.values())
+        return builds or any(w.held or w.building or w.order or now < w.untried_until for w in workers)
 
-    def _holdings(self, now: float) -> list[Holding]:
-        """Instances that no call uses or waits for now."""
+    def _holdings(self, now: float, needed: Collection[Digest] = ()) -> list[Holding]:
+        """Instances that no call uses or waits for now, but templates that have what is needed."""
         found = []
         for worker in self._workers.values():
             if worker.is_idle and now >= worker.untried_until:
                 for context in worker.kept - worker.leaving - self.pinned:
                     found.append(self._holding(context, worker.id, worker.used_at.get(context, 0.0), now))
         busy = [w for w in self._workers.values() if w.held or w.order or now < w.untried_until]
-        in_use = {context for worker in busy for context in worker.inherited}
+        in_use = {context for worker in busy for context in worker.inherited}.union(needed)
         for key, ready in self.templates.items():
             if ready and not in_use.intersection(key) and not self.pinned.intersection(key):
                 if any(self._is_awaited(context) for context in key):
                     continue
                 used = [w.used_at.get(c, 0.0) for w in self._workers.values() for c in key]
-                found += [self._holding(context, None, max(used, default=0.0), now) for context in key]
+                found += [self._holding(context, None, max(used, default=0.0), now, key) for context in key]
         return found
 
     def _is_awaited(self, context: Digest) -> bool:
         return any(line.waiting or line.coming for line in self._lines_of.get(context, ()))
 
-    def _holding(self, context: Digest, worker: WorkerId | None, used_at: float, now: float) -> Holding:
+    def _holding(
+        self, context: Digest, worker: WorkerId | None, used_at: float, now: float, template: TemplateKey = ()
+    ) -> Holding:
         return Holding(
             context=context,
             worker=worker,
             size_bytes=self.sizes.of(context),
             idle_s=now - used_at,
             build_s=self.builds.get(context, Estimate()).or_prior(BUILD_PRIOR_S),
+            template=template,
         )

@@ -188,7 +188,7 @@ def test_one_instance_is_not_traded_for_another_of_the_same_context() -> None:
     state.handle(node.ContextDeclared(context=A, size_bytes=60), now=0.0)
     want(state, A)
     build(state, W0, A, now=2.0, size=60)
-    assert want(state, A, now=50.0) == []
+    assert want(state, A, now=50.0) == [SettleBuild(contexts=(A,))]
 
 
 def test_pinned_contexts_are_given_up_only_when_asked_for() -> None:
