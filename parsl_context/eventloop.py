@@ -118,7 +118,7 @@ class EventLoop:
                     handler = key.data[0 if event == selectors.EVENT_READ else 1]
                     if handler is not None:
                         self.guard(handler)
-        for socket in has_messages or self._sockets_with_messages():
+        for socket in has_messages:
             if socket in self._zmq:
                 self._drain(socket, self._zmq[socket])
         now = time.monotonic()
