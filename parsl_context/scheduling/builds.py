@@ -78,7 +78,7 @@ class Builds:
         if manager.id in line.refused or manager.ordered >= manager.slots:
             return False
         coming = manager.warm.get(line, 0) + manager.orders.get(line, 0)
-        if coming >= manager.slots or (coming and self.is_shared(line, manager)):
+        if _is_full_of(line, manager) or (coming and self.is_shared(line, manager)):
             return False  # all its workers have them, or will
         if coming and manager.memory_bytes is not None and (coming + 1) * self._size(line) > manager.memory_bytes:
             return False  # one more could only take the place of another
@@ -148,7 +148,7 @@ class Builds:
         """Of the lines that want a build and may have it there, the latest."""
         passed: list[tuple[float, int, ClusterLine]] = []
         found: ClusterLine | None = None
-        if not self._wanting:
+        if not self._wanting or (len(self._wanting) == 1 and _is_full_of(self._wanting[0][2], manager)):
             return None
         while found is None and len(passed) < CHOICES and (line := self._first_wanting(now)) is not None:
             if self.may_build(line, manager, now):
@@ -238,3 +238,8 @@ class Builds:
 
     def _size(self, line: ClusterLine) -> int:
         return sum(self._records[context].size_bytes for context in line.lane.contexts)
+
+
+def _is_full_of(line: ClusterLine, manager: Manager) -> bool:
+    """Whether all workers of a manager hold the line's contexts, or are about to."""
+    return manager.warm.get(line, 0) + manager.orders.get(line, 0) >= manager.slots

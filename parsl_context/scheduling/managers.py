@@ -55,13 +55,10 @@ class ClusterLine(Line[Call]):
         Run time of its calls, whatever their code.
     shortest : Floor
         The shortest of these times.
-    rank : tuple
-        Lines in this order are served: by the priority of the first call, then the latest first. Kept, because each
-        call that ends compares several lines, and changes one.
     """
 
     __slots__ = (
-        "building", "capacity", "enough", "held", "is_watched", "progress_at", "rank", "refused", "run", "shortest",
+        "_rank", "building", "capacity", "enough", "held", "is_watched", "progress_at", "refused", "run", "shortest",
         "surplus", "total_capacity", "total_surplus", "wanting", "work_s",
     )  # fmt: skip
 
@@ -81,7 +78,7 @@ class ClusterLine(Line[Call]):
         self.wanting: float | None = None  # how late its calls are, as the list of lines that want a build has it
         self.is_watched = False  # a tick will look at it
         self.work_s = 0.0  # run time of its backlog, as last reckoned
-        self.rank = (math.inf, math.inf)
+        self._rank: tuple[float, float] | None = None  # if it was asked for since it changed
 
     @property
     def serving(self) -> int:
@@ -98,6 +95,17 @@ class ClusterLine(Line[Call]):
         """Whether its calls need no context that is kept."""
         return self.lane.is_anywhere
 
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Lines in this order are served: by the priority of the first call, then the latest first.
+
+        Kept, because each call that ends compares several lines and changes one.
+        """
+        if self._rank is None:
+            first = self.queue.first()
+            self._rank = (math.inf, 0.0) if first is None else (first.priority, -self.lateness())
+        return self._rank
+
     def lateness(self, *, more: int = 0) -> float:
         """How late the last of its calls will be, up to a constant, with so many more to serve it.
 
@@ -113,13 +121,13 @@ class ClusterLine(Line[Call]):
         """Its backlog, or the run time of its calls, is another. Gives the change of work that waits. [s]"""
         before = self.work_s
         self.work_s = self.backlog * self.run.or_prior(RUN_PRIOR_S)
-        self._rank_anew()
+        self._rank = None
         return self.work_s - before
 
     def change_building(self, change: int) -> None:
         """So many more calls, or fewer, can run once builds have ended."""
         self.building += change
-        self._rank_anew()
+        self._rank = None
 
     def set_capacity(self, manager: Manager, capacity: int) -> None:
         """So many calls can run there at a time; none: it is no holder."""
@@ -135,7 +143,7 @@ class ClusterLine(Line[Call]):
         if capacity > before:
             manager.bring_back(self)
         self._weigh(manager)
-        self._rank_anew()
+        self._rank = None
 
     def change_held(self, manager: Manager, change: int) -> None:
         """The manager was sent a call of this line, or is rid of it."""
@@ -155,10 +163,6 @@ class ClusterLine(Line[Call]):
     def _spread(self, more: int) -> float:
         return self.backlog * self.run.or_prior(RUN_PRIOR_S) / max(1, self.serving + more)
 
-    def _rank_anew(self) -> None:
-        first = self.queue.first()
-        self.rank = (math.inf, 0.0) if first is None else (first.priority, -self.lateness())
-
     def _weigh(self, manager: Manager) -> None:
         surplus = max(0, self.held.get(manager, 0) - self.capacity.get(manager, 0))
         before = self.surplus.get(manager, 0)
@@ -169,7 +173,7 @@ class ClusterLine(Line[Call]):
             self.surplus[manager] = surplus
         else:
             del self.surplus[manager]
-        self._rank_anew()
+        self._rank = None
 
 
 class Manager(Holder):
