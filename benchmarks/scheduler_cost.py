@@ -12,7 +12,7 @@ in its order, with sockets that hand over and throw away prepared messages. A tu
 stock does when both sockets are readable. Its figure therefore holds what cannot be taken apart in it: unpickling the
 result's header and pickling the tasks that it sends. Its logging is off (level above DEBUG), which favours it.
 
-Sizes with the same contexts and waiting calls are measured in turn, `--rounds` times; the medians are of the time of
+All sizes are measured in turn, `--rounds` times (this takes about 5 GB); the medians are of the time of
 the process. Memory of a waiting call is the growth of `tracemalloc`'s count while calls are submitted that nobody can
 take, their identifiers included. Results go to benchmarks/results/scheduler-cost.json, a table to docs/_static/.
 """
@@ -215,22 +215,22 @@ def measure(quick: bool, rounds: int, calls: int) -> dict[str, Any]:
     queues = QUEUED[:1] if quick else QUEUED
     sizes = [(w, c, q) for q in queues for c in CONTEXTS for w in (WORKERS[:3] if quick else WORKERS)]
     ours: dict[tuple[int, int, int], list[float]] = {size: [] for size in sizes}
-    for group in [(c, q) for q in queues for c in CONTEXTS]:  # not all fit into memory at once
-        gc.disable()
-        pools = {size: Pool(*size) for size in sizes if size[1:] == group}
-        gc.freeze()
-        gc.enable()
-        for turn in range(rounds + 1):
-            for size, pool in pools.items():
-                figure = microseconds(pool.turn, calls)
-                if turn:  # the first round warms caches
-                    ours[size].append(figure)
-        gc.unfreeze()
+    gc.disable()
+    pools = {size: Pool(*size) for size in sizes}
+    gc.freeze()
+    gc.enable()
+    for turn in range(rounds + 1):
+        for size, pool in pools.items():
+            figure = microseconds(pool.turn, calls)
+            if turn:  # the first round warms caches
+                ours[size].append(figure)
+    gc.unfreeze()
+    pools.clear()
     stocks = {m: StockPool(m * SLOTS, 1_000) for m in ((1, 100) if quick else (1, 100, 1_000))}
     stock: dict[int, list[float]] = {m: [] for m in stocks}
     for turn in range(rounds + 1):
-        for managers, pool in stocks.items():
-            figure = microseconds(pool.turn, max(100, calls // (10 if managers > 1 else 1)))
+        for managers, pool_of_htex in stocks.items():
+            figure = microseconds(pool_of_htex.turn, max(100, calls // (10 if managers > 1 else 1)))
             if turn:
                 stock[managers].append(figure)
     medians = [statistics.median(figures) for figures in ours.values()]
