@@ -237,6 +237,7 @@ def test_workers_that_hang_in_a_body_are_gone_after_shutdown(load: Load, run_dir
     wait_for(lambda: len(family(run_dir)) == 1, 20)  # the interchange
     parsl.dfk().cleanup()
     parsl.clear()
+    assert not family(run_dir)
 
 
 def test_a_child_that_the_client_forked_does_not_keep_the_run_alive(run_dir: Path) -> None:

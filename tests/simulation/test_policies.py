@@ -43,6 +43,7 @@ def test_contexts_stay_within_their_budget_all_along() -> None:
     while simulation.missing:
         simulation.run(simulation.clock.now + 1.0)
         check(simulation)
+    assert simulation.tally.ended == len(world.calls)
 
 
 def test_workers_that_share_contexts_are_not_idle_beside_work() -> None:
