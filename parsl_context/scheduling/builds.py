@@ -41,6 +41,7 @@ class Builds:
         self._order = itertools.count()
         self._most = _RANKS_KEPT  # entries before those of ranks that are no more are removed
         self._work_s = 0.0  # run time of all calls that wait
+        self._sizes = 0  # how often sizes of contexts have changed
 
     # --- rules
 
@@ -77,8 +78,8 @@ class Builds:
         """Whether the line's contexts may be built there now."""
         if manager.id in line.refused or manager.ordered >= manager.slots:
             return False
-        coming = manager.warm.get(line, 0) + manager.orders.get(line, 0)
-        if _is_full_of(line, manager) or (coming and self.is_shared(line, manager)):
+        coming = _coming(line, manager)
+        if coming >= manager.slots or (coming and self.is_shared(line, manager)):
             return False  # all its workers have them, or will
         if coming and manager.memory_bytes is not None and (coming + 1) * self._size(line) > manager.memory_bytes:
             return False  # one more could only take the place of another
@@ -114,6 +115,10 @@ class Builds:
         """The line's backlog, or the run time of its calls, is another."""
         self._work_s += line.reckon()
 
+    def resize(self) -> None:
+        """Contexts take another amount of memory than before, or are shared no more."""
+        self._sizes += 1
+
     def is_shared(self, line: ClusterLine, manager: Manager) -> bool:
         """Whether the workers of the manager share all contexts of the line."""
         contexts = line.lane.contexts
@@ -148,7 +153,7 @@ class Builds:
         """Of the lines that want a build and may have it there, the latest."""
         passed: list[tuple[float, int, ClusterLine]] = []
         found: ClusterLine | None = None
-        if not self._wanting or (len(self._wanting) == 1 and _is_full_of(self._wanting[0][2], manager)):
+        if not self._wanting or (len(self._wanting) == 1 and _coming(self._wanting[0][2], manager) >= manager.slots):
             return None
         while found is None and len(passed) < CHOICES and (line := self._first_wanting(now)) is not None:
             if self.may_build(line, manager, now):
@@ -228,18 +233,26 @@ class Builds:
         """Whether the node has memory for one more instance without giving up another."""
         if manager.memory_bytes is None:
             return True
+        ordered = sum(self._size(other) * orders for other, orders in manager.orders.items())
+        return self._taken(manager) + ordered + self._size(line) <= manager.memory_bytes
+
+    def _taken(self, manager: Manager) -> int:
+        """Memory of what is resident there; kept, because it is asked for with each call. [bytes]"""
+        if manager.taken is not None and manager.taken[1] == self._sizes:
+            return manager.taken[0]
         taken = sum(
             self._records[context].size_bytes * (1 if self._records[context].is_shared(manager.id) else workers)
             for context, workers in manager.resident.items()
             if context in self._records
         )
-        taken += sum(self._size(other) * orders for other, orders in manager.orders.items())
-        return taken + self._size(line) <= manager.memory_bytes
+        manager.taken = taken, self._sizes
+        return taken
 
     def _size(self, line: ClusterLine) -> int:
         return sum(self._records[context].size_bytes for context in line.lane.contexts)
 
 
-def _is_full_of(line: ClusterLine, manager: Manager) -> bool:
-    """Whether all workers of a manager hold the line's contexts, or are about to."""
-    return manager.warm.get(line, 0) + manager.orders.get(line, 0) >= manager.slots
+def _coming(line: ClusterLine, manager: Manager) -> int:
+    """Workers of a manager that hold the line's contexts, or are about to."""
+    pair = line.pairs.get(manager)
+    return (0 if pair is None else pair.warm) + manager.orders.get(line, 0)

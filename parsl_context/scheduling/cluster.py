@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from typing_extensions import assert_never
 
 from parsl_context.messages import ContextRow, Digest, ManagerId, TaskId
+from parsl_context.scheduling import views
 from parsl_context.scheduling.cluster_events import (
     Action,
     BlobForgotten,
@@ -159,10 +160,10 @@ class ClusterState(ClusterPlacement):
         return self._place(line, now)
 
     def _end_task(self, event: TaskEnded, now: float) -> list[Action]:
-        call = self._calls.get(event.task)
-        if call is None or call.manager is None or call.manager.id != event.manager:
+        call = self._held_by(event.task, event.manager)
+        if call is None or call.pair is None:
             return []
-        manager, line = call.manager, call.line
+        pair, line, manager = call.pair, call.line, call.pair.holder
         self._run_of(call.code).add(event.run_s)
         line.run.add(event.run_s)
         line.shortest.add(event.run_s)
@@ -171,29 +172,26 @@ class ClusterState(ClusterPlacement):
         line.progress_at = now
         if not call.ahead:
             manager.transit.add(max(0.0, now - call.sent_at - event.run_s))
-        for context in line.lane.contexts:
-            if (record := self._records.get(context)) is not None:
-                on_node = record.on(event.manager)
-                on_node.calls += event.calls
-                on_node.used_at = now
-        self._release(manager, call, now)
+        pair.calls += event.calls
+        pair.used_at = now
+        self._release(call, now)
         manager.resume(max(1, manager.free))
         del self._calls[event.task]
         return self._serve(manager, now, line)
 
     def _lose_task(self, event: TaskLost, now: float) -> list[Action]:
-        call = self._calls.get(event.task)
-        if call is None or call.manager is None or call.manager.id != event.manager:
+        call = self._held_by(event.task, event.manager)
+        if call is None or call.pair is None:
             return []
-        manager = call.manager
-        self._release(manager, call, now)
+        manager = call.pair.holder
+        self._release(call, now)
         manager.resume(max(1, manager.free))
         del self._calls[event.task]
         return self._serve(manager, now)
 
     def _cancel(self, task: TaskId) -> list[Action]:
         call = self._calls.get(task)
-        if call is not None and call.manager is None:
+        if call is not None and call.pair is None:
             call.line.forget(call)
             self._builds.reckon(call.line)
             del self._calls[task]
@@ -205,12 +203,13 @@ class ClusterState(ClusterPlacement):
         lines: dict[ClusterLine, None] = {}
         for task in sorted(tasks, reverse=True):
             call = manager.held.get(task)
-            if call is not None:
-                self._release(manager, call, now)
+            if call is not None and call.pair is not None:
+                pair = call.pair
+                self._release(call, now)
                 call.line.put_back(call)
                 self._builds.reckon(call.line)
                 if is_busy and not call.reclaimed and not call.line.is_anywhere:
-                    manager.pause(call.line)
+                    pair.pause()
                 call.reclaimed = False
                 lines[call.line] = None
         actions: list[Action] = []
@@ -256,22 +255,20 @@ class ClusterState(ClusterPlacement):
             return []
         if manager.phase is not Phase.DRAINING:
             manager.phase = phase
-        return self._retire(manager, now) + self._stop_if_drained(manager)
+        lines = [pair.line for pair in manager.pairs.values() if pair.serves]
+        for line in lines:
+            line.set_capacity(manager, 0)
+        return self._retire(manager, lines, now) + self._stop_if_drained(manager)
 
-    def _retire(self, manager: Manager, now: float) -> list[Action]:
-        """Its lines must do without it."""
+    def _retire(self, manager: Manager, lines: Iterable[ClusterLine], now: float) -> list[Action]:
+        """Lines must do without it."""
         self._builds.free.remove(manager)
-        actions: list[Action] = []
-        for line in dict.fromkeys([*manager.lines, *manager.orders]):
-            assert isinstance(line, ClusterLine)
+        self._fresh.pop(manager, None)
+        lines = dict.fromkeys([*lines, *manager.orders])
+        for line in lines:
             while manager.orders[line]:
                 self._builds.settle(line, manager)
-            line.set_capacity(manager, 0)
-            if line.waiting:
-                actions += self._consider(line, now)
-        manager.demoted.clear()
-        self._fresh.pop(manager, None)
-        return actions
+        return [action for line in lines if line.waiting for action in self._consider(line, now)]
 
     def _lose(self, manager_id: ManagerId, reason: str, now: float) -> list[Action]:
         manager = self.managers.pop(manager_id, None)
@@ -282,7 +279,9 @@ class ClusterState(ClusterPlacement):
         manager.phase = Phase.DRAINING
         lost = sorted(manager.held)
         for task in lost:
-            self._calls.pop(task).line.drop(manager)
+            del self._calls[task]
+        lines = [pair.line for pair in manager.pairs.values()]
+        manager.leave()
         for record in self._records.values():
             record.lose(manager_id)
         actions: list[Action] = []
@@ -290,7 +289,7 @@ class ClusterState(ClusterPlacement):
             actions.append(FailTasks(tasks=lost, manager=manager_id, reason=reason))
         for line in self._lines.values():
             line.refused.pop(manager_id, None)
-        return actions + self._retire(manager, now)
+        return actions + self._retire(manager, lines, now)
 
     def _check_contact(self, manager: Manager, now: float) -> list[Action]:
         if self.managers.get(manager.id) is not manager:
@@ -315,6 +314,7 @@ class ClusterState(ClusterPlacement):
             self._records[event.context] = Record(event.options)
         else:
             record.declare(event.options)
+        self._builds.resize()
         return []
 
     def _hold(self, event: ContextHeld, now: float) -> list[Action]:
@@ -324,9 +324,10 @@ class ClusterState(ClusterPlacement):
             return []
         held.add(event.context)
         manager.resident[event.context] += 1
+        manager.taken = None
         for line in self._lines_of.get(event.context, ()):
             if not line.is_anywhere and held.issuperset(line.lane.contexts):
-                manager.warm[line] += 1
+                line.pair(manager).warm += 1
                 self._count(line, manager)
         return []  # the worker is busy until its order is settled
 
@@ -341,14 +342,13 @@ class ClusterState(ClusterPlacement):
         actions: list[Action] = []
         for line in self._lines_of.get(event.context, ()):
             if not line.is_anywhere and held.issuperset(line.lane.contexts):
-                manager.warm[line] -= 1
-                if not manager.warm[line]:
-                    del manager.warm[line]
+                line.pair(manager).warm -= 1
                 self._count(line, manager)
                 if line.waiting:
                     actions += self._consider(line, now)
         held.discard(event.context)
         manager.resident[event.context] -= 1
+        manager.taken = None
         if not manager.resident[event.context]:
             del manager.resident[event.context]
         return actions
@@ -361,6 +361,7 @@ class ClusterState(ClusterPlacement):
         actions: list[Action] = []
         if not event.is_shared:
             record.unshared.add(event.manager)
+            self._builds.resize()
             for line in self._lines_of.get(event.context, ()):
                 manager = self.managers[event.manager]
                 if not line.is_anywhere:
@@ -383,6 +384,7 @@ class ClusterState(ClusterPlacement):
         _stop_building(manager, event.context)
         if (record := self._records.get(event.context)) is not None:
             record.succeed(event.manager, event.load_s, event.size_bytes)
+            self._builds.resize()
         return []
 
     def _break_build(self, event: BuildBroke, now: float) -> list[Action]:
@@ -428,16 +430,18 @@ class ClusterState(ClusterPlacement):
         self._run.pop(digest, None)
         if self._records.pop(digest, None) is None:
             return
+        self._builds.resize()
         for line in self._lines_of.pop(digest, []):
             self._lines.pop(line.lane, None)
             line.take_all()
             self._builds.reckon(line)
-            for manager in list(line.capacity):
-                line.set_capacity(manager, 0)
-                manager.warm.pop(line, None)
             for other in line.lane.contexts:
                 if other != digest and line in self._lines_of.get(other, ()):
                     self._lines_of[other].remove(line)
+                    for pair in line.pairs.values():
+                        self._records[other].keep(pair.holder.id, pair.calls, pair.used_at)
+            for manager in list(line.pairs):
+                line.part(manager)
 
     def _fail_line(self, line: ClusterLine, context: Digest) -> list[Action]:
         """A context was given up: the calls that wait for it cannot run."""
@@ -449,28 +453,15 @@ class ClusterState(ClusterPlacement):
 
     def rebuild_s(self, manager: Manager) -> float:
         """Time that one worker would take to build what the manager's workers hold. [s]"""
-        known = [
-            (self._records[context], count) for context, count in manager.resident.items() if context in self._records
-        ]
-        return sum(
-            record.build.or_prior(0.0) * (1 if record.is_shared(manager.id) else count) for record, count in known
-        )
+        return views.rebuild_s(manager, self._records)
 
     def context_rows(self, now: float) -> list[ContextRow]:
         """A row for each context on each manager that has, builds or served it; one row if there is none."""
-        rows = []
-        for digest, record in self._records.items():
-            where = [
-                manager
-                for manager in self.managers.values()
-                if manager.id in record.nodes or digest in manager.building or digest in manager.resident
-            ]
-            for manager in where:
-                workers, builds = manager.resident.get(digest, 0), digest in manager.building
-                rows.append(record.row(digest, manager.id, workers=workers, builds=builds, now=now))
-            if not where:
-                rows.append(record.row(digest, None, workers=0, builds=False, now=now))
-        return rows
+        return [
+            row
+            for digest, record in self._records.items()
+            for row in views.rows(digest, record, self._lines_of.get(digest, ()), self.managers, now)
+        ]
 
 
 def _stop_building(manager: Manager, context: Digest) -> None:

@@ -12,7 +12,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any
 
 from parsl_context.messages import Digest, ManagerId, TaskId
 from parsl_context.scheduling.builds import Builds
@@ -23,15 +22,15 @@ from parsl_context.scheduling.cluster_events import (
     StopManager,
     TakeBack,
 )
-from parsl_context.scheduling.lines import CHOICES, Holder
-from parsl_context.scheduling.managers import Call, ClusterLine, Manager, Phase
+from parsl_context.scheduling.lines import CHOICES, Pair
+from parsl_context.scheduling.managers import Call, ClusterLine, ClusterPair, Manager, Phase
 from parsl_context.scheduling.node_events import Lane
 from parsl_context.scheduling.placement import MANAGER_LOOKAHEAD_S, RUN_PRIOR_S, Estimate, Floor, lookahead
 from parsl_context.scheduling.registry import Record
 
 # How often a line with calls behind slow ones is looked at, at the least. [s]
 _WATCH_S = 0.05
-_RANK = attrgetter("rank")
+_RANK = attrgetter("line.rank")
 
 
 class ClusterPlacement:
@@ -68,23 +67,32 @@ class ClusterPlacement:
         """Calls that no manager holds."""
         return sum(line.waiting for line in self._lines.values())
 
-    def _release(self, manager: Manager, call: Call, now: float) -> None:
-        """The manager no longer holds a call."""
+    def _held_by(self, task: TaskId, manager: ManagerId) -> Call | None:
+        """A call, if the manager holds it."""
+        call = self._calls.get(task)
+        return call if call is not None and call.pair is not None and call.pair.holder.id == manager else None
+
+    def _release(self, call: Call, now: float) -> None:
+        """Its manager no longer holds a call."""
+        pair = call.pair
+        assert pair is not None
+        manager = pair.holder
         del manager.held[call.id]
-        call.manager = None
-        call.line.change_held(manager, -1)
+        call.pair = None
+        call.line.change_held(pair, -1)
         if not manager.held:
             manager.idle_since = now
 
-    def _send(self, line: ClusterLine, manager: Manager, now: float) -> Action:
+    def _send(self, pair: ClusterPair, now: float) -> Action:
+        line, manager = pair.line, pair.holder
         call = line.take()
-        call.ahead = manager.free <= 0 or line.held.get(manager, 0) >= line.capacity.get(manager, 0)
-        call.manager = manager
+        call.ahead = pair.is_full or manager.free <= 0
+        call.pair = pair
         call.sent_at = now
         manager.held[call.id] = call
         manager.idle_since = None
-        line.change_held(manager, 1)
-        manager.served(line)
+        line.change_held(pair, 1)
+        pair.was_served = True
         if manager.free + (manager.prefetch or 0) <= 0:
             self._fresh.pop(manager, None)
         self._builds.reckon(line)
@@ -92,30 +100,32 @@ class ClusterPlacement:
 
     def _place(self, line: ClusterLine, now: float) -> list[Action]:
         """Send the newest call of a line where a worker is free for it, or see to it that one will be."""
-        manager = self._find_idle(line, now)
-        if manager is None:
+        pair = self._find_idle(line, now)
+        if pair is None:
             is_settled = line.is_watched and line.waiting < line.enough  # nothing has changed since it was considered
             return [] if is_settled else self._consider(line, now)
-        action = self._send(line, manager, now)
-        self._builds.free.update(manager)
+        action = self._send(pair, now)
+        self._builds.free.update(pair.holder)
         return [action]
 
     def _place_all(self, line: ClusterLine, now: float) -> list[Action]:
         actions: list[Action] = []
-        while line.waiting and (manager := self._find_idle(line, now)) is not None:
-            actions.append(self._send(line, manager, now))
-            self._builds.free.update(manager)
+        while line.waiting and (pair := self._find_idle(line, now)) is not None:
+            actions.append(self._send(pair, now))
+            self._builds.free.update(pair.holder)
         return actions + self._consider(line, now)
 
-    def _find_idle(self, line: ClusterLine, now: float) -> Manager | None:
+    def _find_idle(self, line: ClusterLine, now: float) -> ClusterPair | None:
         if self._preference is not None and not line.lane.contexts:
             candidates = [manager for manager in self.managers.values() if manager.phase is Phase.OPEN]
-            return next((m for m in self._preference(candidates) if self._is_idle(m, line, now)), None)
+            pairs = (line.pair(manager) for manager in self._preference(candidates))
+            return next((pair for pair in pairs if self._is_idle(pair, now)), None)
         for manager in self._fresh:
-            if manager in line.capacity and self._is_idle(manager, line, now):
-                return manager
-        found = line.find_idle(lambda holder: self._is_idle(holder, line, now))
-        assert found is None or isinstance(found, Manager)
+            pair = line.pairs.get(manager)
+            if pair is not None and pair.serves and self._is_idle(pair, now):
+                return pair
+        found = line.find_idle(lambda pair: self._is_idle(pair, now))
+        assert found is None or isinstance(found, ClusterPair)
         return found
 
     def _announce(self, manager: Manager) -> None:
@@ -125,25 +135,23 @@ class ClusterPlacement:
         if len(self._fresh) > CHOICES:
             self._fresh.popitem(last=False)[0].promote()
 
-    def _is_idle(self, holder: Holder, line: ClusterLine, now: float) -> bool:
+    def _is_idle(self, pair: Pair, now: float) -> bool:
         """Whether a worker there can run a call of the line at once, or the user wants calls to wait there."""
-        assert isinstance(holder, Manager)
-        if holder.prefetch:
-            return self._has_room(line, holder, now)
-        return (
-            holder.free > 0
-            and line.held.get(holder, 0) < line.capacity.get(holder, 0)
-            and self._may_send(line, holder, now)
-        )
+        assert isinstance(pair, ClusterPair)
+        if pair.holder.prefetch:
+            return self._has_room(pair, now)
+        return not pair.is_full and pair.holder.free > 0 and self._may_send(pair, now)
 
-    def _may_send(self, line: ClusterLine, manager: Manager, now: float) -> bool:
+    def _may_send(self, pair: ClusterPair, now: float) -> bool:
+        line, manager = pair.line, pair.holder
         if line.is_anywhere and line.lane.contexts and not self._builds.may_try(line, manager, now):
             return False
         return manager.has_time_for(line.run.mean_s or 0.0, now)
 
-    def _has_room(self, line: ClusterLine, manager: Manager, now: float) -> bool:
+    def _has_room(self, pair: ClusterPair, now: float) -> bool:
         """Whether the manager may be sent one more call of the line."""
-        capacity, held, free = line.capacity.get(manager, 0), line.held.get(manager, 0), manager.free
+        line, manager = pair.line, pair.holder
+        capacity, held, free = pair.capacity, pair.held, manager.free
         if manager.prefetch is not None:
             if free + manager.prefetch <= 0 or held >= capacity + manager.prefetch:
                 return False
@@ -154,7 +162,7 @@ class ClusterPlacement:
             depth = lookahead(self._run_of(first.code), _horizon_s(manager))
             if free + depth * manager.slots <= 0 or held >= capacity * (1 + depth):
                 return False
-        return self._may_send(line, manager, now)
+        return self._may_send(pair, now)
 
     def _serve(self, manager: Manager, now: float, ended: ClusterLine | None = None) -> list[Action]:
         """Give a manager what it should hold now: of the lines that it can serve the latest first, or a build.
@@ -170,10 +178,12 @@ class ClusterPlacement:
         while True:
             warm = self._latest_warm(manager, now)
             cold = self._builds.latest(manager, now)
-            if cold is not None and (manager.free > 0 if warm is None else self._builds.displaces(cold, warm, manager)):
+            if cold is not None and (
+                manager.free > 0 if warm is None else self._builds.displaces(cold, warm.line, manager)
+            ):
                 actions.append(self._builds.order(cold, manager))
             elif warm is not None:
-                actions.append(self._send(warm, manager, now))
+                actions.append(self._send(warm, now))
             else:
                 break
         self._builds.free.update(manager)
@@ -183,26 +193,25 @@ class ClusterPlacement:
                 actions += self._rebalance(ended, manager, now)
         return actions
 
-    def _latest_warm(self, manager: Manager, now: float) -> ClusterLine | None:
-        """Of the lines that wait and that the manager has room for, the latest."""
+    def _latest_warm(self, manager: Manager, now: float) -> ClusterPair | None:
+        """Of the lines that wait and that the manager has room for, the latest, with the manager."""
         while True:
             horizon_s = math.inf if manager.free > 0 or manager.prefetch is not None else _horizon_s(manager)
             if manager.free + (manager.prefetch or 0) <= 0 and self._shortest.or_prior(math.inf) >= horizon_s:
                 return None
-            waiting: list[Any] = manager.waiting_lines()
+            waiting = manager.waiting_lines()
             if horizon_s < math.inf:
-                waiting = [line for line in waiting if line.shortest.or_prior(math.inf) < horizon_s]
+                waiting = [pair for pair in waiting if pair.line.shortest.or_prior(math.inf) < horizon_s]
             if len(waiting) > 1:
                 waiting.sort(key=_RANK)
-            for line in waiting:
-                if self._has_room(line, manager, now):
-                    assert isinstance(line, ClusterLine)
-                    return line
-            full = [line for line in waiting if line.held.get(manager, 0) >= line.capacity.get(manager, 0)]
+            for pair in waiting:
+                if self._has_room(pair, now):
+                    return pair
+            full = [pair for pair in waiting if pair.is_full]
             if manager.free <= 0 or not full:
                 return None
-            for line in full:  # others may have calls for its free slots
-                manager.set_aside(line)
+            for pair in full:  # others may have calls for its free slots
+                pair.set_aside()
 
     def _consider(self, line: ClusterLine, now: float) -> list[Action]:
         """Have contexts built for a line as long as that pays."""
@@ -235,21 +244,22 @@ class ClusterPlacement:
         if line.total_surplus and not line.waiting:
             idle = self._find_idle(line, now)
             if idle is not None:
-                actions += self._rebalance(line, idle, now)
+                actions += self._rebalance(line, idle.holder, now)
         return actions
 
     def _rebalance(self, line: ClusterLine, idle: Manager, now: float) -> list[Action]:
         """Take back calls that wait at another manager, for one that has nothing to do."""
-        donor = next((manager for manager in line.surplus if manager is not idle), None)
-        if donor is None:
+        pair = next((pair for pair in line.surplus if pair.holder is not idle), None)
+        if pair is None:
             return []
-        line.surplus.move_to_end(donor)
+        line.surplus.move_to_end(pair)
+        donor = pair.holder
         run_s = line.run.or_prior(RUN_PRIOR_S)
         transit_s = idle.transit.or_prior(0.0) + donor.transit.or_prior(0.0)
-        wait_s = line.surplus[donor] * run_s / max(1, line.capacity.get(donor, 0))
+        wait_s = pair.surplus * run_s / max(1, pair.capacity)
         if wait_s < transit_s and now - line.progress_at < transit_s + run_s:
             return []  # they will have run before they could be brought here
-        calls = list(itertools.islice(_unclaimed(donor, line), math.ceil(line.surplus[donor] / 2)))
+        calls = list(itertools.islice(_unclaimed(pair), math.ceil(pair.surplus / 2)))
         for call in calls:
             call.reclaimed = True
         return [TakeBack(tasks=[call.id for call in calls], manager=donor.id)] if calls else []
@@ -273,9 +283,10 @@ class ClusterPlacement:
         """Find out what the manager can do for a line."""
         if not line.is_anywhere:
             needed = line.lane.contexts
-            manager.warm[line] = sum(1 for held in manager.workers.values() if held.issuperset(needed))
-            if not manager.warm[line]:
-                del manager.warm[line]
+            warm = sum(1 for held in manager.workers.values() if held.issuperset(needed))
+            if not warm:
+                return
+            line.pair(manager).warm = warm
         self._count(line, manager)
 
     def _count(self, line: ClusterLine, manager: Manager) -> None:
@@ -285,7 +296,7 @@ class ClusterPlacement:
         elif line.is_anywhere:
             capacity = manager.slots
         else:
-            warm = manager.warm.get(line, 0)
+            warm = line.pair(manager).warm
             capacity = manager.slots if warm and self._builds.is_shared(line, manager) else warm
         line.set_capacity(manager, capacity)
 
@@ -312,10 +323,10 @@ class ClusterPlacement:
         return tasks
 
 
-def _unclaimed(donor: Manager, line: ClusterLine) -> Iterable[Call]:
+def _unclaimed(pair: ClusterPair) -> Iterable[Call]:
     """Calls of a line that a manager was sent last and was not asked for yet, the newest first."""
-    for call in itertools.islice(reversed(donor.held.values()), 64):
-        if call.line is line and call.ahead and not call.reclaimed:
+    for call in itertools.islice(reversed(pair.holder.held.values()), 64):
+        if call.line is pair.line and call.ahead and not call.reclaimed:
             yield call
 
 

@@ -6,7 +6,8 @@ this holder serve next. Neither may cost more where there are more holders or mo
 tell all its lines, and a line all its holders, is told late: a line finds out that a holder is busy when it asks, and
 then owes it to the holder to be told when it is idle again (`Holder.demoted`); a holder finds out that a line is
 empty when it looks, and is owed a word when calls wait again (`Line.unaware`). Each debt was made by one question, so
-paying it costs no more than that.
+paying it costs no more than that. What a call's way touches of a line and one of its holders is in one object, their
+`Pair`: with many of both, it is reading memory that costs.
 
 Several lines compete for a holder by how late their calls would be; at most `CHOICES` of them are looked at, in turn.
 """
@@ -15,13 +16,13 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from parsl_context.scheduling.node_events import Lane
 
 CHOICES = 4
+_SLACK = 16  # pairs that are not to be looked at any more may be kept in a list beyond half of it
 
 
 class Queueable(Protocol):
@@ -32,6 +33,7 @@ class Queueable(Protocol):
 
 
 Call = TypeVar("Call", bound=Queueable)
+AnyPair = TypeVar("AnyPair", bound="Pair")
 
 
 class Queue(Generic[Call]):
@@ -94,17 +96,74 @@ class Queue(Generic[Call]):
         return level
 
 
+class Pair:
+    """A line and one that serves it, or did.
+
+    Attributes
+    ----------
+    serves : bool
+        The holder has what the line's calls need.
+    in_ring, in_unaware, is_demoted : bool
+        The pair stands in that list. Pairs leave a list only when it is looked through.
+    is_aside : bool
+        The holder has no room for the line, whatever else it has room for, until it is brought back.
+    is_paused : bool
+        What the holder has for the line is busy with others, until something ends there.
+    was_served : bool
+        The holder took a call of the line since it last had its turn in the ring.
+    """
+
+    __slots__ = (
+        "holder", "in_ring", "in_unaware", "is_aside", "is_demoted", "is_paused", "line", "serves", "was_served",
+    )  # fmt: skip
+
+    def __init__(self, line: Line[Any], holder: Holder[Any]) -> None:
+        self.line = line
+        self.holder = holder
+        self.serves = self.in_ring = self.in_unaware = False
+        self.is_aside = self.is_demoted = self.is_paused = self.was_served = False
+
+    def set_aside(self) -> None:
+        """The holder has no room for more of the line, until it is brought back."""
+        self.is_aside = True
+
+    def bring_back(self) -> None:
+        """The holder may have room for the line again."""
+        if self.is_aside:
+            self.is_aside = False
+            self.take_turns()
+
+    def pause(self) -> None:
+        """What the holder has for the line is busy with others, until something ends."""
+        if self.serves:
+            self.is_aside = self.is_paused = True
+            self.line.idle.pop(self, None)
+            self.holder.paused[self] = None
+
+    def take_turns(self) -> None:
+        """The holder is to look at the line, once it has calls."""
+        if self.in_ring or self.in_unaware:
+            return
+        if self.line.waiting:
+            self.in_ring = True
+            self.holder.ring.append(self)
+        else:
+            self.in_unaware = True
+            self.line.unaware.append(self)
+
+
 class Line(Generic[Call]):
     """The waiting calls of one lane, and their holders."""
 
-    __slots__ = ("holders", "idle", "lane", "queue", "unaware", "waiting")
+    __slots__ = ("holders", "idle", "lane", "pairs", "queue", "unaware", "waiting")
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.queue: Queue[Call] = Queue()
         self.waiting = 0
-        self.idle: OrderedDict[Holder, None] = OrderedDict()  # holders that may be idle
-        self.unaware: dict[Holder, None] = {}  # holders to be told when calls wait
+        self.pairs: dict[Holder[Any], Pair] = {}  # with those that serve it, or did
+        self.idle: OrderedDict[Pair, None] = OrderedDict()  # with holders that may be idle
+        self.unaware: list[Pair] = []  # with holders to be told when calls wait
         self.holders = 0
 
     def append(self, call: Call) -> None:
@@ -134,121 +193,146 @@ class Line(Generic[Call]):
         self.waiting = 0
         return calls
 
-    def admit(self, holder: Holder) -> None:
+    def pair(self, holder: Holder[Any]) -> Pair:
+        """The line and this one."""
+        pair = self.pairs.get(holder)
+        if pair is None:
+            pair = self.pairs[holder] = holder.pairs[self] = self._pair(holder)
+        return pair
+
+    def admit(self, holder: Holder[Any]) -> None:
         """This one can serve the line from now on."""
-        if self in holder.lines:
+        pair = self.pair(holder)
+        if pair.serves:
             return
+        pair.serves = True
         self.holders += 1
-        holder.lines[self] = None
-        self.idle[holder] = None
-        if self.waiting:
-            holder.ring[self] = None
-        else:
-            self.unaware[holder] = None
+        self.idle[pair] = None
+        pair.take_turns()
+        if len(self.unaware) > 2 * self.holders + _SLACK:
+            self.unaware = _in_service(self.unaware)
+        holder.tidy()
 
-    def dismiss(self, holder: Holder) -> None:
+    def dismiss(self, holder: Holder[Any]) -> None:
         """This one cannot serve the line any more."""
-        if self not in holder.lines:
+        pair = self.pairs.get(holder)
+        if pair is None or not pair.serves:
             return
+        pair.serves = pair.is_aside = pair.is_paused = False
         self.holders -= 1
-        del holder.lines[self]
-        holder.ring.pop(self, None)
-        holder.aside.pop(self, None)
-        self.idle.pop(holder, None)
-        self.unaware.pop(holder, None)
+        self.idle.pop(pair, None)
+        holder.paused.pop(pair, None)
 
-    def find_idle(self, is_idle: Callable[[Holder], bool]) -> Holder | None:
+    def part(self, holder: Holder[Any]) -> None:
+        """One of both is no more."""
+        self.dismiss(holder)
+        self.pairs.pop(holder, None)
+        holder.pairs.pop(self, None)
+
+    def find_idle(self, is_idle: Callable[[Pair], bool]) -> Pair | None:
         """A holder that is idle, in turn; those that turn out not to be are asked no more until they are promoted."""
         while self.idle:
-            holder = next(iter(self.idle))
-            if is_idle(holder):
-                self.idle.move_to_end(holder)
-                return holder
-            del self.idle[holder]
-            holder.demoted.append(self)
+            pair = next(iter(self.idle))
+            if is_idle(pair):
+                self.idle.move_to_end(pair)
+                return pair
+            del self.idle[pair]
+            if not pair.is_demoted:
+                pair.is_demoted = True
+                pair.holder.demoted.append(pair)
         return None
+
+    def _pair(self, holder: Holder[Any]) -> Pair:
+        return Pair(self, holder)
 
     def _grew(self) -> None:
         self.waiting += 1
         if self.unaware:
-            for holder in self.unaware:
-                holder.ring[self] = None
-            self.unaware.clear()
+            unaware, self.unaware = self.unaware, []
+            for pair in unaware:
+                pair.in_unaware = False
+                if pair.serves and not pair.is_aside:
+                    pair.take_turns()
 
 
-class Holder:
+class Holder(Generic[AnyPair]):
     """One that serves lines."""
 
-    __slots__ = ("aside", "demoted", "lines", "paused", "ring")
+    __slots__ = ("demoted", "pairs", "paused", "ring")
 
     def __init__(self) -> None:
-        self.lines: dict[Line[Any], None] = {}  # that it can serve
-        self.ring: OrderedDict[Line[Any], None] = OrderedDict()  # of those, some that have waiting calls, in turn
-        self.aside: dict[Line[Any], None] = {}  # of those, some that it has no room for, whatever else it has room for
-        self.demoted: list[Line[Any]] = []  # of those, some that take it to be busy
-        self.paused: OrderedDict[Line[Any], None] = OrderedDict()  # of those, some that wait until something ends there
+        self.pairs: dict[Line[Any], AnyPair] = {}  # with lines that it serves, or did
+        self.ring: deque[AnyPair] = deque()  # with some that have waiting calls, in turn
+        self.demoted: list[AnyPair] = []  # with some that take it to be busy
+        self.paused: OrderedDict[AnyPair, None] = OrderedDict()  # with some that wait until something ends there
+
+    def serves(self, line: Line[Any]) -> bool:
+        """Whether it has what the line's calls need."""
+        pair = self.pairs.get(line)
+        return pair is not None and pair.serves
 
     def promote(self) -> None:
         """It is idle: let its lines know."""
-        for line in self.demoted:
-            if line in self.lines:
-                line.idle[self] = None
+        for pair in self.demoted:
+            pair.is_demoted = False
+            if pair.serves and not pair.is_paused:
+                pair.line.idle[pair] = None
         self.demoted.clear()
 
-    def waiting_lines(self) -> list[Line[Any]]:
-        """Some lines that have calls for it, at most `CHOICES`, those that were passed over longest first."""
+    def waiting_lines(self, most: int = CHOICES) -> list[AnyPair]:
+        """Some lines that have calls for it, those that were passed over longest first.
+
+        At most so many are looked at, and more only as long as none of them has calls.
+        """
         ring = self.ring
         if not ring:
             return []
-        found: list[Line[Any]] = []
-        for line in [next(iter(ring))] if len(ring) == 1 else list(islice(ring, CHOICES)):
-            if line.waiting:
-                found.append(line)
+        found: list[AnyPair] = []
+        empty = 0
+        while ring and len(found) + (empty if found else 0) < most:
+            pair = ring.popleft()
+            if not pair.serves or pair.is_aside:
+                pair.in_ring = False
+            elif not pair.line.waiting:
+                pair.in_ring = False
+                pair.take_turns()
+                empty += 1
+            elif pair.was_served:
+                pair.was_served = False
+                ring.append(pair)
             else:
-                del self.ring[line]
-                line.unaware[self] = None
+                found.append(pair)
+        ring.extendleft(reversed(found))
         return found
-
-    def served(self, line: Line[Any]) -> None:
-        """It took a call of this line; the others come first next time they compete."""
-        if len(self.ring) > 1 and line in self.ring:
-            self.ring.move_to_end(line)
-
-    def set_aside(self, line: Line[Any]) -> None:
-        """It has no room for more of this line, until it is brought back."""
-        del self.ring[line]
-        self.aside[line] = None
-
-    def bring_back(self, line: Line[Any]) -> None:
-        """It may have room for this line again."""
-        if line in self.aside:
-            del self.aside[line]
-            if line.waiting:
-                self.ring[line] = None
-            else:
-                line.unaware[self] = None
-
-    def pause(self, line: Line[Any]) -> None:
-        """What it has for this line is busy with others, until something ends."""
-        if line in self.lines:
-            self.ring.pop(line, None)
-            line.unaware.pop(self, None)
-            line.idle.pop(self, None)
-            self.aside[line] = None
-            self.paused[line] = None
 
     def resume(self, most: int) -> None:
         """Something has ended there: so many lines, paused longest, may be in luck."""
         while self.paused and most > 0:
-            line, _ = self.paused.popitem(last=False)
-            if line in self.aside:
-                self.bring_back(line)
-                line.idle[self] = None
-                most -= 1
+            pair, _ = self.paused.popitem(last=False)
+            pair.is_paused = False
+            pair.bring_back()
+            pair.line.idle[pair] = None
+            most -= 1
 
     def leave(self) -> None:
         """It serves nobody any more."""
-        for line in list(self.lines):
-            line.dismiss(self)
+        for line in list(self.pairs):
+            line.part(self)
+        self.ring.clear()
         self.demoted.clear()
-        self.paused.clear()
+
+    def tidy(self) -> None:
+        """Drop what is not to be looked at any more, before it is more than the rest."""
+        if len(self.ring) > 2 * len(self.pairs) + _SLACK:
+            self.ring = deque(_in_service(self.ring))
+
+
+def _in_service(pairs: Iterable[AnyPair]) -> list[AnyPair]:
+    """Those of a list that are to be looked at; the others leave it."""
+    kept = []
+    for pair in pairs:
+        if pair.serves:
+            kept.append(pair)
+        else:
+            pair.in_ring = pair.in_unaware = False
+    return kept

@@ -7,9 +7,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 from parsl_context.messages import Digest, ManagerId, TaskId, WorkerId
-from parsl_context.scheduling.lines import CHOICES, Holder, Line
+from parsl_context.scheduling.lines import CHOICES, Holder, Line, Pair
 from parsl_context.scheduling.node_events import Lane
 from parsl_context.scheduling.placement import RUN_PRIOR_S, Estimate, Floor
 
@@ -32,10 +33,45 @@ class Call:
     priority: float
     since: float
     waits: bool = True
-    manager: Manager | None = None
+    pair: ClusterPair | None = None  # with the manager that holds it
     sent_at: float = 0.0
     ahead: bool = False  # sent to wait there
     reclaimed: bool = False
+
+
+class ClusterPair(Pair):
+    """A line and a manager.
+
+    Attributes
+    ----------
+    warm : int
+        Workers that hold all contexts of the lane.
+    capacity : int
+        Calls of the line that can run there at a time: none unless the manager is open.
+    held : int
+        Calls of the line that are in its hands.
+    surplus : int
+        How many more these are than can run there at a time.
+    calls : int
+        Calls of the line that ended there.
+    used_at : float, optional
+        When the last of them did. [s]
+    """
+
+    __slots__ = ("calls", "capacity", "held", "surplus", "used_at", "warm")
+
+    line: ClusterLine
+    holder: Manager
+
+    def __init__(self, line: ClusterLine, holder: Manager) -> None:
+        super().__init__(line, holder)
+        self.warm = self.capacity = self.held = self.surplus = self.calls = 0
+        self.used_at: float | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all that the manager has for the line is taken."""
+        return self.held >= self.capacity
 
 
 class ClusterLine(Line[Call]):
@@ -43,12 +79,8 @@ class ClusterLine(Line[Call]):
 
     Attributes
     ----------
-    capacity : dict
-        For each open manager that holds all contexts of the lane: calls that can run there at a time.
-    held : dict
-        Calls of this line that are in the hands of each manager.
     surplus : OrderedDict
-        Managers that were sent more than can run there at a time, and how many more.
+        Managers that were sent more than can run there at a time.
     building : int
         Calls that can run where builds are going on, once these have ended.
     run : Estimate
@@ -58,15 +90,15 @@ class ClusterLine(Line[Call]):
     """
 
     __slots__ = (
-        "_rank", "building", "capacity", "enough", "held", "is_watched", "progress_at", "refused", "run", "shortest",
-        "surplus", "total_capacity", "total_surplus", "wanting", "work_s",
+        "_rank", "building", "enough", "is_watched", "progress_at", "refused", "run", "shortest", "surplus",
+        "total_capacity", "total_surplus", "wanting", "work_s",
     )  # fmt: skip
+
+    pairs: dict[Manager, ClusterPair]  # type: ignore[assignment]
 
     def __init__(self, lane: Lane) -> None:
         super().__init__(lane)
-        self.capacity: dict[Manager, int] = {}
-        self.held: dict[Manager, int] = {}
-        self.surplus: OrderedDict[Manager, int] = OrderedDict()
+        self.surplus: OrderedDict[ClusterPair, None] = OrderedDict()
         self.total_capacity = 0
         self.total_surplus = 0
         self.building = 0
@@ -131,58 +163,66 @@ class ClusterLine(Line[Call]):
 
     def set_capacity(self, manager: Manager, capacity: int) -> None:
         """So many calls can run there at a time; none: it is no holder."""
-        before = self.capacity.get(manager, 0)
+        pair = self.pair(manager)
+        before, pair.capacity = pair.capacity, capacity
         self.total_capacity += capacity - before
         if capacity:
-            self.capacity[manager] = capacity
-            if not before:
-                self.admit(manager)
-        elif before:
-            del self.capacity[manager]
+            self.admit(manager)
+        else:
             self.dismiss(manager)
         if capacity > before:
-            manager.bring_back(self)
-        self._weigh(manager)
+            pair.bring_back()
+        self._weigh(pair)
         self._rank = None
 
-    def change_held(self, manager: Manager, change: int) -> None:
+    def change_held(self, pair: ClusterPair, change: int) -> None:
         """The manager was sent a call of this line, or is rid of it."""
-        held = self.held.get(manager, 0) + change
-        self.held[manager] = held
+        pair.held += change
         if change < 0:
-            manager.bring_back(self)
-        if held > self.capacity.get(manager, 0) or manager in self.surplus:
-            self._weigh(manager)
+            pair.bring_back()
+        if pair.held > pair.capacity or pair.surplus:
+            self._weigh(pair)
 
-    def drop(self, manager: Manager) -> None:
-        """The manager is gone."""
-        self.set_capacity(manager, 0)
-        self.held.pop(manager, None)
-        self._weigh(manager)
+    def part(self, holder: Holder[Any]) -> None:
+        pair = self.pair(holder)
+        self.total_capacity -= pair.capacity
+        pair.capacity = pair.held = 0
+        self._weigh(pair)
+        self._rank = None
+        super().part(holder)
+
+    def pair(self, holder: Holder[Any]) -> ClusterPair:
+        """The line and a manager."""
+        pair = super().pair(holder)
+        assert isinstance(pair, ClusterPair)
+        return pair
+
+    def _pair(self, holder: Holder[Any]) -> ClusterPair:
+        assert isinstance(holder, Manager)
+        return ClusterPair(self, holder)
 
     def _spread(self, more: int) -> float:
         return self.backlog * self.run.or_prior(RUN_PRIOR_S) / max(1, self.serving + more)
 
-    def _weigh(self, manager: Manager) -> None:
-        surplus = max(0, self.held.get(manager, 0) - self.capacity.get(manager, 0))
-        before = self.surplus.get(manager, 0)
-        if surplus == before:
+    def _weigh(self, pair: ClusterPair) -> None:
+        before, pair.surplus = pair.surplus, max(0, pair.held - pair.capacity)
+        if pair.surplus == before:
             return
-        self.total_surplus += surplus - before
-        if surplus:
-            self.surplus[manager] = surplus
-        else:
-            del self.surplus[manager]
+        self.total_surplus += pair.surplus - before
+        if not pair.surplus:
+            del self.surplus[pair]
+        elif not before:
+            self.surplus[pair] = None
         self._rank = None
 
 
-class Manager(Holder):
+class Manager(Holder[ClusterPair]):
     """A manager."""
 
     __slots__ = (
-        "block", "building", "contact_at", "drain_at", "ends_at", "gains", "held", "id", "idle_since", "memory_bytes",
-        "node", "ordered", "orders", "phase", "prefetch", "resident", "slots", "stopping", "transit", "walltime_s",
-        "warm", "workers",
+        "block", "building", "contact_at", "drain_at", "ends_at", "gains", "held", "id", "idle_since", "listed",
+        "memory_bytes", "node", "ordered", "orders", "phase", "prefetch", "resident", "slots", "stopping", "taken",
+        "transit", "walltime_s", "workers",
     )  # fmt: skip
 
     def __init__(
@@ -215,13 +255,14 @@ class Manager(Holder):
         self.held: dict[TaskId, Call] = {}
         self.workers: dict[WorkerId, set[Digest]] = {}  # what each worker holds
         self.resident: Counter[Digest] = Counter()  # workers that hold it
-        self.warm: Counter[ClusterLine] = Counter()  # workers that hold all of a lane
         self.building: dict[Digest, int] = {}  # builds that are going on
         self.orders: Counter[ClusterLine] = Counter()  # builds asked for and not settled
         self.ordered = 0  # of all lines
         self.gains: dict[ClusterLine, int] = {}  # calls that can run at a time after one of them
         self.transit = Floor()  # from here to a worker and back
         self.stopping = False
+        self.listed: int | None = None  # as having so many free slots, in `FreeSlots`
+        self.taken: tuple[int, int] | None = None  # memory of what is resident, and which sizes that was reckoned with
 
     @property
     def free(self) -> int:
@@ -239,35 +280,37 @@ class FreeSlots:
 
     def __init__(self) -> None:
         self._buckets: list[OrderedDict[Manager, None]] = []
-        self._where: dict[Manager, int] = {}
         self._top = 0
+        self._managers = 0
         self.slots = 0  # of all of them, free or not
 
     def __len__(self) -> int:
-        return len(self._where)
+        return self._managers
 
     def update(self, manager: Manager) -> None:
         """The manager has as many as it says."""
         free = max(0, manager.free)
-        before = self._where.get(manager)
+        before = manager.listed
         if free == before:
             return
         if before is None:
+            self._managers += 1
             self.slots += manager.slots
         else:
             del self._buckets[before][manager]
         while len(self._buckets) <= free:
             self._buckets.append(OrderedDict())
         self._buckets[free][manager] = None
-        self._where[manager] = free
+        manager.listed = free
         self._top = max(self._top, free)
 
     def remove(self, manager: Manager) -> None:
         """The manager takes no more."""
-        before = self._where.pop(manager, None)
-        if before is not None:
+        if manager.listed is not None:
+            del self._buckets[manager.listed][manager]
+            self._managers -= 1
             self.slots -= manager.slots
-            del self._buckets[before][manager]
+            manager.listed = None
 
     def any(self) -> bool:
         """Whether any manager has one."""

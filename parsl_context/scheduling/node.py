@@ -336,7 +336,7 @@ class NodeState(NodePlacement):
         for line in self._lines_of.pop(digest, []):
             self._lines.pop(line.lane, None)
             for worker in self._workers.values():
-                line.dismiss(worker)
+                line.part(worker)
             for other in line.lane.contexts:
                 if line in self._lines_of.get(other, ()):
                     self._lines_of[other].remove(line)

@@ -8,10 +8,9 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 from parsl_context.messages import Digest, TaskId, WorkerId
-from parsl_context.scheduling.lines import Line
+from parsl_context.scheduling.lines import Pair
 from parsl_context.scheduling.node_builds import NodeBuilds
 from parsl_context.scheduling.node_events import (
     Action,
@@ -103,15 +102,15 @@ class NodePlacement:
         """For each line with an idle worker: take calls back from behind slow ones."""
         actions: list[Action] = []
         for line in [line for line in self._lines.values() if line.ahead]:
-            idle = line.find_idle(lambda holder: isinstance(holder, Worker) and holder.is_idle)
-            if isinstance(idle, Worker):
+            idle = _idle_worker(line)
+            if idle is not None:
                 actions += self._take_ahead_of(line, idle, now)
                 self._take_ahead_at = now + WORKER_LOOKAHEAD_S  # of several lines, those of others may come first
         return actions
 
     def _take_ahead_of(self, line: WorkerLine, idle: Worker, now: float) -> list[Action]:
         donor = next((worker for worker in line.ahead if worker is not idle), None)
-        if donor is None or line not in idle.lines:
+        if donor is None or not idle.serves(line):
             return []
         newest = 0
         for call in reversed(donor.held):
@@ -128,10 +127,9 @@ class NodePlacement:
         """Give calls of a line to workers that are idle and hold what they need; fork more if that pays."""
         actions: list[Action] = []
         while line.waiting and self._may_start(line):
-            worker = line.find_idle(lambda holder: isinstance(holder, Worker) and holder.is_idle)
+            worker = _idle_worker(line)
             if worker is None:
                 break
-            assert isinstance(worker, Worker)
             if line.lane.fresh and worker.used:
                 if line.coming >= line.waiting:
                     break
@@ -199,13 +197,14 @@ class NodePlacement:
         """Of the lines that this worker can serve and has room for, the one whose first call is the oldest."""
         best = self._oldest_of(worker, worker.waiting_lines())
         if best is None and self._nodes_queue:  # lines whose calls wait for nodes may have been all that was looked at
-            best = self._oldest_of(worker, [line for line in worker.ring if line.waiting])
+            best = self._oldest_of(worker, worker.waiting_lines(len(worker.pairs)))
         return best
 
-    def _oldest_of(self, worker: Worker, lines: list[Line[Any]]) -> WorkerLine | None:
+    def _oldest_of(self, worker: Worker, pairs: list[Pair]) -> WorkerLine | None:
         best: WorkerLine | None = None
         best_since = float("inf")
-        for line in lines:
+        for pair in pairs:
+            line = pair.line
             first = line.queue.first()
             assert isinstance(line, WorkerLine)
             if first is None or first.since >= best_since or not self._may_start(line):
@@ -244,7 +243,7 @@ class NodePlacement:
         worker.held.append(call)
         worker.used = True
         worker.untried_until = 0.0
-        worker.served(line)
+        line.pairs[worker].was_served = True
         self._running += 1
         if not call.task.nodes:
             return Assign(task=call.id, worker=worker.id, is_ahead=call.ahead)
@@ -263,7 +262,7 @@ class NodePlacement:
             return actions
         first = line.queue.first()
         run = self._run_of(first.task.code if first is not None else None)
-        idle = sorted((w for w in self._workers.values() if w.is_idle and line not in w.lines), key=_loss)
+        idle = sorted((w for w in self._workers.values() if w.is_idle and not w.serves(line)), key=_loss)
         for worker in idle:
             waiting = line.waiting - line.coming
             if not worth_a_build(waiting=waiting, holders=line.holders, run=run, build=Estimate(FORK_S)):
@@ -378,6 +377,18 @@ class NodePlacement:
         if estimate is None:
             estimate = self._run[code] = Estimate()
         return estimate
+
+
+def _idle_worker(line: WorkerLine) -> Worker | None:
+    pair = line.find_idle(_is_idle)
+    if pair is None:
+        return None
+    assert isinstance(pair.holder, Worker)
+    return pair.holder
+
+
+def _is_idle(pair: Pair) -> bool:
+    return isinstance(pair.holder, Worker) and pair.holder.is_idle
 
 
 def _loss(worker: Worker) -> tuple[int, WorkerId]:

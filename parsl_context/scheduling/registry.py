@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from parsl_context.messages import ContextOptions, ContextRow, Digest, ManagerId
+from parsl_context.messages import ContextOptions, ManagerId
 from parsl_context.scheduling.placement import Estimate
 
 BUILD_ATTEMPTS = 3  # builds of a context that may fail in a row before its calls fail
@@ -18,11 +18,11 @@ class OnNode:
     """What happened with a context on one manager."""
 
     loads: int = 0
-    calls: int = 0
     load_s: float = 0.0  # total
     size_bytes: int = 0
-    used_at: float | None = None
     evictions: int = 0
+    calls: int = 0  # of lines that are no more; the others keep count themselves
+    used_at: float | None = None  # by those
     note: str = ""
 
 
@@ -90,32 +90,15 @@ class Record:
             self.failures = 0
             self.avoid.clear()
 
+    def keep(self, manager: ManagerId, calls: int, used_at: float | None) -> None:
+        """A line that needed the context is no more: it served so many calls there, the last at this time."""
+        if used_at is not None:
+            node = self.on(manager)
+            node.calls += calls
+            node.used_at = max(used_at, -math.inf if node.used_at is None else node.used_at)
+
     def lose(self, manager: ManagerId) -> None:
         """A manager is gone."""
         self.nodes.pop(manager, None)
         self.avoid.discard(manager)
         self.unshared.discard(manager)
-
-    def row(self, digest: Digest, manager: ManagerId | None, *, workers: int, builds: bool, now: float) -> ContextRow:
-        """What people look at: the context on one manager, or anywhere (None)."""
-        node = OnNode() if manager is None else self.nodes.get(manager, OnNode())
-        if workers:
-            state = "ready"
-        elif builds:
-            state = "building"
-        else:
-            state = "failed" if self.given_up else "cold"
-        return ContextRow(
-            name=self.options.name,
-            digest=digest,
-            state=state,
-            where=manager,
-            workers=workers,
-            loads=node.loads,
-            calls=node.calls,
-            load_s=node.load_s / node.loads if node.loads else 0.0,
-            bytes=node.size_bytes,
-            last_used_s=None if node.used_at is None else now - node.used_at,
-            evictions=node.evictions,
-            note=node.note,
-        )

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from parsl_context.messages import Digest, TaskId, WorkerId
-from parsl_context.scheduling.lines import Holder, Line
+from parsl_context.scheduling.lines import Holder, Line, Pair
 from parsl_context.scheduling.node_events import Lane, NodeTask, TemplateKey
 
 
@@ -58,7 +58,7 @@ class Order:
     is_asked_for: bool = True  # by the interchange, which waits to hear of its end
 
 
-class Worker(Holder):
+class Worker(Holder[Pair]):
     """A worker and the process that serves it now."""
 
     __slots__ = (

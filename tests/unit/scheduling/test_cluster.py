@@ -384,5 +384,32 @@ def test_rows_tell_where_contexts_live_and_what_they_did() -> None:
     assert (b.state, b.where, b.loads) == ("cold", None, 0)
 
 
+def test_calls_of_a_context_that_is_gone_still_count_for_another_that_they_used() -> None:
+    state = make({M1: 1}, warm={M1: A})
+    state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=B), now=0.0)
+    submit(state, 1, A, B)
+    end(state, M1, 1, now=5.0)
+    submit(state, 2, A)
+    end(state, M1, 2, now=6.0)
+    state.handle(cluster.BlobForgotten(digest=B), now=7.0)
+    (a,) = state.context_rows(now=8.0)
+    assert (a.calls, a.last_used_s) == (2, 2.0)
+
+
+def test_a_worker_finds_the_one_line_that_waits_among_many() -> None:
+    contexts = [Digest(f"c{i}") for i in range(10)]
+    state = make({M1: 1})
+    for context in contexts:
+        state.handle(cluster.ContextDeclared(context=context, options=ContextOptions(name="", reuse="memory")), now=0.0)
+        state.handle(cluster.BuildEnded(manager=M1, context=context, load_s=1e6, size_bytes=0), now=0.0)
+        state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=context), now=0.0)
+    submit(state, 0, contexts[0])
+    for number, context in enumerate(contexts):
+        assert submit(state, 1 + number, context) == []
+    for number in range(9):
+        state.handle(cluster.TaskCancelled(task=TaskId(1 + number)), now=1.5)
+    assert end(state, M1, 0) == [SendTask(task=TaskId(10), manager=M1)]
+
+
 def test_without_managers_no_deadline_is_set() -> None:
     assert ClusterState(heartbeat_threshold_s=1.0).next_deadline() == math.inf
