@@ -176,11 +176,17 @@ class InterchangeClient:
         self._wake_writer.close()
 
     def _send_at_once(self, task: m.Task, frames: Sequence[Buffer]) -> bool:
-        """Send a call in the thread that makes it, unless anything is to leave before."""
+        """Send a call, and what it needs before it, in the thread that makes it."""
         if not self._sending.acquire(blocking=False):
             return False
         try:
-            return not self._outbox and self._channel.send_at_once(encode(m.SubmitTasks(tasks=[task]), frames))
+            # Only the holder takes from the outbox: its first item stays where it is until it has left.
+            while self._outbox:
+                item, own = self._outbox[0]
+                if not self._channel.send_at_once(encode(_message(item), own)):
+                    return False
+                self._outbox.popleft()
+            return self._channel.send_at_once(encode(m.SubmitTasks(tasks=[task]), frames))
         finally:
             self._sending.release()
 
@@ -268,3 +274,7 @@ class InterchangeClient:
         for asked in list(self._asked.values()):
             if not asked.done():
                 asked.set_exception(RuntimeError("The interchange has ended."))
+
+
+def _message(item: m.Task | m.ToInterchange) -> m.ToInterchange:
+    return m.SubmitTasks(tasks=[item]) if isinstance(item, m.Task) else item

@@ -9,12 +9,14 @@ in which Parsl itself imports it, because its modules import each other in circl
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import importlib.util
 import sys
 import threading
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from typing import Any
@@ -47,6 +49,20 @@ def complete(packages: Sequence[str] = PACKAGES) -> None:
         module = sys.modules.get(name)
         if isinstance(module, _PutOff) and not _is_being_run(name):
             _run(module)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Import without garbage collections; each would look through all that was imported before it.
+
+    What there is at the end is frozen: later collections pass it over, and processes forked from this one share it.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class _PutOff(types.ModuleType):

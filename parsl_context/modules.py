@@ -21,7 +21,14 @@ def is_installed(name: str | None) -> bool:
     file = getattr(module, "__file__", None)
     # Built-in modules have no file; namespace packages have a path only.
     locations = [file] if file is not None else list(getattr(module, "__path__", []))
-    return not locations or any(_resolved(path).startswith(_installed_roots()) for path in locations)
+    return not locations or any(map(_lies_in_a_root, locations))
+
+
+def _lies_in_a_root(path: str) -> bool:
+    roots = _installed_roots()
+    if os.pardir not in path and path.startswith(roots):
+        return True  # nearly always; to follow the links on its way costs more than all the rest of a first call
+    return _resolved(path).startswith(roots)
 
 
 @functools.cache
@@ -34,7 +41,8 @@ def _installed_roots() -> tuple[str, ...]:
     for site in sites:
         roots |= set(_path_files(Path(site)))
     roots |= set(_editable_sources())
-    return tuple(_resolved(root) + suffix for root in roots for suffix in ("/", ".py"))
+    roots |= set(map(_resolved, roots))
+    return tuple(root + suffix for root in roots for suffix in ("/", ".py"))
 
 
 def _path_files(site: Path) -> Iterator[str]:

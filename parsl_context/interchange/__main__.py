@@ -8,15 +8,16 @@ import sys
 
 from parsl_context import lightly
 
-lightly.put_off()
+with lightly.uncollected():
+    lightly.put_off()
 
-from parsl.utils import setproctitle  # noqa: E402
+    from parsl.utils import setproctitle
 
-from parsl_context.compat import start_logging  # noqa: E402
-from parsl_context.interchange.config import read_config  # noqa: E402
-from parsl_context.interchange.server import Interchange  # noqa: E402
+    from parsl_context.compat import start_logging
+    from parsl_context.interchange.config import read_config
+    from parsl_context.interchange.server import Interchange
 
-lightly.settle()
+    lightly.settle()
 
 
 def main() -> None:

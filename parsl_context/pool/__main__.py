@@ -17,16 +17,14 @@ from typing import Any  # noqa: E402
 
 from parsl_context import lightly  # noqa: E402
 
-lightly.put_off()
+with lightly.uncollected():
+    lightly.put_off()
 
-from parsl.utils import setproctitle  # noqa: E402
+    from parsl.utils import setproctitle
 
-from parsl_context.compat import start_logging  # noqa: E402
-from parsl_context.pool import processes, zygote  # noqa: E402
-from parsl_context.pool.manager import Manager  # noqa: E402
-from parsl_context.pool.settings import ManagerSettings, WorkerSettings, parse_settings  # noqa: E402
-
-lightly.settle()
+    from parsl_context.compat import start_logging
+    from parsl_context.pool import processes, zygote
+    from parsl_context.pool.settings import ManagerSettings, WorkerSettings, parse_settings
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -58,6 +56,11 @@ def main() -> int:
         )
     )
     sender.close()
+    # The zygote needs nothing of this, and goes on with what workers need meanwhile.
+    with lightly.uncollected():
+        from parsl_context.pool.manager import Manager
+
+        lightly.settle()
     start_logging(log_config, settings.log_dir, "manager", debug=settings.debug)
     logger.info("Manager %s of block %s starts: %s", settings.uid, settings.block, settings)
     try:

@@ -6,7 +6,6 @@ ends what it forked and has not ended by itself.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -46,10 +45,10 @@ def _run(control: socket.socket, settings: WorkerSettings) -> None:
     # The manager alone decides when its family ends.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    lightly.complete()  # for the code of users, once for all workers; the manager joins meanwhile
     # A collection in a worker would touch, and so copy, every object that it has from here.
-    gc.collect()
-    gc.freeze()
+    with lightly.uncollected():
+        lightly.settle()
+        lightly.complete()  # for the code of users, once for all workers; the manager joins meanwhile
     nursery = Nursery()
     while (request := receive_fork(control)) is not None:
         message, ends = request

@@ -10,22 +10,35 @@ from parsl.providers import LocalProvider
 
 from parsl_context import ContextExecutor
 
+MANAGER = "parsl_context.pool.__main__, parsl_context.pool.manager"
 
-@pytest.mark.parametrize("entry", ["parsl_context.interchange.__main__", "parsl_context.pool.__main__"])
+
+@pytest.mark.parametrize("entry", ["parsl_context.interchange.__main__", MANAGER])
 def test_processes_that_somebody_waits_for_import_no_kernel_and_no_database(entry):
-    code = f"import sys, {entry}; print([n for n in ('parsl.dataflow.dflow', 'sqlalchemy') if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert imported(entry, "parsl.dataflow.dflow", "sqlalchemy") == []
+
+
+def test_the_zygote_does_not_wait_for_what_only_a_manager_needs():
+    assert imported("parsl_context.pool.__main__", "parsl_context.pool.manager", "parsl_context.scheduling") == []
+
+
+def imported(entry, *names):
+    """Those of these modules that are there when the modules of an entry have been imported."""
+    return output_of(f"import sys, {entry}; print(*[name for name in {names} if name in sys.modules])")
+
+
+def output_of(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
 
 def test_all_of_parsl_is_there_for_the_code_of_users():
     code = (
-        "import parsl_context.pool.__main__; import parsl; from parsl.dataflow.memoization import id_for_memo;"
+        f"import {MANAGER}; from parsl_context import lightly; lightly.settle();"
+        "import parsl; from parsl.dataflow.memoization import id_for_memo;"
         "from parsl.providers import LocalProvider; from parsl.executors import HighThroughputExecutor;"
         "print(parsl.python_app.__name__, parsl.File.__name__, parsl.Config.__name__, LocalProvider.__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["python_app", "File", "Config", "LocalProvider"]
+    assert output_of(code) == ["python_app", "File", "Config", "LocalProvider"]
 
 
 def test_the_function_context_is_not_hidden_by_its_module():

@@ -1,12 +1,13 @@
 """A package that is put off gives its modules at once, and what its `__init__` defines when it is asked for."""
 
+import gc
 import importlib
 import sys
 import threading
 
 import pytest
 
-from parsl_context.lightly import complete, put_off, settle
+from parsl_context.lightly import complete, put_off, settle, uncollected
 
 HEAVY = ("heavy", "heavy.inner")
 
@@ -101,3 +102,25 @@ def test_what_does_not_exist_or_is_imported_already_is_left_alone():
     put_off(("parsl", "parsl.no_such_package"))
     assert sys.modules["parsl"] is before
     assert "parsl.no_such_package" not in sys.modules
+
+
+def test_no_collection_runs_during_imports_and_what_they_made_is_frozen():
+    gc.unfreeze()
+    try:
+        with uncollected():
+            assert not gc.isenabled()
+            made = [[]]
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 0
+        assert not any(found is made for found in gc.get_objects())
+    finally:
+        gc.unfreeze()
+
+
+def test_collections_run_again_after_an_import_that_failed():
+    try:
+        with pytest.raises(ImportError), uncollected():
+            importlib.import_module("no_such_module")
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()

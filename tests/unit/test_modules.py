@@ -94,3 +94,31 @@ def test_sources_that_an_editable_finder_names_are_installed(tmp_path, monkeypat
             assert is_installed("user_project")
         finally:
             sys.modules.pop("user_project")
+
+
+def test_links_are_followed_only_where_the_plain_name_does_not_tell(fresh_roots, monkeypatch):
+    """A first call asks for every loaded module, and each link on the way to one is a look at the disk."""
+    modules._installed_roots()
+    monkeypatch.setattr(modules, "_resolved", lambda path: pytest.fail(f"{path} was followed"))
+    assert is_installed(json.__name__)
+    assert is_installed(parsl.__name__)
+
+
+def test_a_link_in_an_installed_place_is_installed(tmp_path, monkeypatch, fresh_roots):
+    """A worker finds it there too."""
+    site, source = tmp_path / "site-packages", tmp_path / "source"
+    site.mkdir()
+    source.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    with user_module(source, "x = 1") as module:
+        file = source / f"{module.__name__}.py"
+        (site / file.name).symlink_to(file)
+        monkeypatch.setattr(module, "__file__", str(site / file.name))
+        assert is_installed(module.__name__)
+
+
+def test_the_way_back_out_of_an_installed_place_is_not_installed(tmp_path, monkeypatch, fresh_roots):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "libraries"))
+    with user_module(tmp_path, "x = 1") as module:
+        monkeypatch.setattr(module, "__file__", str(tmp_path / "libraries" / ".." / f"{module.__name__}.py"))
+        assert not is_installed(module.__name__)

@@ -1,0 +1,73 @@
+"""A call that nothing else is on its way with leaves in the thread that makes it, with what it needs before it."""
+
+import pytest
+
+from parsl_context import messages as m
+from parsl_context.client import InterchangeClient
+from parsl_context.codec import Decoder, StreamReader
+from tests.unit.builders import task
+
+
+@pytest.fixture
+def link():
+    """A client whose thread has not begun to run, and the interchange's end of its link."""
+    client = InterchangeClient(
+        on_result=lambda result, frames: None,
+        on_failed=lambda failed, frames: None,
+        on_versions_differ=lambda message: None,
+        on_death=lambda code: None,
+    )
+    client._theirs.setblocking(False)
+    yield client, client._theirs
+    client._channel.close()
+    client._loop.close()
+    for end in (client._theirs, client._wake_reader, client._wake_writer):
+        end.close()
+
+
+def arrived(theirs):
+    """What has arrived at the interchange's end."""
+    decoder = Decoder(m.ToInterchange)
+    try:
+        return [decoder.decode(frames)[0] for frames in StreamReader().feed(theirs.recv(1 << 20))]
+    except BlockingIOError:
+        return []
+
+
+def blob(name):
+    return m.StoreBlobs(blobs=[m.Blob(m.Digest(name), name)])
+
+
+def test_an_only_call_leaves_at_once(link):
+    client, theirs = link
+    client.submit(task(1), (), is_only=True)
+    assert arrived(theirs) == [m.SubmitTasks(tasks=[task(1)])]
+
+
+def test_calls_of_a_burst_wait_for_the_thread_to_leave_together(link):
+    client, theirs = link
+    client.submit(task(1), ())
+    assert arrived(theirs) == []
+
+
+def test_what_an_only_call_needs_leaves_at_once_before_it(link):
+    client, theirs = link
+    client.send(blob("context"), [b"content"])
+    client.submit(task(1), ())
+    client.submit(task(2), (), is_only=True)
+    assert arrived(theirs) == [
+        blob("context"),
+        m.SubmitTasks(tasks=[task(1)]),
+        m.SubmitTasks(tasks=[task(2)]),
+    ]
+    client._empty_outbox()
+    assert arrived(theirs) == []
+
+
+def test_what_is_too_large_to_leave_at_once_holds_back_what_comes_after_it(link):
+    client, theirs = link
+    client.send(blob("small"), [b"content"])
+    client.send(blob("large"), [bytes(1 << 20)])
+    client.submit(task(1), (), is_only=True)
+    assert arrived(theirs) == [blob("small")]
+    assert [item for item, _ in client._outbox] == [blob("large"), task(1)]
