@@ -1,8 +1,8 @@
 """The executor's link to its interchange: a thread with an event loop, fed from any thread.
 
-Calls submitted while the thread is busy leave together; nothing waits for a batch to fill. Answers to requests wake
-the thread that asked. The interchange runs on this host; it holds the other end of a socket pair, which needs no
-encryption, and whose end is the end of the process.
+Calls that follow each other closely leave together, as the thread finds them; others are sent by the thread that makes
+them. Nothing waits for a batch to fill. Answers to requests wake the thread that asked. The interchange runs on this
+host; it holds the other end of a socket pair, which needs no encryption, and whose end is the end of the process.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import socket
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -31,6 +33,10 @@ logger = logging.getLogger(f"parsl.{__name__}")
 
 _START_TIMEOUT_S = 120.0
 _ANSWER_TIMEOUT_S = 120.0
+# Calls further apart than this leave one by one. To wake the thread for each costs a system call as well, and has the
+# two threads take turns at the interpreter lock. Calls of `executor.submit` in a row are closer, and those through a
+# DataFlowKernel that logs each call are further apart. [s]
+_APART_S = 0.25e-3
 
 AnswerType = TypeVar("AnswerType", bound=m.Answer)
 
@@ -48,10 +54,12 @@ class InterchangeClient:
         Called when a manager of other versions tried to join: the executor cannot go on.
     on_death
         Called with the exit code, if there is one, when the interchange ended and was not told to.
+    clock
+        Tells how far apart calls are. [s]
 
     Notes
     -----
-    All are called in the client's thread.
+    All `on_...` are called in the client's thread.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class InterchangeClient:
         on_failed: Callable[[m.TasksFailed, Sequence[Buffer]], None],
         on_versions_differ: Callable[[m.VersionsDiffer], None],
         on_death: Callable[[int | None], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_result = on_result
         self._on_failed = on_failed
@@ -76,6 +85,8 @@ class InterchangeClient:
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         self._signalled = False
+        self._clock = clock
+        self._last_call_at = -math.inf
         self._sending = threading.Lock()  # held by who puts messages into the channel
         self._requests = itertools.count(1)
         self._asked: dict[m.RequestId, Future[m.Answer]] = {}
@@ -119,10 +130,13 @@ class InterchangeClient:
         Parameters
         ----------
         is_only
-            No other call is on its way: this one need not wait until the thread has woken. Calls of a burst had
-            better, so that they leave together.
+            No other call is on its way: this one need not wait until the thread has woken, and neither need one that
+            comes some time after the one before. Calls of a burst had better, so that they leave together.
         """
-        if is_only and self._send_at_once(task, frames):
+        now = self._clock()
+        is_apart = now - self._last_call_at > _APART_S
+        self._last_call_at = now
+        if (is_only or (is_apart and not self._outbox)) and self._send_at_once(task, frames):
             return
         self._outbox.append((task, frames))
         self._wake()
