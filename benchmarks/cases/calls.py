@@ -30,6 +30,8 @@ _ALL = (
     "ours-none",
     "ceiling-dfk",
     "ceiling-dfk-quiet",
+    "there-dfk",
+    "there-dfk-quiet",
     "htex-dfk",
     "htex-dfk-quiet",
     "htex-dfk-prefetch",

@@ -58,6 +58,8 @@ _ENTRIES = [
     _ours("ours-submit-plain", _kernel("ours_submit", encrypted=False), "executor.submit, not encrypted"),
     _parsl("ceiling-dfk", _kernel("ceiling"), "DataFlowKernel over an executor that does nothing"),
     _parsl("ceiling-dfk-quiet", _kernel("ceiling", quiet=True), "the same, logging warnings only"),
+    _parsl("there-dfk", _kernel("there_and_back"), "DataFlowKernel, each call's number to a process and back"),
+    _parsl("there-dfk-quiet", _kernel("there_and_back", quiet=True), "the same, logging warnings only"),
     _parsl("htex-dfk", _kernel("htex"), "HighThroughputExecutor, all defaults", retains=False),
     _parsl("htex-dfk-quiet", _kernel("htex", quiet=True), "the same, logging warnings only", retains=False),
     _parsl(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -17,30 +17,10 @@ from parsl.providers import LocalProvider
 
 from benchmarks import work
 from benchmarks.systems.base import FutureSystem, Unavailable
+from benchmarks.systems.bounds import DoesNothing, GoesThere
 from parsl_context import ConfigurationError, ContextExecutor, context, context_app
 
 _CONNECT_S = 60.0
-
-
-class DoesNothing(ParslExecutor):
-    """An executor whose calls end in no time and run nothing: what is left is the cost of the DataFlowKernel."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.label = "nothing"
-
-    def start(self) -> None:
-        pass
-
-    def submit(
-        self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(args[0] if args else None)
-        return future
-
-    def shutdown(self) -> None:
-        pass
 
 
 class KernelSystem(FutureSystem):
@@ -213,3 +193,7 @@ def htex_submit(how: str = "fresh", **options: Any) -> ExecutorSystem:
 
 def ceiling(**options: Any) -> KernelSystem:
     return KernelSystem(DoesNothing, **options)
+
+
+def there_and_back(**options: Any) -> KernelSystem:
+    return KernelSystem(GoesThere, **options)
