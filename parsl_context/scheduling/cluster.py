@@ -329,7 +329,10 @@ class ClusterState(ClusterPlacement):
             if not line.is_anywhere and held.issuperset(line.lane.contexts):
                 line.pair(manager).warm += 1
                 self._count(line, manager)
-        return []  # the worker is busy until its order is settled
+        if manager.ordered:
+            return []  # the worker may be busy until its order is settled
+        manager.resume(max(1, manager.free))  # it was built ahead of calls: they may have come back because of that
+        return self._serve(manager, now)
 
     def _drop_instance(self, event: ContextGone, now: float) -> list[Action]:
         manager = self.managers[event.manager]
@@ -394,6 +397,7 @@ class ClusterState(ClusterPlacement):
         if record is not None:
             record.fail(event.manager, now)
             self._at(record.pause_until, lambda now: self._end_pause(event.context, now))
+        manager.resume(max(1, manager.free))
         actions = self._take_back(event.manager, event.tasks, now, is_busy=False)
         if record is not None and record.given_up:
             for line in list(self._lines_of.get(event.context, ())):

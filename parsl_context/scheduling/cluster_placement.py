@@ -122,7 +122,7 @@ class ClusterPlacement:
             return next((pair for pair in pairs if self._is_idle(pair, now)), None)
         for manager in self._fresh:
             pair = line.pairs.get(manager)
-            if pair is not None and pair.serves and self._is_idle(pair, now):
+            if pair is not None and pair.serves and not pair.is_paused and self._is_idle(pair, now):
                 return pair
         found = line.find_idle(lambda pair: self._is_idle(pair, now))
         assert found is None or isinstance(found, ClusterPair)

@@ -127,7 +127,7 @@ class NodePlacement:
         """Give calls of a line to workers that are idle and hold what they need; fork more if that pays."""
         actions: list[Action] = []
         while line.waiting and self._may_start(line):
-            worker = _idle_worker(line)
+            worker = self._least_loss(line) if line.lane.fresh else _idle_worker(line)
             if worker is None:
                 break
             if line.lane.fresh and worker.used:
@@ -141,6 +141,12 @@ class NodePlacement:
         if line.waiting and not line.is_anywhere:
             actions += self._fork_for(line) or self._give_back_if_hopeless(line)
         return actions
+
+    def _least_loss(self, line: WorkerLine) -> Worker | None:
+        """The idle worker whose process can best be spared, for a call that needs a fresh one."""
+        idle = [worker for worker in self._workers.values() if worker.is_idle and worker.serves(line)]
+        pinned = self._room.pinned
+        return min(idle, key=lambda w: (w.used, len(w.kept & pinned), *_loss(w)), default=None)
 
     def _place_by_nodes(self, now: float) -> list[Action]:
         """Give calls that need nodes to idle workers, as far as there are nodes for the one whose turn it is."""

@@ -411,5 +411,24 @@ def test_a_worker_finds_the_one_line_that_waits_among_many() -> None:
     assert end(state, M1, 0) == [SendTask(task=TaskId(10), manager=M1)]
 
 
+def test_a_call_that_came_back_from_a_worker_that_builds_ahead_is_sent_again_when_that_has_ended() -> None:
+    state = make({M1: 2}, warm={M1: A}, build_s=100.0)
+    assert submit(state, 1, A) == [SendTask(task=TaskId(1), manager=M1)]
+    state.handle(cluster.BuildBegan(manager=M1, context=B), now=1.0)
+    assert state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(1)]), now=1.1) == []
+    state.handle(cluster.BuildEnded(manager=M1, context=B, load_s=10.0, size_bytes=100), now=11.0)
+    held = cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=B)
+    assert state.handle(held, now=11.0) == [SendTask(task=TaskId(1), manager=M1)]
+
+
+def test_a_call_that_came_back_from_a_worker_that_builds_ahead_is_sent_again_when_that_has_failed() -> None:
+    state = make({M1: 2}, warm={M1: A}, build_s=100.0)
+    submit(state, 1, A)
+    state.handle(cluster.BuildBegan(manager=M1, context=B), now=1.0)
+    state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(1)]), now=1.1)
+    broke = cluster.BuildBroke(manager=M1, context=B, tasks=[])
+    assert state.handle(broke, now=11.0) == [SendTask(task=TaskId(1), manager=M1)]
+
+
 def test_without_managers_no_deadline_is_set() -> None:
     assert ClusterState(heartbeat_threshold_s=1.0).next_deadline() == math.inf

@@ -201,6 +201,16 @@ def test_pinned_contexts_are_given_up_only_when_asked_for() -> None:
     assert state.handle(node.EvictionWanted(context=A), now=52.0) == [Evict(worker=W0, context=A)]
 
 
+def test_a_call_that_needs_a_fresh_process_spares_pinned_contexts() -> None:
+    state = make(2)
+    state.handle(node.ContextDeclared(context=A, is_pinned=True), now=0.0)
+    for worker, context in ((W0, A), (W1, B)):
+        assert want(state, context) == [Load(worker=worker, context=context)]
+        build(state, worker, context, now=2.0)
+    fresh = node.NodeTask(id=TaskId(1), lane=Lane((), True), code=CODE)
+    assert arrive(state, fresh, now=3.0) == [Replace(worker=W1, template=None)]
+
+
 def test_what_is_declared_larger_than_the_budget_is_refused() -> None:
     state = make(workers=1, memory_bytes=100)
     state.handle(node.ContextDeclared(context=A, size_bytes=500), now=0.0)
