@@ -49,9 +49,11 @@ class Builds:
         """Whether the line's backlog is worth one more instance.
 
         It is if the last of its calls would wait for at least as long as a build takes, or the first has waited that
-        long already: those that should serve it are stuck, or busy with others.
+        long already: those that should serve it are stuck, or busy with others. It is not if all slots have them.
         """
-        if line.is_anywhere or line.backlog <= line.building or self._is_barred(line, now):
+        if line.is_anywhere or line.serving >= self.free.slots or line.backlog <= line.building:
+            return False
+        if self._is_barred(line, now):
             return False
         build = self.build(line)
         if worth_a_build(waiting=line.backlog, holders=line.serving, run=line.run, build=build):
@@ -166,8 +168,7 @@ class Builds:
 
     def order(self, line: ClusterLine, manager: Manager) -> OrderBuild:
         """Have one more instance built there."""
-        manager.orders[line] += 1
-        manager.ordered += 1
+        manager.change_ordered(line, 1)
         line.change_building(self._gain(line, manager))
         self.free.update(manager)
         return OrderBuild(contexts=line.lane.contexts, manager=manager.id)
@@ -175,8 +176,7 @@ class Builds:
     def settle(self, line: ClusterLine, manager: Manager) -> None:
         """An order has ended."""
         if manager.orders[line]:
-            manager.orders[line] -= 1
-            manager.ordered -= 1
+            manager.change_ordered(line, -1)
             line.change_building(-manager.gains[line])
         if not manager.orders[line]:
             del manager.orders[line]

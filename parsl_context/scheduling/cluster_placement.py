@@ -77,7 +77,7 @@ class ClusterPlacement:
         pair = call.pair
         assert pair is not None
         manager = pair.holder
-        del manager.held[call.id]
+        manager.release(call)
         call.pair = None
         call.line.change_held(pair, -1)
         if not manager.held:
@@ -89,7 +89,7 @@ class ClusterPlacement:
         call.ahead = pair.is_full or manager.free <= 0
         call.pair = pair
         call.sent_at = now
-        manager.held[call.id] = call
+        manager.take(call)
         manager.idle_since = None
         line.change_held(pair, 1)
         pair.was_served = True

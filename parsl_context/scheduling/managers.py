@@ -152,7 +152,8 @@ class ClusterLine(Line[Call]):
     def reckon(self) -> float:
         """Its backlog, or the run time of its calls, is another. Gives the change of work that waits. [s]"""
         before = self.work_s
-        self.work_s = self.backlog * self.run.or_prior(RUN_PRIOR_S)
+        run_s = self.run.mean_s
+        self.work_s = (self.waiting + self.total_surplus) * (RUN_PRIOR_S if run_s is None else run_s)
         self._rank = None
         return self.work_s - before
 
@@ -220,7 +221,7 @@ class Manager(Holder[ClusterPair]):
     """A manager."""
 
     __slots__ = (
-        "block", "building", "contact_at", "drain_at", "ends_at", "gains", "held", "id", "idle_since", "listed",
+        "block", "building", "contact_at", "drain_at", "ends_at", "free", "gains", "held", "id", "idle_since", "listed",
         "memory_bytes", "node", "ordered", "orders", "phase", "prefetch", "resident", "slots", "stopping", "taken",
         "transit", "walltime_s", "workers",
     )  # fmt: skip
@@ -258,16 +259,28 @@ class Manager(Holder[ClusterPair]):
         self.building: dict[Digest, int] = {}  # builds that are going on
         self.orders: Counter[ClusterLine] = Counter()  # builds asked for and not settled
         self.ordered = 0  # of all lines
+        self.free = slots  # slots for which it has neither a call nor a build
         self.gains: dict[ClusterLine, int] = {}  # calls that can run at a time after one of them
         self.transit = Floor()  # from here to a worker and back
         self.stopping = False
         self.listed: int | None = None  # as having so many free slots, in `FreeSlots`
         self.taken: tuple[int, int] | None = None  # memory of what is resident, and which sizes that was reckoned with
 
-    @property
-    def free(self) -> int:
-        """Slots for which it has neither a call nor a build."""
-        return self.slots - len(self.held) - self.ordered
+    def take(self, call: Call) -> None:
+        """It was sent a call."""
+        self.held[call.id] = call
+        self.free -= 1
+
+    def release(self, call: Call) -> None:
+        """It no longer holds a call."""
+        del self.held[call.id]
+        self.free += 1
+
+    def change_ordered(self, line: ClusterLine, change: int) -> None:
+        """So many more builds, or fewer, were asked for."""
+        self.orders[line] += change
+        self.ordered += change
+        self.free -= change
 
     def has_time_for(self, duration_s: float, now: float) -> bool:
         """Whether that much work can end before its block does; what fits into no block at all may be tried in any."""
