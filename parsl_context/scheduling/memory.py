@@ -53,7 +53,7 @@ class Sizes:
         return max(self._measured.values(), default=0) if known is None else known
 
 
-def choose_victims(holdings: Iterable[Holding], needed_bytes: int) -> list[Holding] | None:
+def choose_victims(holdings: Iterable[Holding], needed_bytes: float) -> list[Holding] | None:
     """What to give up to gain this much; None if all of it would not do.
 
     Least recently used first, weighed by the time of a build: what takes ten times as long to build again may lie idle

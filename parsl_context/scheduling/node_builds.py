@@ -94,7 +94,7 @@ class NodeBuilds:
         if shared and self.ready_template(shared) is None:
             self._orders.append(order)
             return self._start_template(shared, now)
-        worker = self._builder(order)
+        worker = self._builder(order, shared, now)
         if worker is None and self._is_everywhere(order):
             return self._settle(order)
         if worker is None:
@@ -123,14 +123,16 @@ class NodeBuilds:
         self._room.templates[key] = False
         return [*evictions, StartTemplate(template=key)]
 
-    def _builder(self, order: Order) -> Worker | None:
+    def _builder(self, order: Order, shared: TemplateKey, now: float) -> Worker | None:
         """The idle worker for which this is the least: it has some of it, and loses least."""
+
+        def burden(worker: Worker) -> tuple[bool, int, int, WorkerId]:
+            has = worker.resident.intersection(order.contexts)
+            is_forked = not has.issuperset(shared)  # and loses everything
+            return is_forked and now < worker.untried_until, 0 if is_forked else -len(has), len(worker.kept), worker.id
+
         idle = [w for w in self._workers.values() if w.is_idle and not w.resident.issuperset(order.contexts)]
-        return min(
-            idle,
-            key=lambda w: (-len(w.resident.intersection(order.contexts)), len(w.kept), w.id),
-            default=None,
-        )
+        return min(idle, key=burden, default=None)
 
     def _is_everywhere(self, order: Order) -> bool:
         up = [worker for worker in self._workers.values() if worker.up]

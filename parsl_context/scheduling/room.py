@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 
 from parsl_context.messages import Digest, WorkerId
@@ -53,35 +54,40 @@ class Room:
     ) -> tuple[list[Action], bool]:
         """What to give up so that a worker, or a template, may build these contexts, and whether it may do so at once.
 
-        A worker has those that are shared from a template that is there.
+        A worker has those that are shared from a template that is there. If it is to be forked from there, what it has
+        now goes.
 
         No worker gives them up that holds them all: that would trade one instance for another. Where all that can be
         given up is not enough, and nobody holds them, it may all the same: what waits for it would wait for ever.
         """
-        has = shared if worker is None else worker.resident.union(shared)
+        is_forked = worker is not None and not worker.resident.issuperset(shared)
+        if worker is not None and is_forked and now < worker.untried_until:
+            return [], False
+        lost = worker.kept if worker is not None and is_forked else set()
+        has = set(shared) if worker is None or is_forked else worker.resident
         missing = [context for context in contexts if context not in has]
         if not missing:
             return [], True
         actions: list[Action] = []
-        if worker is not None:
+        if worker is not None and not is_forked:
             if now < worker.untried_until and self.is_full(worker, missing):
                 return [], False
             actions += self._keep_few(worker, missing, contexts, now)
-        if self.limits.memory_bytes is None:
-            return actions, True
-        lacking = self.used_bytes() + sum(map(self.sizes.of, missing)) - self.limits.memory_bytes
+        lacking = self._lacking(missing, lost)
         if lacking <= 0:
             return actions, True
         leaving = sum(self.sizes.of(c) for w in self._workers.values() for c in w.leaving - w.inherited)
         keep = set() if worker is None else {worker.id, *self.holders(contexts)}
         candidates = [h for h in self._holdings(now, shared) if h.context not in contexts or h.worker not in keep]
+        if worker is not None and is_forked:
+            candidates = [holding for holding in candidates if holding.worker != worker.id]
         victims = choose_victims(candidates, lacking - leaving)
         may_exceed = victims is None and not leaving and len(keep) < 2 and not self._anything_runs(now)
         given_up = [a for victim in (candidates if may_exceed else victims or ()) for a in self.give_up(victim)]
         actions += given_up
         if leaving or any(isinstance(action, Evict) for action in given_up):
             return actions, False  # until they are gone
-        return actions, may_exceed or self.fits(missing)  # templates have ended
+        return actions, may_exceed or self._lacking(missing, lost) <= 0  # templates have ended
 
     def is_at_rest(self, now: float) -> bool:
         """Whether there will not be more room by itself."""
@@ -89,8 +95,7 @@ class Room:
 
     def fits(self, contexts: Iterable[Digest]) -> bool:
         """Whether these can be built without giving anything up."""
-        budget = self.limits.memory_bytes
-        return budget is None or self.used_bytes() + sum(map(self.sizes.of, contexts)) <= budget
+        return self._lacking(contexts) <= 0
 
     def is_full(self, worker: Worker, more: Collection[Digest]) -> bool:
         """Whether a worker would hold more contexts than it may with these, and has others that it could give up."""
@@ -171,6 +176,13 @@ class Room:
                 for context in sorted(worker.inherited):
                     actions += self.evict(worker, context)
         return actions
+
+    def _lacking(self, more: Iterable[Digest], less: Iterable[Digest] = ()) -> float:
+        """By how much the budget is exceeded when some contexts have come and others gone. [bytes]"""
+        if self.limits.memory_bytes is None:
+            return -math.inf
+        change = sum(map(self.sizes.of, more)) - sum(map(self.sizes.of, less))
+        return self.used_bytes() + change - self.limits.memory_bytes
 
     def _keep_few(self, worker: Worker, missing: list[Digest], contexts: Iterable[Digest], now: float) -> list[Action]:
         """Give up what a worker holds beyond the number that it may hold."""

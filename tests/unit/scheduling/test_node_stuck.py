@@ -231,3 +231,18 @@ def test_a_full_worker_waits_for_calls_before_it_takes_the_next_order() -> None:
     due = state.next_deadline(2.1)
     assert due is not None
     assert state.handle(node.Tick(), now=due) == [Evict(worker=W0, context=A), Load(worker=W0, context=B)]
+
+
+def test_an_instance_that_calls_are_about_to_come_for_does_not_go_with_a_fork_for_another_order() -> None:
+    state = make(workers=2, shared="ac", memory_bytes=5)
+    want(state, A, B, now=0.0)
+    want(state, B, C, now=0.0)
+    ready(state, A, now=1.0, size=1)
+    up(state, W0, A, now=1.0)
+    ready(state, C, now=1.0, size=2)
+    actions = hold(state, W0, B, now=2.0, size=2)
+    assert actions == [SettleBuild(contexts=(A, B))]
+    due = state.next_deadline(2.0)
+    assert due is not None
+    given_up = [EndTemplate(template=(A,)), Evict(worker=W0, context=A), Evict(worker=W0, context=B)]
+    assert state.handle(node.Tick(), now=due) == given_up
