@@ -1,8 +1,9 @@
 """One event loop for the processes that move messages: file descriptors, ZeroMQ sockets, timers.
 
 Used by the interchange and the manager, one thread each. It sleeps until something happens; nothing here polls on a
-fixed period. A ZeroMQ socket announces events edge-triggered on its descriptor and any send may swallow the edge, so
-each turn asks the sockets themselves before it sleeps (ZeroMQ manual, zmq_getsockopt, ZMQ_FD).
+fixed period. A ZeroMQ socket announces events edge-triggered on its descriptor and any use of it may swallow the edge:
+the sockets themselves are asked before the loop sleeps, if one was used or announced something since they were asked
+last (ZeroMQ manual, zmq_getsockopt, ZMQ_FD).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import selectors
+import select
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,13 +40,28 @@ class Timer:
         self.cancelled = True
 
 
+class _Watched:
+    """An object that is watched, and what to call."""
+
+    __slots__ = ("fd", "is_watched", "on_readable", "on_writable")
+
+    def __init__(self, fd: int, on_readable: Callable[[], None]) -> None:
+        self.fd = fd
+        self.on_readable = on_readable
+        self.on_writable: Callable[[], None] | None = None
+        self.is_watched = True
+
+
 class EventLoop:
     """Runs handlers until `stop` is called. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
+        self._watched: dict[Any, _Watched] = {}
+        self._by_fd: dict[int, _Watched] = {}
         self._zmq: dict[zmq.Socket[bytes], Callable[[Frames], None]] = {}
         self._polled: list[tuple[zmq.Socket[bytes], int]] = []  # those sockets, as zmq_poll wants them
+        self._zmq_used = True  # since those were asked last
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._stopped = False
@@ -55,29 +71,39 @@ class EventLoop:
 
     def watch(self, fileobj: Any, on_readable: Callable[[], None]) -> None:
         """Call `on_readable` whenever `fileobj` can be read."""
-        self._selector.register(fileobj, selectors.EVENT_READ, (on_readable, None))
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        self._watched[fileobj] = self._by_fd[fd] = _Watched(fd, on_readable)
+        self._epoll.register(fd, select.EPOLLIN)
 
     def watch_writable(self, fileobj: Any, on_writable: Callable[[], None] | None) -> None:
         """Call `on_writable` while `fileobj`, watched already, can be written; None ends that."""
-        on_readable = self._selector.get_key(fileobj).data[0]
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on_writable else 0)
-        self._selector.modify(fileobj, events, (on_readable, on_writable))
+        watched = self._watched[fileobj]
+        watched.on_writable = on_writable
+        self._epoll.modify(watched.fd, select.EPOLLIN | (select.EPOLLOUT if on_writable else 0))
 
     def unwatch(self, fileobj: Any) -> None:
         """Forget a watched object, before it is closed."""
-        self._selector.unregister(fileobj)
+        watched = self._watched.pop(fileobj)
+        watched.is_watched = False
+        del self._by_fd[watched.fd]
+        self._epoll.unregister(watched.fd)
 
     def watch_zmq(self, socket: zmq.Socket[bytes], on_message: Callable[[Frames], None]) -> None:
         """Call `on_message` with the parts of each message that arrives."""
         self._zmq[socket] = on_message
         self._polled.append((socket, zmq.POLLIN))
-        self._selector.register(_descriptor(socket), selectors.EVENT_READ, (None, None))
+        self.watch(_descriptor(socket), self.used_zmq)
+        self.used_zmq()
 
     def unwatch_zmq(self, socket: zmq.Socket[bytes]) -> None:
         """Forget a watched socket, before it is closed."""
         if self._zmq.pop(socket, None) is not None:
             self._polled.remove((socket, zmq.POLLIN))
-            self._selector.unregister(_descriptor(socket))
+            self.unwatch(_descriptor(socket))
+
+    def used_zmq(self) -> None:
+        """To be called when a watched ZeroMQ socket was used: what it had announced may be forgotten."""
+        self._zmq_used = True
 
     def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Call once, `delay_s` seconds from now."""
@@ -105,21 +131,20 @@ class EventLoop:
 
     def close(self) -> None:
         """Release the descriptors of the loop itself."""
-        self._selector.close()
+        self._epoll.close()
 
     def _turn(self) -> None:
         has_messages = self._sockets_with_messages()
-        patience_s = 0.0 if has_messages else self._patience_s()
-        for ready, mask in self._selector.select(patience_s):
-            for event in (selectors.EVENT_WRITE, selectors.EVENT_READ):
-                # An earlier handler of this turn may have forgotten the object, or another may have its descriptor.
-                key = self._selector.get_map().get(ready.fd)
-                if mask & event and key is not None and key.fileobj is ready.fileobj:
-                    handler = key.data[0 if event == selectors.EVENT_READ else 1]
-                    if handler is not None:
-                        self.guard(handler)
+        found = self._epoll.poll(0.0 if has_messages else self._patience_s())
+        # An earlier handler of this turn may forget an object, and have another take its descriptor.
+        for watched, events in [(self._by_fd[fd], events) for fd, events in found]:
+            if events & select.EPOLLOUT and watched.is_watched and watched.on_writable is not None:
+                self.guard(watched.on_writable)
+            if events & ~select.EPOLLOUT and watched.is_watched:
+                self.guard(watched.on_readable)
         for socket in has_messages:
             if socket in self._zmq:
+                self.used_zmq()
                 self._drain(socket, self._zmq[socket])
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
@@ -145,7 +170,10 @@ class EventLoop:
         return max(0.0, self._timers[0][0] - time.monotonic())
 
     def _sockets_with_messages(self) -> list[zmq.Socket[bytes]]:
+        if not self._zmq_used:
+            return []
         found: list[tuple[Any, int]] = zmq.zmq_poll(self._polled, 0) if self._polled else []
+        self._zmq_used = False
         return [socket for socket, _ in found]
 
     def _drain(self, socket: zmq.Socket[bytes], on_message: Callable[[Frames], None]) -> None:

@@ -69,6 +69,7 @@ class ManagerSide:
         self._pending: set[ManagerId] = set()  # managers with calls to send
         self._decoder: Decoder[FromManager] = Decoder(FromManager)
         self._on_lost = on_lost
+        self._loop = loop
         self._local = LocalListener(loop, on_message=on_message, on_lost=self._lose_local)
         loop.watch_zmq(self.socket, on_message)
 
@@ -104,6 +105,7 @@ class ManagerSide:
         parts = encode(message, frames or [])
         if self._local.send(manager, parts):
             return True
+        self._loop.used_zmq()
         try:
             # ZeroMQ copies small frames all the same; a segment's should not hold up everybody else.
             self.socket.send_multipart([manager.encode(), *parts], copy=not frames)

@@ -161,6 +161,7 @@ class InterchangeLink:
             self._channel.send(encode(message, frames))
         elif self._socket is not None:
             self._socket.send_multipart(encode(message, frames))
+            self._loop.used_zmq()
 
     def add_result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
         """Send a result at the next flush."""

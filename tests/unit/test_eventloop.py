@@ -22,13 +22,15 @@ def clock(monkeypatch):
 @pytest.fixture
 def loop(clock):
     made = EventLoop()
-    select = made._selector.select
+    epoll = made._epoll
 
     def sleep(patience_s):
         clock.now += patience_s or 0.0
-        return select(0 if patience_s is not None else 10)
+        return epoll.poll(0 if patience_s is not None else 10)
 
-    made._selector.select = sleep
+    made._epoll = SimpleNamespace(
+        poll=sleep, register=epoll.register, modify=epoll.modify, unregister=epoll.unregister, close=epoll.close
+    )
     yield made
     made.close()
 
@@ -174,6 +176,7 @@ def test_messages_that_came_before_the_socket_was_watched_are_taken(loop, zmq_pa
     def take(parts):
         received.append(parts)
         left.send(b"answer")  # processes events of the socket, and swallows the edge
+        loop.used_zmq()
         if len(received) == 3:
             loop.stop()
 
@@ -185,6 +188,45 @@ def test_messages_that_came_before_the_socket_was_watched_are_taken(loop, zmq_pa
     loop.run()
     assert received == [[b"1", b"x"], [b"2"], [b"3"]]
     loop.unwatch_zmq(left)
+
+
+def test_a_message_whose_edge_a_send_swallowed_is_taken(loop, zmq_pair):
+    left, right = zmq_pair
+    received = []
+
+    def send():
+        right.send(b"1")
+        left.send(b"2")
+        loop.used_zmq()
+
+    loop.watch_zmq(left, lambda parts: [received.append(parts), loop.stop()])
+    loop.call_later(1, send)
+    loop.call_later(2, loop.stop)
+    loop.run()
+    assert received == [[b"1"]]
+
+
+def test_another_that_took_the_descriptor_of_a_forgotten_object_is_not_called_for_it(loop):
+    called = []
+    with pairs(2) as [(a, x), (b, y)]:
+
+        def handle(other):
+            fd = other.fileno()
+            loop.unwatch(other)
+            other.close()
+            third = socket.socket()
+            called.append(third)
+            assert third.fileno() == fd
+            loop.watch(third, lambda: called.append("third"))
+            loop.stop()
+
+        loop.watch(a, lambda: handle(b))
+        loop.watch(b, lambda: handle(a))
+        x.sendall(b"1")
+        y.sendall(b"2")
+        loop.run()
+    called[0].close()
+    assert len(called) == 1
 
 
 def test_a_busy_socket_leaves_a_turn_to_the_others(loop, zmq_pair):
