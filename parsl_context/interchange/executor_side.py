@@ -55,6 +55,13 @@ class ExecutorSide:
             self._results, self._frames = [], []
             self._channel.send(parts)
 
+    def send_at_once(self, result: Result, frames: Sequence[Buffer]) -> None:
+        """Send an outcome now, if the link takes it."""
+        self.flush()
+        parts = encode(Results(results=[result]), frames)
+        if not self._channel.send_at_once(parts):
+            self._channel.send(parts)
+
     def close(self) -> None:
         """Close our end."""
         self._channel.close()

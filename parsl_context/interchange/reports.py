@@ -107,7 +107,10 @@ class ManagerReports:
                 continue  # the manager was found gone while its results were taken
             if own:
                 result, own = self._segments.gather(result, own)
-            self._executor.add_result(result, own)
+            if len(tasks) == 1:
+                self._executor.send_at_once(result, own)  # whoever waits for it need not wait for what is decided
+            else:
+                self._executor.add_result(result, own)
             task, _ = tasks.pop(result.id)
             ended = cluster.TaskEnded(manager=manager, task=result.id, run_s=result.run_s, calls=task.calls)
             self._driver.decide(ended)

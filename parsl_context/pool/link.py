@@ -163,6 +163,13 @@ class InterchangeLink:
             self._socket.send_multipart(encode(message, frames))
             self._loop.used_zmq()
 
+    def send_at_once(self, result: m.Result, frames: Sequence[Buffer]) -> None:
+        """Send a result now, if the link takes it."""
+        self.flush()
+        message = m.Results(results=[result])
+        if self._channel is None or not self._channel.send_at_once(encode(message, frames)):
+            self.send(message, frames)
+
     def add_result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
         """Send a result at the next flush."""
         self._results.append(result)

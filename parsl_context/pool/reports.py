@@ -140,7 +140,10 @@ class MemberReports:
     def _take_result(self, member: Member, worker: WorkerId, result: m.Result, frames: Sequence[Buffer]) -> None:
         member.tasks.popleft()
         self._driver.tasks.pop(result.id, None)
-        self._link.add_result(result, frames)
+        if self._driver.tasks:
+            self._link.add_result(result, frames)
+        else:
+            self._link.send_at_once(result, frames)  # whoever waits for it need not wait for what is decided
         self._driver.decide(node.TaskEnded(worker=worker, task=result.id, run_s=result.run_s))
         self._driver.stop_if_drained()
 
