@@ -3,17 +3,19 @@
     python -m benchmarks.profile [--system ours-submit] [--seconds 5]
 
 Calls are made at the peak rate, then one after the other. py-spy (extra `bench`) samples the stacks of the client, the
-interchange, the manager and a worker meanwhile, one process after the other; samples of threads that wait are left out.
-A part is a module of this package, or a package of others; a sample counts for the part whose function runs, and time
-in the system for the part that called. CPU times are those of the processes, taken while nothing samples them. Without
-`--system` the figures of all systems go to docs/_static/profile.csv.
+interchange, the manager and a worker meanwhile, one process after the other, whenever one of their threads holds the
+interpreter lock: time in system calls is not seen. A part is a module of this package (`*/`), or a package of others; a
+sample counts for the part whose function runs. CPU times are those of the processes, system calls included, taken while
+nothing samples them. Without `--system` the figures of all systems go to docs/_static/profile.csv.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import itertools
+import os
 import pathlib
 import re
 import subprocess
@@ -63,7 +65,7 @@ def part_of(frame: str) -> str:
         return "other"
     path = pathlib.PurePath(ROOTS.sub("", found["file"]))
     if path.parts[0] == "parsl_context":
-        return str(path.parent if len(path.parts) > 2 else path)
+        return "*/" + path.parts[1].removesuffix(".py")
     return path.parts[0].removesuffix(".py") if not path.is_absolute() else path.stem
 
 
@@ -101,12 +103,13 @@ def processes() -> dict[str, psutil.Process]:
     """Those to sample: the client, and of what it has started those whose titles say what they are."""
     found = {"client": psutil.Process()}
     for child in psutil.Process().children(recursive=True):
-        if title := TITLE.search(" ".join(child.cmdline())):
-            found[title[1]] = child
+        with contextlib.suppress(psutil.Error):  # it has ended
+            if title := TITLE.search(" ".join(child.cmdline())):
+                found[title[1]] = child
     return found
 
 
-def sample(process: psutil.Process, step: Callable[[], int], seconds: float) -> Counter[str]:
+def sample(process: psutil.Process, step: Callable[[], int], seconds: int) -> Counter[str]:
     """Make calls while py-spy looks at a process.
 
     Raises
@@ -115,7 +118,7 @@ def sample(process: psutil.Process, step: Callable[[], int], seconds: float) -> 
         If py-spy may not look at it.
     """
     with tempfile.NamedTemporaryFile(suffix=".txt") as output:
-        command = ["py-spy", "record", "--pid", str(process.pid), "--rate", str(HERTZ), "--format", "raw"]
+        command = ["py-spy", "record", "--pid", str(process.pid), "--rate", str(HERTZ), "--format", "raw", "--gil"]
         command += ["--duration", str(seconds), "--output", output.name]
         spy = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         ended = threading.Event()
@@ -142,29 +145,27 @@ def cpu_us(found: dict[str, psutil.Process], step: Callable[[], int], seconds: f
     return {name: 1e6 * (after - before[name]) / calls for name, after in now().items()}
 
 
-def profile(name: str, seconds: float) -> list[Profile]:
+def profile(name: str, seconds: int) -> list[Profile]:
     """Both ways of calling, all processes."""
     system = SYSTEMS[name].make()
-    warm_up(system, CASES["noop"])
     profiles = []
-    try:
+    with contextlib.closing(system):
+        warm_up(system, CASES["noop"])
         for way, make in WAYS.items():
             found, step = processes(), make(system)
             used = cpu_us(found, step, seconds)
             profiles += [
                 Profile(name, way, process, used[process], sample(found[process], step, seconds)) for process in found
             ]
-    finally:
-        system.close()
     return profiles
 
 
 def rows(profiles: Iterable[Profile]) -> list[list[str]]:
-    """The table: a line for each process, its largest parts with their CPU time per call. [µs]"""
+    """The table: a line for each process, with the shares of its largest parts. [%]"""
     lines = []
     for one in profiles:
         total = max(1, one.parts.total())
-        largest = ", ".join(f"{part} {one.cpu_us * n / total:.0f}" for part, n in one.parts.most_common(SHOWN))
+        largest = ", ".join(f"{part} {100 * n / total:.0f}" for part, n in one.parts.most_common(SHOWN))
         lines.append([one.system, one.way, one.process, f"{one.cpu_us:.0f}", largest])
     return lines
 
@@ -172,15 +173,17 @@ def rows(profiles: Iterable[Profile]) -> list[list[str]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--system", choices=CHOSEN, action="append", help="this one; writes nothing")
-    parser.add_argument("--seconds", type=float, default=5.0, help="time of each measurement")
+    parser.add_argument("--seconds", type=int, default=5, help="time of each measurement")
     chosen = parser.parse_args()
     adopt_orphans()
-    header = ["system", "calls", "process", "CPU per call [µs]", "of which, the largest parts [µs]"]
+    folder = tempfile.TemporaryDirectory()
+    os.chdir(folder.name)  # Parsl writes its files where it is run
+    header = ["system", "calls", "process", "CPU per call [µs]", "largest parts of the time in Python [%]"]
     table = Table(*header, title="Where the time of a call goes")
     lines = list(itertools.chain.from_iterable(rows(profile(s, chosen.seconds)) for s in chosen.system or CHOSEN))
     for line in lines:
         table.add_row(*line)
-    Console().print(table)
+    Console(width=150).print(table)
     if not chosen.system:
         with TABLE.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([header, *lines])
