@@ -4,7 +4,7 @@
 
 Calls are made at the peak rate, then one after the other. py-spy (extra `bench`) samples the stacks of the client, the
 interchange, the manager and a worker meanwhile, one process after the other, whenever one of their threads holds the
-interpreter lock: time in system calls is not seen. A part is a module of this package (`*/`), or a package of others; a
+interpreter lock: time in system calls is not seen. A part is a module of this package (`our ...`), or a package of others; a
 sample counts for the part whose function runs. CPU times are those of the processes, system calls included, taken while
 nothing samples them. Without `--system` the figures of all systems go to docs/_static/profile.csv.
 """
@@ -63,9 +63,9 @@ def part_of(frame: str) -> str:
     found = FRAME.match(frame)
     if found is None:
         return "other"
-    path = pathlib.PurePath(ROOTS.sub("", found["file"]))
+    path = pathlib.PurePath(ROOTS.sub("", found["file"].removeprefix("<frozen ").strip("<>")))
     if path.parts[0] == "parsl_context":
-        return "*/" + path.parts[1].removesuffix(".py")
+        return "our " + path.parts[1].removesuffix(".py")
     return path.parts[0].removesuffix(".py") if not path.is_absolute() else path.stem
 
 
