@@ -4,9 +4,9 @@
 
 Calls are made at the peak rate, then one after the other. py-spy (extra `bench`) samples the stacks of the client, the
 interchange, the manager and a worker meanwhile, one process after the other, whenever one of their threads holds the
-interpreter lock: time in system calls is not seen. A part is a module of this package (`our ...`), or a package of others; a
-sample counts for the part whose function runs. CPU times are those of the processes, system calls included, taken while
-nothing samples them. Without `--system` the figures of all systems go to docs/_static/profile.csv.
+interpreter lock: time in system calls is not seen. A part is a module of this package (`our ...`) or a package of
+others; a sample counts for the part whose function runs. CPU times are those of the processes, system calls included,
+taken while nothing samples them. Without `--system` the figures of all systems go to docs/_static/profile.csv.
 """
 
 from __future__ import annotations
