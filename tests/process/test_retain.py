@@ -260,7 +260,7 @@ def test_a_node_that_joins_later_knows_what_contexts_take(load: Load) -> None:
     wait_for(lambda: len([row for row in executor.contexts() if row.workers]) == 2)
     (log,) = (path.read_text() for path in Path(executor.run_dir).glob("contexts/block-1/*/manager.log"))
     ((size,),) = [line.split()[-5:-4] for line in log.splitlines() if "Context array(50) took" in line]
-    assert 45 < float(size) < 60
+    assert 45 < float(size) < 75  # numpy, imported with it, takes about 8
 
 
 def test_contexts_that_no_call_uses_are_given_up_after_a_while(load: Load) -> None:
