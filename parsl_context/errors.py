@@ -45,8 +45,14 @@ class ConfigurationError(ParslContextError, ValueError):
     """An executor, context or app was given something that cannot work."""
 
 
+_CREATE_THERE = (
+    "Create objects that cannot travel (connections, locks, open files, device handles) inside the context function "
+    "instead."
+)
+
+
 class ContextSerializationError(ParslContextError, SerializationError):
-    """A context, a body or arguments cannot be sent to a worker.
+    """A context or a body cannot be sent to a worker, or a result cannot be sent back.
 
     Attributes
     ----------
@@ -54,13 +60,9 @@ class ContextSerializationError(ParslContextError, SerializationError):
         What could not be serialized.
     """
 
-    def __init__(self, part: str, cause: BaseException) -> None:
+    def __init__(self, part: str, cause: BaseException, advice: str = _CREATE_THERE) -> None:
         self.part = part
-        ParslError.__init__(
-            self,
-            f"{part} cannot be serialized: {type(cause).__name__}: {cause}. Create objects that cannot travel "
-            "(connections, locks, open files, device handles) inside the context function instead.",
-        )
+        ParslError.__init__(self, f"{part} cannot be serialized: {type(cause).__name__}: {cause}. {advice}")
 
     def __str__(self) -> str:
         return str(self.args[0])

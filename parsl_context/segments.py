@@ -35,7 +35,7 @@ from parsl_context.messages import Payload, Result, Segment, Task, TaskId
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
-# Measured, round trips with encryption on: below this a file gains nothing worth its system calls. [bytes]
+# Below this a file gains nothing worth its system calls; of the right order, not the best of several. [bytes]
 SEGMENT_BYTES = 32_768
 # From this size on memory stays mapped rather than being copied. [bytes]
 _MAP_BYTES = 1 << 18

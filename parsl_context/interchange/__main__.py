@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 
@@ -27,7 +26,6 @@ def main() -> None:
     start_logging(config.log_config, config.logdir, "interchange", debug=config.debug)
     interchange = Interchange(config)
     signal.signal(signal.SIGTERM, lambda *_: interchange.stop("it was told to terminate"))
-    gc.freeze()  # what was imported stays; collections need not look at it
     interchange.run()
 
 

@@ -6,7 +6,6 @@ import time
 
 _STARTED_AT = time.time()  # before the imports: the batch system counts from here
 
-import gc  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
 import pathlib  # noqa: E402
@@ -64,9 +63,7 @@ def main() -> int:
     start_logging(log_config, settings.log_dir, "manager", debug=settings.debug)
     logger.info("Manager %s of block %s starts: %s", settings.uid, settings.block, settings)
     try:
-        manager = Manager(settings, control, pid, receiver)
-        gc.freeze()  # what was imported stays; collections need not look at it
-        return manager.run()
+        return Manager(settings, control, pid, receiver).run()
     except Exception:
         logger.critical("The manager failed", exc_info=True)
         raise

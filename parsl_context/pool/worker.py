@@ -30,7 +30,7 @@ from parsl_context import messages as m
 from parsl_context.channel import WorkerChannel
 from parsl_context.codec import Buffer, Decoder, Frames, deal, encode, make_payload
 from parsl_context.compat import start_logging
-from parsl_context.errors import ContextIsolationError, WorkerLost
+from parsl_context.errors import ContextIsolationError, ContextSerializationError, WorkerLost
 from parsl_context.messages import Digest, WorkerId
 from parsl_context.pool import calls, sharing
 from parsl_context.pool.instances import Instances
@@ -276,7 +276,7 @@ class Worker:
         try:
             value = self._evaluate(task, self._segments.open_payload(task.payload, frames))
             run_s = time.perf_counter() - start
-            return True, run_s, *pack_value(value)
+            return True, run_s, *_pack_result(value)
         except Exception:
             logger.info("Task %d raised", task.id, exc_info=True)
             return False, time.perf_counter() - start, pack_error(), []
@@ -311,6 +311,14 @@ class Worker:
             return self._loader.load(digest, task)
         with sharing.held_threads():
             return self._loader.load(digest, task)
+
+
+def _pack_result(value: object) -> tuple[bytes, Sequence[Buffer]]:
+    try:
+        return pack_value(value)
+    except Exception as error:
+        what = f"The result of the call, of type {type(value).__module__}.{type(value).__qualname__},"
+        raise ContextSerializationError(what, error, "Return what can be pickled: data, not what reads it.") from error
 
 
 def _describe_resources(resources: dict[str, Any] | None, nodes: Sequence[str], launcher: str) -> None:

@@ -181,6 +181,14 @@ def test_a_context_that_cannot_be_pickled_is_an_error_that_names_the_part(load: 
         body().result()
 
 
+def test_a_result_that_cannot_be_pickled_is_an_error_that_says_so(load: Load) -> None:
+    load()
+    app = context_app(context=table(1))(lambda values: (value for value in values))
+    with pytest.raises(ContextSerializationError, match=r"result of the call, of type builtins\.generator") as raised:
+        app().result()
+    assert isinstance(raised.value.__cause__, TypeError)
+
+
 def test_levels_that_are_not_there_are_refused(make_executor: Load) -> None:
     with pytest.raises(ConfigurationError, match="available are 'none', 'disk', 'memory', 'node'"):
         make_executor(reuse="all")
