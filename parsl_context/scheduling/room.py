@@ -60,16 +60,16 @@ class Room:
         No worker gives them up that holds them all: that would trade one instance for another. Where all that can be
         given up is not enough, and nobody holds them, it may all the same: what waits for it would wait for ever.
         """
-        is_forked = worker is not None and not worker.resident.issuperset(shared)
-        if worker is not None and is_forked and now < worker.untried_until:
+        forked = None if worker is None or worker.resident.issuperset(shared) else worker
+        if forked is not None and now < forked.untried_until:
             return [], False
-        lost = worker.kept if worker is not None and is_forked else set()
-        has = set(shared) if worker is None or is_forked else worker.resident
+        lost = set() if forked is None else forked.kept
+        has = set(shared) if worker is None or worker is forked else worker.resident
         missing = [context for context in contexts if context not in has]
         if not missing:
             return [], True
         actions: list[Action] = []
-        if worker is not None and not is_forked:
+        if worker is not None and worker is not forked:
             if now < worker.untried_until and self.is_full(worker, missing):
                 return [], False
             actions += self._keep_few(worker, missing, contexts, now)
@@ -79,8 +79,8 @@ class Room:
         leaving = sum(self.sizes.of(c) for w in self._workers.values() for c in w.leaving - w.inherited)
         keep = set() if worker is None else {worker.id, *self.holders(contexts)}
         candidates = [h for h in self._holdings(now, shared) if h.context not in contexts or h.worker not in keep]
-        if worker is not None and is_forked:
-            candidates = [holding for holding in candidates if holding.worker != worker.id]
+        if forked is not None:
+            candidates = [holding for holding in candidates if holding.worker != forked.id]
         victims = choose_victims(candidates, lacking - leaving)
         may_exceed = victims is None and not leaving and len(keep) < 2 and not self._anything_runs(now)
         given_up = [a for victim in (candidates if may_exceed else victims or ()) for a in self.give_up(victim)]
