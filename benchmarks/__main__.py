@@ -104,7 +104,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--system", action="append", choices=SYSTEMS, metavar="NAME", help="this system; repeatable")
     parser.add_argument("--quick", action="store_true", help="one run of each, fewer and shorter bursts")
     parser.add_argument("--repeat", type=int, metavar="N", help="runs of each system")
-    parser.add_argument("--limit", type=float, default=240.0, metavar="S", help="time that one run may take [s]")
+    parser.add_argument("--limit", type=float, metavar="S", help="time that one run may take, whatever the case [s]")
     parser.add_argument("--output", type=pathlib.Path, metavar="DIR", help="folder of the results")
     parser.add_argument("--add", action="store_true", help="keep what the folder holds of other cases")
     parser.add_argument(

@@ -71,8 +71,9 @@ def plan(cases: Sequence[Case], systems: Sequence[Entry], repeat: int | None) ->
     return runs
 
 
-def perform(run: Run, *, quick: bool, limit_s: float) -> list[Record]:
+def perform(run: Run, *, quick: bool, limit_s: float | None) -> list[Record]:
     """Measure in a fresh process. Gives a record for each case, with "metrics", "skipped" or "failed"."""
+    limit_s = limit_s or max(case.limit_s for case in run.cases)
     about: Record = {
         "system": run.entry.name,
         "repetition": run.repetition,

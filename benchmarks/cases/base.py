@@ -64,6 +64,8 @@ class Case:
         measured one after the other in one process.
     repeat : int
         Runs of each system that a target compares, unless the command line says otherwise; the others run once.
+    limit_s : float
+        Time that one run may take, unless the command line says otherwise. [s]
     curve : str, optional
         The metrics are points of a curve over this quantity: the last word of each metric is the place on its axis.
     """
@@ -77,6 +79,7 @@ class Case:
     workers: int = 2
     warm: bool = True
     repeat: int = 3
+    limit_s: float = 240.0
     curve: str | None = None
 
     @property

@@ -58,7 +58,7 @@ CASES = [
         "queue",
         "100,000 calls that do nothing, queued at once",
         "give back",
-        ("ours-submit", "htex-submit", "process-pool", "loky", "ray"),
+        ("ours-dfk", "ours-submit", "htex-dfk", "htex-submit", "process-pool", "loky", "ray"),
         measure,
         (
             Shown("total_s", "all done [s]"),
@@ -66,5 +66,6 @@ CASES = [
             Shown("interchange_mb", "interchange [MB]"),
         ),
         repeat=1,
+        limit_s=900,
     ),
 ]

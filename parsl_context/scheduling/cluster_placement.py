@@ -30,6 +30,8 @@ from parsl_context.scheduling.registry import Record
 
 # How often a line with calls behind slow ones is looked at, at the least. [s]
 _WATCH_S = 0.05
+# Work ahead of a manager's workers is made up for when this share of it is left, all at once: one message for many.
+_REFILL = 0.5
 _RANK = attrgetter("line.rank")
 
 
@@ -148,8 +150,8 @@ class ClusterPlacement:
             return False
         return manager.has_time_for(line.run.mean_s or 0.0, now)
 
-    def _has_room(self, pair: ClusterPair, now: float) -> bool:
-        """Whether the manager may be sent one more call of the line."""
+    def _has_room(self, pair: ClusterPair, now: float, level: float = 1.0) -> bool:
+        """Whether the manager may be sent one more call of the line, to fill that share of what it may hold ahead."""
         line, manager = pair.line, pair.holder
         capacity, held, free = pair.capacity, pair.held, manager.free
         if manager.prefetch is not None:
@@ -159,7 +161,7 @@ class ClusterPlacement:
             first = line.queue.first()
             if first is None or line.lane.fresh or line.lane.in_order:
                 return False
-            depth = lookahead(self._run_of(first.code), _horizon_s(manager))
+            depth = math.ceil(level * lookahead(self._run_of(first.code), _horizon_s(manager)))
             if free + depth * manager.slots <= 0 or held >= capacity * (1 + depth):
                 return False
         return self._may_send(pair, now)
@@ -176,7 +178,7 @@ class ClusterPlacement:
         if manager.phase is not Phase.OPEN:
             return self._stop_if_drained(manager)
         while True:
-            warm = self._latest_warm(manager, now)
+            warm = self._latest_warm(manager, now, 1.0 if actions else _REFILL)
             cold = self._builds.latest(manager, now)
             if cold is not None and (
                 manager.free > 0 if warm is None else self._builds.displaces(cold, warm.line, manager)
@@ -193,8 +195,8 @@ class ClusterPlacement:
                 actions += self._rebalance(ended, manager, now)
         return actions
 
-    def _latest_warm(self, manager: Manager, now: float) -> ClusterPair | None:
-        """Of the lines that wait and that the manager has room for, the latest, with the manager."""
+    def _latest_warm(self, manager: Manager, now: float, level: float) -> ClusterPair | None:
+        """Of the lines that wait and that the manager has room for, up to a level, the latest, with the manager."""
         while True:
             horizon_s = math.inf if manager.free > 0 or manager.prefetch is not None else _horizon_s(manager)
             if manager.free + (manager.prefetch or 0) <= 0 and self._shortest.or_prior(math.inf) >= horizon_s:
@@ -205,7 +207,7 @@ class ClusterPlacement:
             if len(waiting) > 1:
                 waiting.sort(key=_RANK)
             for pair in waiting:
-                if self._has_room(pair, now):
+                if self._has_room(pair, now, level):
                     return pair
             full = [pair for pair in waiting if pair.is_full]
             if manager.free <= 0 or not full:
@@ -331,5 +333,5 @@ def _unclaimed(pair: ClusterPair) -> Iterable[Call]:
 
 
 def _horizon_s(manager: Manager) -> float:
-    """How far ahead a manager should have work, so that it need not wait for more. [s]"""
-    return max(MANAGER_LOOKAHEAD_S, 2 * manager.transit.or_prior(0.0))
+    """How far ahead a manager should have work: what is left when more is sent must outlast the way there. [s]"""
+    return max(MANAGER_LOOKAHEAD_S, 3 * manager.transit.or_prior(0.0))

@@ -96,6 +96,22 @@ def test_a_manager_holds_its_slots_and_more_only_of_short_calls() -> None:
     assert sum(len(submit(fixed, number)) for number in range(1, 9)) == 3, "the slot and as many as the user says"
 
 
+def test_what_is_held_ahead_is_made_up_for_at_half_all_at_once() -> None:
+    state = make({M1: 1})
+    for number in range(1, 30):
+        submit(state, number)
+    assert len(end(state, M1, 1, run_s=0.005, now=1.005)) == 7, "one that runs, and 30 ms of work ahead"
+    sent = [len(end(state, M1, number, run_s=0.005, now=1.01)) for number in range(2, 14)]
+    assert sent == [0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4]
+
+
+def test_a_manager_is_sent_more_as_its_last_call_begins() -> None:
+    state = make({M1: 1})
+    for number in range(1, 30):
+        submit(state, number)
+    assert [len(end(state, M1, number, run_s=0.029, now=1.029)) for number in range(1, 6)] == [3, 0, 2, 0, 2]
+
+
 def test_one_more_instance_is_built_only_where_it_pays() -> None:
     state = make({M1: 1, M2: 1}, warm={M1: A}, build_s=10.0)
     submit(state, 1, A)
