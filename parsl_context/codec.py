@@ -8,8 +8,9 @@ and the lengths of its frames.
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -70,7 +71,7 @@ def open_payload(payload: Payload, frames: Sequence[Buffer]) -> Frames:
     return [payload.inline, *frames] if payload.inline else list(frames)
 
 
-def deal(items: Sequence[Item], frames: Sequence[Buffer]) -> Iterator[tuple[Item, Sequence[Buffer]]]:
+def deal(items: Sequence[Item], frames: Sequence[Buffer]) -> Iterable[tuple[Item, Sequence[Buffer]]]:
     """Each task or result of a message with the frames that are its own.
 
     Raises
@@ -79,20 +80,25 @@ def deal(items: Sequence[Item], frames: Sequence[Buffer]) -> Iterator[tuple[Item
         If the message announces another number of frames than it has.
     """
     counts = [item.payload.frames for item in items]
-    if sum(counts) != len(frames) or any(count < 0 for count in counts):
+    if not frames and not any(counts):
+        return zip(items, itertools.repeat(()), strict=False)
+    if sum(counts) != len(frames) or min(counts) < 0:
         raise MessageError(f"A message announces other frames than the {len(frames)} that it has.")
-    start = 0
-    for item, count in zip(items, counts, strict=True):
-        yield item, frames[start : start + count] if count else ()
-        start += count
+    ends = list(itertools.accumulate(counts))
+    return [
+        (item, frames[end - count : end] if count else ()) for item, count, end in zip(items, counts, ends, strict=True)
+    ]
 
 
 _count = struct.Struct("<I")
 _sizes = tuple(struct.Struct(f"<{count}Q") for count in range(8))  # of messages of few frames, made once
+_lone = struct.Struct("<IQ")  # count and size, of a message of one frame
 
 
 def to_stream(frames: Sequence[Buffer]) -> list[Buffer]:
     """Buffers of bytes to write to a stream socket, in order, for one message; none is empty."""
+    if len(frames) == 1 and type(frames[0]) is bytes and len(frames[0]) <= INLINE_LIMIT_BYTES:
+        return [_lone.pack(1, len(frames[0])) + frames[0]]
     sizes = [len(frame) if type(frame) is bytes else memoryview(frame).nbytes for frame in frames]
     lead = _count.pack(len(sizes)) + _struct_of(len(sizes)).pack(*sizes)
     if sum(sizes) <= INLINE_LIMIT_BYTES:
@@ -123,11 +129,12 @@ class StreamReader:
             data = self._rest
         messages: list[Frames] = []
         start = 0
-        while (found := _cut(data, start)) is not None:
+        while start < len(data) and (found := _cut(data, start)) is not None:
             frames, start = found
             messages.append(frames)
         if data is not self._rest:
-            self._rest += data[start:]
+            if start < len(data):
+                self._rest += data[start:]
         elif start:
             del self._rest[:start]
         return messages
