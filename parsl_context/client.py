@@ -27,6 +27,7 @@ from parsl_context.channel import Channel
 from parsl_context.codec import Buffer, Decoder, Frames, deal, encode
 from parsl_context.errors import MessageError
 from parsl_context.eventloop import EventLoop
+from parsl_context.giving_way import GivingWay
 from parsl_context.interchange.config import InterchangeConfig, write_config
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -88,6 +89,7 @@ class InterchangeClient:
         self._clock = clock
         self._last_call_at = -math.inf
         self._sending = threading.Lock()  # held by who puts messages into the channel
+        self._give_way = GivingWay()
         self._requests = itertools.count(1)
         self._asked: dict[m.RequestId, Future[m.Answer]] = {}
         self._ready: Future[m.InterchangeReady] = Future()
@@ -137,6 +139,8 @@ class InterchangeClient:
         is_apart = now - self._last_call_at > _APART_S
         self._last_call_at = now
         if (is_only or (is_apart and not self._outbox)) and self._send_at_once(task, frames):
+            if is_only:
+                self._give_way()
             return
         self._outbox.append((task, frames))
         self._wake()

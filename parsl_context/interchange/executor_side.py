@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from parsl_context.channel import Channel
 from parsl_context.codec import Buffer, Decoder, Frames, encode
 from parsl_context.eventloop import EventLoop
+from parsl_context.giving_way import GivingWay
 from parsl_context.messages import FromInterchange, Result, Results, ToInterchange
 
 
@@ -33,6 +34,7 @@ class ExecutorSide:
         self._decoder: Decoder[ToInterchange] = Decoder(ToInterchange)
         self._results: list[Result] = []
         self._frames: Frames = []
+        self._give_way = GivingWay()
 
     def decode(self, parts: Frames) -> tuple[ToInterchange, Sequence[Buffer]]:
         """A message of the executor and its frames."""
@@ -59,7 +61,9 @@ class ExecutorSide:
         """Send an outcome now, if the link takes it."""
         self.flush()
         parts = encode(Results(results=[result]), frames)
-        if not self._channel.send_at_once(parts):
+        if self._channel.send_at_once(parts):
+            self._give_way()
+        else:
             self._channel.send(parts)
 
     def close(self) -> None:

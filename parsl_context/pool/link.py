@@ -20,6 +20,7 @@ from parsl_context.channel import Channel
 from parsl_context.codec import Buffer, Decoder, Frames, encode
 from parsl_context.errors import MessageError
 from parsl_context.eventloop import EventLoop, Timer
+from parsl_context.giving_way import GivingWay
 from parsl_context.local_link import connect
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -124,6 +125,7 @@ class InterchangeLink:
         self._silence: Timer | None = None
         self._welcome = False
         self._heard = True  # something arrived since the last check
+        self._give_way = GivingWay()
         self._beat()
 
     @property
@@ -167,7 +169,9 @@ class InterchangeLink:
         """Send a result now, if the link takes it."""
         self.flush()
         message = m.Results(results=[result])
-        if self._channel is None or not self._channel.send_at_once(encode(message, frames)):
+        if self._channel is not None and self._channel.send_at_once(encode(message, frames)):
+            self._give_way()
+        else:
             self.send(message, frames)
 
     def add_result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
