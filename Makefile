@@ -57,7 +57,7 @@ format: $(DEV)  ## put the code into shape
 docs: $(DEV)  ## build the documentation in docs/_build/html; a warning is an error
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-bench: $(BENCH)  ## measure speed beside HTEX and other pools, most of an hour; ARGS="--quick" or "--case noop"
+bench: $(BENCH)  ## measure speed beside HTEX and other pools, half an hour or more; ARGS="--quick" or "--case noop"
 	$(PY) -m benchmarks $(ARGS)
 
 clean:  ## remove what builds, tests and runs leave behind; keeps .venv
