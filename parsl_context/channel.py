@@ -121,9 +121,7 @@ class Channel:
             return
         except ConnectionError:
             self._unsent.clear()  # the end of the stream will be read in a moment
-        self._will_write = False
-        if self._is_full:
-            self._wait_for_room(False)
+        self._wait_for_room(False)
 
     def _wait_for_room(self, is_full: bool) -> None:
         self._will_write = is_full

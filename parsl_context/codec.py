@@ -84,10 +84,8 @@ def deal(items: Sequence[Item], frames: Sequence[Buffer]) -> Iterable[tuple[Item
         return zip(items, itertools.repeat(()), strict=False)
     if sum(counts) != len(frames) or min(counts) < 0:
         raise MessageError(f"A message announces other frames than the {len(frames)} that it has.")
-    ends = list(itertools.accumulate(counts))
-    return [
-        (item, frames[end - count : end] if count else ()) for item, count, end in zip(items, counts, ends, strict=True)
-    ]
+    ends = itertools.accumulate(counts)
+    return [(item, frames[end - count : end]) for item, count, end in zip(items, counts, ends, strict=True)]
 
 
 _count = struct.Struct("<I")

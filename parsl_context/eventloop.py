@@ -24,7 +24,6 @@ logger = logging.getLogger(f"parsl.{__name__}")
 
 # Messages taken from one socket before the others get their turn.
 _MESSAGES_PER_TURN = 256
-_FAILED = "A handler of the event loop failed; the loop goes on"
 
 
 class Timer:
@@ -135,17 +134,14 @@ class EventLoop:
         self._epoll.close()
 
     def _turn(self) -> None:
-        has_messages = self._sockets_with_messages() if self._zmq_used else ()
+        has_messages = self._sockets_with_messages()
         found = self._epoll.poll(0.0 if has_messages else self._patience_s())
         # An earlier handler of this turn may forget an object, and have another take its descriptor.
         for watched, events in [(self._by_fd[fd], events) for fd, events in found]:
             if events & select.EPOLLOUT and watched.is_watched and watched.on_writable is not None:
                 self.guard(watched.on_writable)
             if events & ~select.EPOLLOUT and watched.is_watched:
-                try:
-                    watched.on_readable()
-                except Exception:
-                    logger.exception(_FAILED)
+                self.guard(watched.on_readable)
         for socket in has_messages:
             if socket in self._zmq:
                 self.used_zmq()
@@ -157,19 +153,12 @@ class EventLoop:
                 self.guard(timer.call)
 
     def _end_turn(self) -> None:
-        # What happens for each call is guarded here, not by `guard`, which takes a good part of the time that it does.
         for flush in self.flush:
-            try:
-                flush()
-            except Exception:
-                logger.exception(_FAILED)
+            self.guard(flush)
         self._in_turn = False
         calls, self._at_end = self._at_end, []
         for call in calls:
-            try:
-                call()
-            except Exception:
-                logger.exception(_FAILED)
+            self.guard(call)
 
     def _patience_s(self) -> float | None:
         if self._stopped:
@@ -181,6 +170,8 @@ class EventLoop:
         return max(0.0, self._timers[0][0] - time.monotonic())
 
     def _sockets_with_messages(self) -> list[zmq.Socket[bytes]]:
+        if not self._zmq_used:
+            return []
         found: list[tuple[Any, int]] = zmq.zmq_poll(self._polled, 0) if self._polled else []
         self._zmq_used = False
         return [socket for socket, _ in found]
@@ -201,7 +192,7 @@ class EventLoop:
         try:
             call(*args)
         except Exception:
-            logger.exception(_FAILED)
+            logger.exception("A handler of the event loop failed; the loop goes on")
 
 
 def _descriptor(socket: zmq.Socket[bytes]) -> int:

@@ -58,7 +58,7 @@ class ExecutorSide:
             self._channel.send(parts)
 
     def send_at_once(self, result: Result, frames: Sequence[Buffer]) -> None:
-        """Send an outcome now, if the link takes it."""
+        """Send an outcome now, if the link takes it, and let the executor have it before anything else is done."""
         self.flush()
         parts = encode(Results(results=[result]), frames)
         if self._channel.send_at_once(parts):

@@ -51,8 +51,8 @@ class NodeDriver:
         """Take an event into account and do what follows from it."""
         for action in self._state.handle(event, now=time.monotonic()):
             self._carry_out(action)
-        look_at, tick = self._state.look_at, self._tick
-        if (look_at is not None and (tick is None or look_at < tick.at)) or (tick is None and self._state.evicts_idle):
+        look_at = self._state.look_at
+        if self._tick is None or (look_at is not None and look_at < self._tick.at):
             self._arm_tick()
 
     def decide_broken(

@@ -166,7 +166,7 @@ class InterchangeLink:
             self._loop.used_zmq()
 
     def send_at_once(self, result: m.Result, frames: Sequence[Buffer]) -> None:
-        """Send a result now, if the link takes it."""
+        """Send a result now, if the link takes it, and let the interchange have it before anything else is done."""
         self.flush()
         message = m.Results(results=[result])
         if self._channel is not None and self._channel.send_at_once(encode(message, frames)):

@@ -180,7 +180,7 @@ class NodeState(NodePlacement):
         lines: dict[WorkerLine, None] = {}
         for task in event.tasks:
             line = self._lines.get(task.lane) or self._open_line(task.lane)
-            call = self._waiting[task.id] = NodeCall(task.id, task, line, now)
+            call = self._waiting[task.id] = NodeCall(task, line, now)
             line.append(call)
             lines[line] = None
             if task.nodes:

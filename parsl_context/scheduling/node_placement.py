@@ -58,15 +58,7 @@ class NodePlacement:
     @property
     def look_at(self) -> float | None:
         """When calls or orders should be looked at again, if ever."""
-        ahead, order = self._take_ahead_at, self._builds.look_at
-        if ahead is None or order is None:
-            return order if ahead is None else ahead
-        return min(ahead, order)
-
-    @property
-    def evicts_idle(self) -> bool:
-        """Whether contexts that nobody uses are given up after some time."""
-        return self._room.limits.idle_s is not None
+        return min((at for at in (self._take_ahead_at, self._builds.look_at) if at is not None), default=None)
 
     @property
     def waiting(self) -> int:
@@ -179,7 +171,7 @@ class NodePlacement:
             actions += self._give_calls(worker, now)
             if worker.is_idle:
                 actions += self._employ(worker, now)
-        if self._ahead and self._take_ahead_at is None and worker.is_idle:
+        if worker.is_idle and self._ahead and self._take_ahead_at is None:
             self._take_ahead_at = now + WORKER_LOOKAHEAD_S
         return actions
 

@@ -14,13 +14,16 @@ from parsl_context.scheduling.node_events import Lane, NodeTask, TemplateKey
 class NodeCall:
     """A call on this node."""
 
-    id: TaskId
     task: NodeTask
     line: WorkerLine
     since: float
     ahead: bool = False  # sent to a worker behind others: may be taken back
     waits: bool = True
     priority: float = 0.0  # calls arrive in the order in which they are to run
+
+    @property
+    def id(self) -> TaskId:
+        return self.task.id
 
 
 class WorkerLine(Line[NodeCall]):

@@ -110,9 +110,9 @@ def test_an_app_that_cannot_work_is_refused_where_it_is_written(body, given, say
 
 def test_a_body_may_take_its_contexts_in_any_way():
     for body in (lambda *args: args, lambda *args, **kwargs: (args, kwargs), functools.partial(pow, 2)):
-        context_app(body, context=words)
+        assert [made.name for made in context_app(body, context=words).contexts] == ["words()"]
     for body in (lambda **named: named, lambda words, /: words, lambda x, words: words, lambda x, *, words: words):
-        context_app(body, context={"words": words})
+        assert [made.name for made in context_app(body, context={"words": words}).contexts] == ["words()"]
 
 
 def test_warm_builds_ahead_on_each_executor_of_the_app_that_can():
