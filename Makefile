@@ -44,10 +44,11 @@ test-fast: $(DEV)  ## the tests that start no process
 test-parsl: $(DEV)  ## Parsl's own tests with ContextExecutor; GROUP=fast|all|... PARSL=version
 	$(PY) tests/parsl_suite/run --group $(GROUP) $(if $(PARSL),--parsl $(PARSL)) $(ARGS)
 
-check: $(DEV)  ## lint, formatting, types, documentation
+check: $(DEV)  ## lint, formatting, types, layers, documentation
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
 	@$(MAKE) --no-print-directory docs
 
 format: $(DEV)  ## put the code into shape

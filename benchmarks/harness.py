@@ -27,7 +27,7 @@ import psutil
 from benchmarks.cases.base import Case
 from benchmarks.systems.base import Entry
 from benchmarks.targets import TARGETS
-from parsl_context.pool.processes import adopt_orphans, kill, reap
+from parsl_context.retain.processes import adopt_orphans, kill, reap
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _PACKAGES = (

@@ -35,7 +35,7 @@ from benchmarks.cases.calls import burst, calls_in
 from benchmarks.measure import warm_up
 from benchmarks.systems import SYSTEMS
 from benchmarks.systems.base import System
-from parsl_context.pool.processes import adopt_orphans
+from parsl_context.retain.processes import adopt_orphans
 
 TABLE = pathlib.Path(__file__).parents[1] / "docs" / "_static" / "profile.csv"
 CHOSEN = ("ours-submit", "ours-dfk", "there-dfk")
@@ -65,7 +65,7 @@ def part_of(frame: str) -> str:
         return "other"
     path = pathlib.PurePath(ROOTS.sub("", found["file"].removeprefix("<frozen ").strip("<>")))
     if path.parts[0] == "parsl_context":
-        return "our " + path.parts[1].removesuffix(".py")
+        return "our " + ".".join(path.parts[1:3]).removesuffix(".py")
     return path.parts[0].removesuffix(".py") if not path.is_absolute() else path.stem
 
 

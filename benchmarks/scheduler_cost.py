@@ -42,10 +42,10 @@ from rich.console import Console
 from rich.table import Table
 from sortedcontainers import SortedList
 
-from parsl_context.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
-from parsl_context.scheduling import cluster_events as cluster
-from parsl_context.scheduling.cluster import ClusterState
-from parsl_context.scheduling.node_events import Lane
+from parsl_context.scheduling.cluster import events as cluster
+from parsl_context.scheduling.cluster.state import ClusterState
+from parsl_context.scheduling.lines import Lane
+from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "scheduler-cost.json"
 TABLE = pathlib.Path(__file__).parents[1] / "docs" / "_static" / "scheduler-cost.csv"

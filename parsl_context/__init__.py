@@ -5,13 +5,12 @@ too, and somebody waits for their start.
 """
 
 import importlib
-import sys
-import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parsl_context.app import ContextApp, context_app
-    from parsl_context.context import Context, context
+    from parsl_context.apps.app import ContextApp, context_app
+    from parsl_context.apps.context import Context, context
+    from parsl_context.apps.portable import context_dirty
     from parsl_context.errors import (
         ConfigurationError,
         ContextBuildError,
@@ -26,10 +25,9 @@ if TYPE_CHECKING:
         UnservableTaskError,
         WorkerLost,
     )
-    from parsl_context.executor import ContextExecutor
-    from parsl_context.messages import ContextRow
-    from parsl_context.mpi import ContextMPIExecutor
-    from parsl_context.portable import context_dirty
+    from parsl_context.executor.executor import ContextExecutor
+    from parsl_context.executor.mpi import ContextMPIExecutor
+    from parsl_context.wire.messages import ContextRow
 
 __version__ = "0.1.0"
 
@@ -57,14 +55,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Context": "context",
-    "ContextApp": "app",
-    "ContextExecutor": "executor",
-    "ContextMPIExecutor": "mpi",
-    "ContextRow": "messages",
-    "context": "context",
-    "context_app": "app",
-    "context_dirty": "portable",
+    "Context": "apps.context",
+    "ContextApp": "apps.app",
+    "ContextExecutor": "executor.executor",
+    "ContextMPIExecutor": "executor.mpi",
+    "ContextRow": "wire.messages",
+    "context": "apps.context",
+    "context_app": "apps.app",
+    "context_dirty": "apps.portable",
 }  # all others are errors
 
 
@@ -73,25 +71,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
     value = getattr(home, name)
-    if name != "context":
-        globals()[name] = value
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(types.ModuleType):
-    """`context` is a function as well as a module of the package; that this is imported must not hide the function."""
-
-    @property
-    def context(self) -> Any:
-        return __getattr__("context")
-
-    @context.setter
-    def context(self, module: types.ModuleType) -> None:
-        pass
-
-
-sys.modules[__name__].__class__ = _Package

@@ -1,6 +1,6 @@
 """Reference pages that cannot drift from the code: messages with their fields, and help texts of commands.
 
-    .. message-union:: parsl_context.messages.ToManager
+    .. message-union:: parsl_context.wire.messages.ToManager
 
 documents each message of a union, with its fields, their types and the comments beside them; and
 
@@ -104,7 +104,7 @@ def add_fields(app: Sphinx, what: str, name: str, obj: object, options: object, 
 
 def _fields(cls: object) -> list[tuple[str, str, str]]:
     """Name, type and comment of the annotated fields in the body of a class of the messages module."""
-    if not inspect.isclass(cls) or cls.__module__ != "parsl_context.messages":
+    if not inspect.isclass(cls) or cls.__module__ != "parsl_context.wire.messages":
         return []
     source = textwrap.dedent(inspect.getsource(cls))
     text = source.splitlines()

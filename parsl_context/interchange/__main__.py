@@ -5,16 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 
-from parsl_context import lightly
+from parsl_context.parsl_parts import lightly
 
 with lightly.uncollected():
     lightly.put_off()
 
     from parsl.utils import setproctitle
 
-    from parsl_context.compat import start_logging
     from parsl_context.interchange.config import read_config
     from parsl_context.interchange.server import Interchange
+    from parsl_context.parsl_parts.compat import start_logging
 
     lightly.settle()
 

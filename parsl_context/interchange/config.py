@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import IO, Any
 
-from parsl_context.messages import Limits
+from parsl_context.wire.messages import Limits
 
 _length = struct.Struct("<Q")
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from parsl_context import messages as m
-from parsl_context.codec import Buffer
 from parsl_context.interchange.manager_side import ManagerSide
-from parsl_context.messages import Digest, ManagerId
+from parsl_context.wire import messages as m
+from parsl_context.wire.codec import Buffer
+from parsl_context.wire.messages import Digest, ManagerId
 
 
 class Content:

@@ -12,18 +12,18 @@ from collections.abc import Sequence
 
 from typing_extensions import assert_never
 
-from parsl_context import messages as m
-from parsl_context.codec import Buffer
 from parsl_context.errors import PayloadLostError
-from parsl_context.eventloop import EventLoop, Timer
 from parsl_context.interchange.content import Content
 from parsl_context.interchange.executor_side import ExecutorSide
 from parsl_context.interchange.manager_side import ManagerSide
 from parsl_context.interchange.overview import Overview
-from parsl_context.messages import ManagerId, TaskId
-from parsl_context.scheduling import cluster_events as cluster
-from parsl_context.scheduling.cluster import ClusterState
-from parsl_context.segments import Segments
+from parsl_context.scheduling.cluster import events as cluster
+from parsl_context.scheduling.cluster.state import ClusterState
+from parsl_context.wire import messages as m
+from parsl_context.wire.codec import Buffer
+from parsl_context.wire.eventloop import EventLoop, Timer
+from parsl_context.wire.messages import ManagerId, TaskId
+from parsl_context.wire.segments import Segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 
-from parsl_context.channel import Channel
-from parsl_context.codec import Buffer, Decoder, Frames, encode
-from parsl_context.eventloop import EventLoop
-from parsl_context.giving_way import GivingWay
-from parsl_context.messages import FromInterchange, Result, Results, ToInterchange
+from parsl_context.wire.channel import Channel
+from parsl_context.wire.codec import Buffer, Decoder, Frames, encode
+from parsl_context.wire.eventloop import EventLoop
+from parsl_context.wire.giving_way import GivingWay
+from parsl_context.wire.messages import FromInterchange, Result, Results, ToInterchange
 
 
 class ExecutorSide:

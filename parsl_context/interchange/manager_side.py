@@ -17,10 +17,10 @@ import zmq
 from parsl import curvezmq
 from parsl.addresses import tcp_url
 
-from parsl_context.codec import Buffer, Decoder, Frames, encode
-from parsl_context.eventloop import EventLoop
-from parsl_context.local_link import LocalListener
-from parsl_context.messages import Digest, FromManager, Joined, ManagerId, Ping, RunTasks, Task, ToManager
+from parsl_context.wire.codec import Buffer, Decoder, Frames, encode
+from parsl_context.wire.eventloop import EventLoop
+from parsl_context.wire.local_link import LocalListener
+from parsl_context.wire.messages import Digest, FromManager, Joined, ManagerId, Ping, RunTasks, Task, ToManager
 
 LINGER_S = 1.0  # the last messages may take so long to leave
 

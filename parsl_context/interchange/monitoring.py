@@ -10,10 +10,10 @@ import zmq
 from parsl import curvezmq
 from parsl.monitoring.message_type import MessageType
 
-from parsl_context.codec import Frames
-from parsl_context.compat import monitoring_context, monitoring_socket
 from parsl_context.interchange.config import InterchangeConfig
-from parsl_context.messages import Joined, ManagerId
+from parsl_context.parsl_parts.compat import monitoring_context, monitoring_socket
+from parsl_context.wire.codec import Frames
+from parsl_context.wire.messages import Joined, ManagerId
 
 
 class NodeMonitor:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from parsl_context import messages as m
 from parsl_context.interchange.manager_side import ManagerSide
 from parsl_context.interchange.monitoring import NodeMonitor
-from parsl_context.messages import ManagerId
-from parsl_context.scheduling.cluster import ClusterState
-from parsl_context.scheduling.managers import Manager, Phase
+from parsl_context.scheduling.cluster.managers import Manager, Phase
+from parsl_context.scheduling.cluster.state import ClusterState
+from parsl_context.wire import messages as m
+from parsl_context.wire.messages import ManagerId
 
 
 class Overview:

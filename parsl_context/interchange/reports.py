@@ -6,18 +6,18 @@ import logging
 
 from typing_extensions import assert_never
 
-from parsl_context import messages as m
-from parsl_context.codec import Frames, deal
 from parsl_context.interchange.content import Content
 from parsl_context.interchange.driver import ClusterDriver
 from parsl_context.interchange.executor_side import ExecutorSide
 from parsl_context.interchange.manager_side import ManagerSide
 from parsl_context.interchange.monitoring import NodeMonitor
 from parsl_context.interchange.overview import Overview
-from parsl_context.messages import ManagerId
-from parsl_context.scheduling import cluster_events as cluster
-from parsl_context.scheduling.cluster import ClusterState
-from parsl_context.segments import Segments
+from parsl_context.scheduling.cluster import events as cluster
+from parsl_context.scheduling.cluster.state import ClusterState
+from parsl_context.wire import messages as m
+from parsl_context.wire.codec import Frames, deal
+from parsl_context.wire.messages import ManagerId
+from parsl_context.wire.segments import Segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

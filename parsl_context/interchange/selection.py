@@ -7,7 +7,7 @@ from collections.abc import Callable
 from parsl.executors.high_throughput.manager_record import ManagerRecord
 from parsl.executors.high_throughput.manager_selector import ManagerSelector, RandomManagerSelector
 
-from parsl_context.scheduling.managers import Manager, Phase
+from parsl_context.scheduling.cluster.managers import Manager, Phase
 
 
 def preference(selector: ManagerSelector) -> Callable[[list[Manager]], list[Manager]] | None:

@@ -22,10 +22,7 @@ from parsl import curvezmq
 from parsl.version import VERSION as PARSL_VERSION
 from typing_extensions import assert_never
 
-from parsl_context import messages as m
-from parsl_context.codec import Buffer, Frames, deal
 from parsl_context.errors import MessageError
-from parsl_context.eventloop import EventLoop
 from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.interchange.content import Content
 from parsl_context.interchange.driver import ClusterDriver
@@ -35,11 +32,14 @@ from parsl_context.interchange.monitoring import NodeMonitor
 from parsl_context.interchange.overview import Overview
 from parsl_context.interchange.reports import ManagerReports
 from parsl_context.interchange.selection import preference
-from parsl_context.messages import ManagerId
-from parsl_context.scheduling import cluster_events as cluster
-from parsl_context.scheduling.cluster import ClusterState
-from parsl_context.scheduling.node_events import Lane
-from parsl_context.segments import join_segments
+from parsl_context.scheduling.cluster import events as cluster
+from parsl_context.scheduling.cluster.state import ClusterState
+from parsl_context.scheduling.lines import Lane
+from parsl_context.wire import messages as m
+from parsl_context.wire.codec import Buffer, Frames, deal
+from parsl_context.wire.eventloop import EventLoop
+from parsl_context.wire.messages import ManagerId
+from parsl_context.wire.segments import join_segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

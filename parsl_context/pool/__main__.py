@@ -14,16 +14,17 @@ import socket  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
-from parsl_context import lightly  # noqa: E402
+from parsl_context.parsl_parts import lightly  # noqa: E402
 
 with lightly.uncollected():
     lightly.put_off()
 
     from parsl.utils import setproctitle
 
-    from parsl_context.compat import start_logging
-    from parsl_context.pool import processes, zygote
+    from parsl_context.parsl_parts.compat import start_logging
+    from parsl_context.pool import zygote
     from parsl_context.pool.settings import ManagerSettings, WorkerSettings, parse_settings
+    from parsl_context.retain import processes
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

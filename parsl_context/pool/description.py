@@ -10,8 +10,8 @@ from importlib.metadata import distributions
 import psutil
 from parsl.version import VERSION as PARSL_VERSION
 
-from parsl_context import messages as m
 from parsl_context.pool.settings import ManagerSettings
+from parsl_context.wire import messages as m
 
 # Of the node's memory, what contexts may take if the user does not say.
 _MEMORY_SHARE = 0.6

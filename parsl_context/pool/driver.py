@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 from typing_extensions import assert_never
 
-from parsl_context import messages as m
-from parsl_context.codec import Buffer
-from parsl_context.eventloop import EventLoop, Timer
-from parsl_context.messages import TaskId
 from parsl_context.pool.family import Family, Member
 from parsl_context.pool.link import InterchangeLink
-from parsl_context.scheduling import node_events as node
-from parsl_context.scheduling.node import NodeState
-from parsl_context.scheduling.node_events import TemplateKey
+from parsl_context.scheduling.node import events as node
+from parsl_context.scheduling.node.events import TemplateKey
+from parsl_context.scheduling.node.state import NodeState
+from parsl_context.wire import messages as m
+from parsl_context.wire.codec import Buffer
+from parsl_context.wire.eventloop import EventLoop, Timer
+from parsl_context.wire.messages import TaskId
 
 
 class NodeDriver:

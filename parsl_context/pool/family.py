@@ -16,15 +16,16 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from parsl_context import messages as m
-from parsl_context.channel import Channel
-from parsl_context.codec import Buffer, Frames, encode
-from parsl_context.eventloop import EventLoop, Timer
-from parsl_context.messages import Digest, WorkerId
-from parsl_context.pool import hardware, processes
+from parsl_context.pool import hardware
 from parsl_context.pool.forking import request_fork
 from parsl_context.pool.settings import ManagerSettings
-from parsl_context.scheduling.node_events import TemplateKey
+from parsl_context.retain import processes
+from parsl_context.scheduling.node.events import TemplateKey
+from parsl_context.wire import messages as m
+from parsl_context.wire.channel import Channel
+from parsl_context.wire.codec import Buffer, Frames, encode
+from parsl_context.wire.eventloop import EventLoop, Timer
+from parsl_context.wire.messages import Digest, WorkerId
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from parsl_context.messages import ToZygote
+from parsl_context.wire.messages import ToZygote
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

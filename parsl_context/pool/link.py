@@ -15,13 +15,13 @@ import zmq
 from parsl import curvezmq
 from parsl.addresses import tcp_url
 
-from parsl_context import messages as m
-from parsl_context.channel import Channel
-from parsl_context.codec import Buffer, Decoder, Frames, encode
 from parsl_context.errors import MessageError
-from parsl_context.eventloop import EventLoop, Timer
-from parsl_context.giving_way import GivingWay
-from parsl_context.local_link import connect
+from parsl_context.wire import messages as m
+from parsl_context.wire.channel import Channel
+from parsl_context.wire.codec import Buffer, Decoder, Frames, encode
+from parsl_context.wire.eventloop import EventLoop, Timer
+from parsl_context.wire.giving_way import GivingWay
+from parsl_context.wire.local_link import connect
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

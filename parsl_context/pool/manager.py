@@ -18,10 +18,6 @@ from parsl import curvezmq
 from parsl.executors.high_throughput.mpi_resource_management import get_nodes_in_batchjob, identify_scheduler
 from typing_extensions import assert_never
 
-from parsl_context import messages as m
-from parsl_context.codec import Frames, deal
-from parsl_context.eventloop import EventLoop
-from parsl_context.messages import WorkerId
 from parsl_context.pool.description import default_context_memory, describe_node
 from parsl_context.pool.driver import NodeDriver
 from parsl_context.pool.family import Family
@@ -29,9 +25,13 @@ from parsl_context.pool.link import InterchangeLink, find_interchange
 from parsl_context.pool.reports import MemberReports
 from parsl_context.pool.settings import ManagerSettings
 from parsl_context.pool.signals import watch_signals
-from parsl_context.scheduling import node_events as node
-from parsl_context.scheduling.node_events import Lane
-from parsl_context.segments import join_segments
+from parsl_context.scheduling.lines import Lane
+from parsl_context.scheduling.node import events as node
+from parsl_context.wire import messages as m
+from parsl_context.wire.codec import Frames, deal
+from parsl_context.wire.eventloop import EventLoop
+from parsl_context.wire.messages import WorkerId
+from parsl_context.wire.segments import join_segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 
 from typing_extensions import assert_never
 
-from parsl_context import messages as m
-from parsl_context.codec import Buffer, Decoder, Frames
 from parsl_context.errors import MessageError
-from parsl_context.eventloop import EventLoop
-from parsl_context.messages import Digest, WorkerId
-from parsl_context.pool import processes
 from parsl_context.pool.driver import NodeDriver
 from parsl_context.pool.family import Family, Member
 from parsl_context.pool.link import InterchangeLink
-from parsl_context.scheduling import node_events as node
-from parsl_context.scheduling.node_events import TemplateKey
-from parsl_context.segments import Segments
+from parsl_context.retain import processes
+from parsl_context.scheduling.node import events as node
+from parsl_context.scheduling.node.events import TemplateKey
+from parsl_context.wire import messages as m
+from parsl_context.wire.codec import Buffer, Decoder, Frames
+from parsl_context.wire.eventloop import EventLoop
+from parsl_context.wire.messages import Digest, WorkerId
+from parsl_context.wire.segments import Segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

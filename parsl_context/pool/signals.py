@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 
-from parsl_context.eventloop import EventLoop
+from parsl_context.wire.eventloop import EventLoop
 
 
 def watch_signals(loop: EventLoop, handlers: Mapping[int, Callable[[], None]]) -> None:

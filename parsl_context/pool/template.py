@@ -20,15 +20,16 @@ from collections.abc import Sequence
 from parsl.utils import setproctitle
 from typing_extensions import assert_never
 
-from parsl_context import messages as m
-from parsl_context.channel import WorkerChannel
-from parsl_context.codec import Buffer, Decoder, encode
-from parsl_context.compat import start_logging
-from parsl_context.pool import calls, sharing, worker
+from parsl_context.parsl_parts.compat import start_logging
+from parsl_context.pool import worker
 from parsl_context.pool.forking import Nursery, receive_fork
-from parsl_context.pool.instances import Instances
-from parsl_context.pool.loader import Loader
 from parsl_context.pool.settings import WorkerSettings
+from parsl_context.retain import calls, sharing
+from parsl_context.retain.instances import Instances
+from parsl_context.retain.loader import Loader
+from parsl_context.wire import messages as m
+from parsl_context.wire.channel import WorkerChannel
+from parsl_context.wire.codec import Buffer, Decoder, encode
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

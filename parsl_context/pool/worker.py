@@ -26,20 +26,20 @@ from parsl.executors.high_throughput.mpi_prefix_composer import compose_all
 from parsl.utils import setproctitle
 from typing_extensions import assert_never
 
-from parsl_context import messages as m
-from parsl_context.channel import WorkerChannel
-from parsl_context.codec import Buffer, Decoder, Frames, deal, encode, make_payload
-from parsl_context.compat import start_logging
+from parsl_context.content.serialization import pack_value, unpack_code, unpack_value
 from parsl_context.errors import ContextIsolationError, ContextSerializationError, WorkerLost
-from parsl_context.messages import Digest, WorkerId
-from parsl_context.pool import calls, sharing
-from parsl_context.pool.instances import Instances
-from parsl_context.pool.isolation import DIRTY, run_in_child
-from parsl_context.pool.loader import Loader, pack_error, pack_exception
-from parsl_context.pool.processes import Exit
+from parsl_context.parsl_parts.compat import start_logging
 from parsl_context.pool.settings import WorkerSettings
-from parsl_context.segments import Segments, join_segments
-from parsl_context.serialization import pack_value, unpack_code, unpack_value
+from parsl_context.retain import calls, sharing
+from parsl_context.retain.instances import Instances
+from parsl_context.retain.isolation import DIRTY, run_in_child
+from parsl_context.retain.loader import Loader, pack_error, pack_exception
+from parsl_context.retain.processes import Exit
+from parsl_context.wire import messages as m
+from parsl_context.wire.channel import WorkerChannel
+from parsl_context.wire.codec import Buffer, Decoder, Frames, deal, encode, make_payload
+from parsl_context.wire.messages import Digest, WorkerId
+from parsl_context.wire.segments import Segments, join_segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

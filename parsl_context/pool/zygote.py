@@ -13,11 +13,11 @@ import socket
 
 from parsl.utils import setproctitle
 
-from parsl_context import lightly
-from parsl_context.messages import ForkTemplate
+from parsl_context.parsl_parts import lightly
 from parsl_context.pool import template, worker
 from parsl_context.pool.forking import ForkMessage, Nursery, receive_fork
 from parsl_context.pool.settings import WorkerSettings
+from parsl_context.wire.messages import ForkTemplate
 
 logger = logging.getLogger(f"parsl.{__name__}")
 

@@ -17,12 +17,25 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from parsl_context.scheduling.node_events import Lane
+from parsl_context.wire.messages import Digest
 
 CHOICES = 4
 _SLACK = 16  # pairs that are not to be looked at any more may be kept in a list beyond half of it
+
+
+class Lane(NamedTuple):
+    """What a call needs of its worker. Calls of one lane can stand in for each other."""
+
+    contexts: tuple[Digest, ...]
+    fresh: bool  # a process in which nothing ran before
+    in_order: bool = False  # its turn when it comes, and whatever contexts its worker lacks are built then (MPI)
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether any worker will do."""
+        return self.fresh or self.in_order or not self.contexts
 
 
 class Queueable(Protocol):

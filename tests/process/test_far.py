@@ -23,7 +23,7 @@ pytestmark = pytest.mark.process
 # A manager that does not see that the interchange is on its host.
 MANAGER = """
 import runpy
-from parsl_context import local_link
+from parsl_context.wire import local_link
 local_link.connect = lambda name: None
 runpy.run_module("parsl_context.pool", run_name="__main__")
 """

@@ -17,7 +17,7 @@ from parsl.data_provider.files import File
 from parsl.providers import LocalProvider
 
 from parsl_context import ContextBuildError, ContextExecutor, FileFetchError, context, context_app
-from parsl_context.store.node import NodeStore
+from parsl_context.distribute.node import NodeStore
 from tests.process.conftest import wait_for
 
 pytestmark = pytest.mark.process
@@ -140,7 +140,7 @@ def test_a_missing_file_and_a_missing_server_are_told_apart(
 FETCH = """
 import contextlib, sys
 from pathlib import Path
-from parsl_context.store.node import NodeStore
+from parsl_context.distribute.node import NodeStore
 with contextlib.ExitStack() as holds:
     print(len(NodeStore(Path(sys.argv[1])).fetch(sys.argv[2], holds).read_bytes()))
 """

@@ -179,7 +179,7 @@ def test_a_killed_script_leaves_no_directory(run_dir: Path, everything: bool) ->
         for process in family:
             process.kill()
     if everything:
-        from parsl_context.segments import remove_stale
+        from parsl_context.wire.segments import remove_stale
 
         wait_for(lambda: remove_stale("/dev/shm") or not path.exists())  # as the next run does
     wait_for(lambda: not path.exists())

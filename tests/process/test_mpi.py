@@ -16,7 +16,7 @@ from parsl.launchers import SimpleLauncher, SingleNodeLauncher
 from parsl.providers import LocalProvider
 
 from parsl_context import UnservableTaskError, WorkerLost, context, context_app
-from parsl_context.mpi import ContextMPIExecutor
+from parsl_context.executor.mpi import ContextMPIExecutor
 
 pytestmark = pytest.mark.process
 Load = Callable[..., ContextMPIExecutor]

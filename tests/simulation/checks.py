@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from parsl_context.messages import TaskId
-from parsl_context.scheduling.node_events import NodeTask
+from parsl_context.scheduling.node.events import NodeTask
+from parsl_context.wire.messages import TaskId
 from tests.simulation.simulator import Simulation
 from tests.simulation.worker import SimWorker
 

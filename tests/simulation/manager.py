@@ -11,10 +11,10 @@ from typing import Protocol
 
 from typing_extensions import assert_never
 
-from parsl_context.messages import Digest, TaskId, WorkerId
-from parsl_context.scheduling import cluster_events as cluster
-from parsl_context.scheduling import node_events as node
-from parsl_context.scheduling.node_events import TemplateKey
+from parsl_context.scheduling.cluster import events as cluster
+from parsl_context.scheduling.node import events as node
+from parsl_context.scheduling.node.events import TemplateKey
+from parsl_context.wire.messages import Digest, TaskId, WorkerId
 from tests.simulation.clock import Clock
 from tests.simulation.worker import Build, Drop, SimWorker
 from tests.simulation.world import Builds, Member, World

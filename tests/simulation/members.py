@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from parsl_context.messages import Digest, TaskId, WorkerId
-from parsl_context.scheduling import node_events as node
+from parsl_context.scheduling.node import events as node
+from parsl_context.wire.messages import Digest, TaskId, WorkerId
 
 LOAD_S = 0.5
 

@@ -13,8 +13,8 @@ from enum import Enum, auto
 
 from typing_extensions import assert_never
 
-from parsl_context.messages import Digest, TaskId, WorkerId
-from parsl_context.scheduling import node_events as node
+from parsl_context.scheduling.node import events as node
+from parsl_context.wire.messages import Digest, TaskId, WorkerId
 
 
 class Place(Enum):

@@ -14,10 +14,10 @@ import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
-from parsl_context.messages import Digest, ManagerId, TaskId, WorkerId
-from parsl_context.scheduling import cluster_events as cluster
-from parsl_context.scheduling import node_events as node
-from parsl_context.scheduling.node_events import Lane
+from parsl_context.scheduling.cluster import events as cluster
+from parsl_context.scheduling.lines import Lane
+from parsl_context.scheduling.node import events as node
+from parsl_context.wire.messages import Digest, ManagerId, TaskId, WorkerId
 from tests.simulation.simulator import OURS, Policy
 
 

@@ -21,11 +21,11 @@ from typing import Protocol
 
 from typing_extensions import assert_never
 
-from parsl_context.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
-from parsl_context.scheduling import cluster_events as cluster
-from parsl_context.scheduling import node_events as node
-from parsl_context.scheduling.cluster import ClusterState
-from parsl_context.scheduling.node import NodeState
+from parsl_context.scheduling.cluster import events as cluster
+from parsl_context.scheduling.cluster.state import ClusterState
+from parsl_context.scheduling.node import events as node
+from parsl_context.scheduling.node.state import NodeState
+from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
 from tests.simulation.clock import Clock
 from tests.simulation.manager import NodeScheduler, SimManager
 from tests.simulation.worker import SimWorker

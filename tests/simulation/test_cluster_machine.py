@@ -8,10 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from parsl_context.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
-from parsl_context.scheduling import cluster_events as cluster
-from parsl_context.scheduling.cluster import ClusterState
-from parsl_context.scheduling.node_events import Lane
+from parsl_context.scheduling.cluster import events as cluster
+from parsl_context.scheduling.cluster.state import ClusterState
+from parsl_context.scheduling.lines import Lane
+from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
 
 RUN_S = 1.0
 LINES = 7  # no context, one of three, two of three

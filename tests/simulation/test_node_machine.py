@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from parsl_context.messages import Digest, TaskId, WorkerId
-from parsl_context.scheduling import node_events as node
-from parsl_context.scheduling.node import NodeState
+from parsl_context.scheduling.node import events as node
+from parsl_context.scheduling.node.state import NodeState
+from parsl_context.wire.messages import Digest, TaskId, WorkerId
 from tests.simulation.members import Forget, Member, Run, TemplateProcess, WorkerProcess
 from tests.simulation.node_books import Books, Place
 

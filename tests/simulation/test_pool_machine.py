@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from parsl_context.messages import Digest, ManagerId, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, ManagerId, TaskId, WorkerId
 from tests.simulation.checks import check, idle_beside_work
 from tests.simulation.simulator import Simulation
 from tests.simulation.world import Call, Content, Member, World

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from parsl_context.messages import Digest, TaskId, WorkerId
-from parsl_context.scheduling.node_events import NodeTask
+from parsl_context.scheduling.node.events import NodeTask
+from parsl_context.wire.messages import Digest, TaskId, WorkerId
 from tests.simulation.clock import Clock
 from tests.simulation.world import Builds
 

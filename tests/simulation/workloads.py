@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Callable
 
-from parsl_context.messages import Digest, ManagerId
+from parsl_context.wire.messages import Digest, ManagerId
 from tests.simulation.world import Call, Content, Delays, Member, World
 
 GB = 10**9

@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from parsl_context.messages import Digest, ManagerId
-from parsl_context.scheduling.node_events import Lane
+from parsl_context.scheduling.lines import Lane
+from parsl_context.wire.messages import Digest, ManagerId
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from parsl_context import messages as m
+from parsl_context.wire import messages as m
 
 # --- messages
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from parsl.config import Config
 from parsl.executors import ThreadPoolExecutor
 
-from parsl_context.portable import process_contexts
+from parsl_context.apps.portable import process_contexts
 
 # As many generated examples as keep the whole folder within seconds, and no limit on the time of one.
 settings.register_profile("unit", max_examples=40, deadline=None)

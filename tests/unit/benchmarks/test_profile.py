@@ -12,8 +12,8 @@ from benchmarks import profile
 @pytest.mark.parametrize(
     ("frame", "part"),
     [
-        ("Line.append (parsl_context/scheduling/lines.py:169)", "our scheduling"),
-        ("EventLoop._turn (/home/me/parsl-context/parsl_context/eventloop.py:120)", "our eventloop"),
+        ("Line.append (parsl_context/scheduling/lines.py:169)", "our scheduling.lines"),
+        ("EventLoop._turn (/home/me/parsl-context/parsl_context/wire/eventloop.py:120)", "our wire.eventloop"),
         ("emit (/usr/lib/python3.11/logging/__init__.py:1100)", "logging"),
         ("wait (threading.py:320)", "threading"),
         ("launch (/home/me/.venv/lib/python3.11/site-packages/parsl/dataflow/dflow.py:700)", "parsl"),

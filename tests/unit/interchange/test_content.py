@@ -2,11 +2,11 @@
 
 import pytest
 
-from parsl_context import messages as m
 from parsl_context.interchange.content import Content
 from parsl_context.interchange.manager_side import Session
 from parsl_context.pool.description import describe_node
 from parsl_context.pool.settings import parse_settings
+from parsl_context.wire import messages as m
 
 SETTINGS = parse_settings(["-a", "host", "-P", "1", "--cert_dir", "None", "--cpu-affinity", "none"], started_at=0.0)
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from parsl_context.channel import WorkerChannel
-from parsl_context.codec import Decoder
-from parsl_context.eventloop import EventLoop
 from parsl_context.interchange.executor_side import ExecutorSide
-from parsl_context.messages import FromInterchange, Payload, Result, Results, TaskId
+from parsl_context.wire.channel import WorkerChannel
+from parsl_context.wire.codec import Decoder
+from parsl_context.wire.eventloop import EventLoop
+from parsl_context.wire.messages import FromInterchange, Payload, Result, Results, TaskId
 
 LARGE = b"x" * 5_000_000
 

@@ -5,9 +5,9 @@ import os
 import msgspec
 import psutil
 
-from parsl_context import messages as m
 from parsl_context.pool.description import default_context_memory, describe_node
 from parsl_context.pool.settings import parse_settings
+from parsl_context.wire import messages as m
 
 COMMAND = "-a 127.0.0.1 -P 1 --cert_dir None --cpu-affinity none -b 7 -u n1 -p 2"
 

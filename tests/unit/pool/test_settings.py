@@ -8,7 +8,7 @@ from parsl.executors.high_throughput.mpi_prefix_composer import VALID_LAUNCHERS
 from parsl.executors.high_throughput.process_worker_pool import get_arg_parser
 from parsl.providers import SlurmProvider
 
-from parsl_context.executor import ContextExecutor
+from parsl_context.executor.executor import ContextExecutor
 from parsl_context.pool import settings as settings_module
 from parsl_context.pool.settings import parse_settings
 

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from parsl_context.eventloop import EventLoop
 from parsl_context.pool.signals import watch_signals
+from parsl_context.wire.eventloop import EventLoop
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from parsl_context.messages import Digest
-from parsl_context.scheduling.lines import CHOICES, Holder, Line, Pair
-from parsl_context.scheduling.node_events import Lane
+from parsl_context.scheduling.lines import CHOICES, Holder, Lane, Line, Pair
+from parsl_context.wire.messages import Digest
 
 MANY = 500
 

@@ -1,0 +1,353 @@
+"""Contexts: costly state that many calls share, described so that it can be built anywhere.
+
+A *context function* builds the state. Calling it (once it is a `ContextFunction`) runs nothing: it makes a `Context`,
+a specification that is identified by the digest of its content: the function's code, its arguments, and the contexts
+among them. Where and when instances are built is decided by the executor; see `parsl_context.apps.app`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import asdict
+from typing import Any, overload
+
+from parsl.data_provider.files import File
+
+from parsl_context.apps.options import Options, make_options
+from parsl_context.content.digests import digest_content
+from parsl_context.content.serialization import pack_code
+from parsl_context.distribute import origins
+from parsl_context.errors import ConfigurationError, ContextSerializationError
+from parsl_context.retain.arguments import NodeFile, RequiredContext, map_leaves
+from parsl_context.retain.instances import Upkeep
+from parsl_context.wire.messages import Digest
+
+
+class Context:
+    """A context that can be built: a context function with its arguments. Nothing runs when one is made.
+
+    Contexts with equal content are the same context. Arguments are taken as they are at the first use; a change to
+    an argument after that is not seen, and a context made anew sees it.
+
+    Arguments may be other contexts (they are built first and arrive as their instances), Parsl `File` objects (fetched
+    to the node where the context is built; `os.fspath` gives the path there), and futures (the DataFlowKernel resolves
+    them before the call).
+    """
+
+    def __init__(self, function: ContextFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._function = function
+        self._args = args
+        self._kwargs = dict(kwargs)
+
+    @property
+    def name(self) -> str:
+        """The function and its arguments, shortened, as people know the context."""
+        shown = [_shorten(arg) for arg in self._args]
+        shown += [f"{key}={_shorten(arg)}" for key, arg in self._kwargs.items()]
+        return f"{self._function.__name__}({', '.join(shown)})"
+
+    @property
+    def options(self) -> Options:
+        """Options of its context function."""
+        return self._function.options
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether calls run in forks of the process that holds it, for its sake or that of a context it requires."""
+        return self.options.isolation == "call" or any(required.is_isolated for required in self.requires)
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """What the process that holds an instance must know."""
+        options = self.options
+        return Upkeep(options.after_fork, self.is_isolated, options.max_uses, options.max_age_s)
+
+    @property
+    def requires(self) -> tuple[Context, ...]:
+        """Contexts among the arguments, also inside lists, tuples and dictionaries."""
+        found = _find((self._args, self._kwargs), Context)
+        return tuple({context.digest: context for context in found}.values())
+
+    @property
+    def futures(self) -> tuple[Future[Any], ...]:
+        """Futures among the arguments, those of required contexts included; while there are any, no digest exists."""
+        return tuple(_find((self._args, self._kwargs), Future, into_contexts=True))
+
+    def substituted(self, swap: Callable[[Any], Any]) -> Context:
+        """The same context with each argument, also within containers and required contexts, swapped."""
+
+        def swap_leaf(value: Any) -> Any:
+            return value.substituted(swap) if isinstance(value, Context) else swap(value)
+
+        return Context(self._function, map_leaves(self._args, swap_leaf), map_leaves(self._kwargs, swap_leaf))
+
+    @functools.cached_property
+    def digest(self) -> Digest:
+        """Digest of the content.
+
+        Raises
+        ------
+        ContextSerializationError
+            If an argument or a captured value cannot be digested.
+        ConfigurationError
+            If futures among the arguments have not been resolved.
+        """
+        if self.futures:
+            raise ConfigurationError(
+                f"Context {self.name} has futures as arguments. Use it in a context app called under a "
+                "DataFlowKernel, which waits for them, or pass their results."
+            )
+        try:
+            parts = [self._function.function, self._args, self._kwargs, self.options.identity]
+            return digest_content(parts, escape=_escape_context)
+        except Exception as error:
+            raise ContextSerializationError(self._culprit(), error) from error
+
+    def packed(self, reuse: str) -> bytes:
+        """Function and arguments, pickled; required contexts stand in them by their digests.
+
+        Before a process unpickles them, and so imports what they need, it can read whether it must be fit to be forked
+        after that: the whole is the pickle of that and of theirs.
+
+        Parameters
+        ----------
+        reuse
+            Level of contexts that do not choose one.
+
+        Raises
+        ------
+        ContextSerializationError
+            If something in it cannot be pickled.
+        """
+        is_kept = (self.options.reuse or reuse) != "none"
+
+        def swap(value: Any) -> Any:
+            return NodeFile(value.url, is_kept=is_kept) if _is_fetched(value) else value
+
+        args, kwargs = map_leaves(self._args, swap), map_leaves(self._kwargs, swap)
+        try:
+            content = (self._function.function, args, kwargs, self.upkeep)
+            return pickle.dumps((self.is_isolated, pack_code(content, replace=_replace_context)))
+        except Exception as error:
+            raise ContextSerializationError(self._culprit(), error) from error
+
+    def build(self, instance: Callable[[Digest], Any]) -> Any:
+        """Run the context function here.
+
+        Parameters
+        ----------
+        instance
+            Gives the instance of a required context by its digest.
+
+        Returns
+        -------
+        object
+            What the context function returned: the instance, or a generator that yields it.
+        """
+
+        def swap(value: Any) -> Any:
+            return instance(value.digest) if isinstance(value, Context) else value
+
+        return self._function.function(*map_leaves(self._args, swap), **map_leaves(self._kwargs, swap))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Context) and (self is other or self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<Context {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Context, (self._function, self._args, self._kwargs)
+
+    def _culprit(self) -> str:
+        """Which part cannot be pickled, tried one by one."""
+        named = [(f"Argument {i} of context {self.name}", arg) for i, arg in enumerate(self._args)]
+        named += [(f"Argument {key!r} of context {self.name}", arg) for key, arg in self._kwargs.items()]
+        for description, value in named:
+            try:
+                pack_code(value, replace=_replace_context)
+            except Exception:
+                return description
+        return f"The function of context {self.name}"
+
+
+class ContextFunction:
+    """A context function with its options. Calling it makes a `Context` and runs nothing.
+
+    `function` is the plain function, to be called in unit tests.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: Options) -> None:
+        if not callable(function):
+            raise ConfigurationError(f"A context needs a function; {function!r} cannot be called.")
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError(f"Context function {function!r} is asynchronous; write it as a plain function.")
+        self.function = function
+        self.options = options
+        self._signature = _signature(function)
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Context:
+        """A context that this function builds with these arguments.
+
+        Raises
+        ------
+        TypeError
+            If the function does not take such arguments; found here rather than on a node.
+        """
+        try:
+            if self._signature is not None:
+                self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"context function {self.__name__}: {error}") from None
+        return Context(self, args, kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ContextFunction, (self.function, self.options)
+
+    def __repr__(self) -> str:
+        return f"<context function {self.__name__}>"
+
+
+@overload
+def context(function: Callable[..., Any], /) -> ContextFunction: ...
+
+
+@overload
+def context(
+    *,
+    reuse: str | None = None,
+    share: str | None = None,
+    after_fork: Callable[[Any], None] | None = None,
+    memory_gb: float | None = None,
+    isolation: str | None = None,
+    max_uses: int | None = None,
+    max_age_s: float | None = None,
+    pinned: bool = False,
+) -> Callable[[Callable[..., Any]], ContextFunction]: ...
+
+
+def context(
+    function: Callable[..., Any] | None = None, /, **options: Any
+) -> ContextFunction | Callable[[Callable[..., Any]], ContextFunction]:
+    """Make a function a context function.
+
+    The function returns the context, or yields it once and cleans up after the yield. It runs where the calls run,
+    once per worker, not where it is written. Use as a decorator, with or without options, or on any function:
+    ``context(load_model)("weights.pt")``.
+
+    Parameters
+    ----------
+    function
+        The function that builds the context.
+    reuse : str, optional
+        Level of reuse: "none", "disk", "memory" or "node"; the executor's if not given.
+    share : str, optional
+        Another way to say it: "node" for one instance that the workers of a node share, "worker" for one each.
+    after_fork : callable, optional
+        At level "node": called with the instance in each worker that shares it, before its first call. For what must
+        not be shared: connections, locks, random generators.
+    memory_gb : float, optional
+        Memory that one instance takes. [GB]
+    isolation : str, optional
+        "call": each call runs in a fresh fork of the worker that holds the instance, so that nothing a body does is
+        seen by later calls, and a body that dies takes only its own call with it. A call whose context has started
+        threads or uses an accelerator raises `ContextIsolationError`. On other executors, where processes cannot be
+        forked, each call builds an instance of its own.
+    max_uses : int, optional
+        Calls that one instance serves; after that it is built anew. At level "node": calls in one worker, which is
+        then forked anew.
+    max_age_s : float, optional
+        Age from which an instance serves no further call and is built anew. [s]
+    pinned : bool, optional
+        Never give it up for budgets, limits or idle time; only `executor.evict` does.
+
+    Raises
+    ------
+    ConfigurationError
+        If an option is not valid.
+    """
+    if isinstance(function, ContextFunction):
+        return replace_options(function, **options)
+    if function is not None:
+        return ContextFunction(function, make_options(options))
+    checked = make_options(options)
+    return lambda decorated: ContextFunction(decorated, checked)
+
+
+def replace_options(function: ContextFunction, **options: Any) -> ContextFunction:
+    """The same context function with other options."""
+    return ContextFunction(function.function, make_options({**asdict(function.options), **options}))
+
+
+def as_context(value: object) -> Context:
+    """A context from what `context=` of an app may be: a context, or a function without arguments.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is neither.
+    """
+    if isinstance(value, Context):
+        return value
+    if isinstance(value, ContextFunction) or (callable(value) and not isinstance(value, type)):
+        function = value if isinstance(value, ContextFunction) else context(value)
+        try:
+            return function()
+        except TypeError as error:
+            raise ConfigurationError(
+                f"{error}. Give the arguments where the app is made: context={function.__name__}(...)."
+            ) from None
+    raise ConfigurationError(f"context={value!r} is neither a context nor a function that builds one.")
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Signature of a function; some that are written in C do not tell theirs."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return None
+
+
+def _escape_context(value: object) -> str | None:
+    return f"context {value.digest}" if isinstance(value, Context) else None
+
+
+def _replace_context(value: object) -> Any:
+    return (RequiredContext, (value.digest,)) if isinstance(value, Context) else NotImplemented
+
+
+def _is_fetched(value: object) -> bool:
+    """Whether it is a file that the node fetches: one that is not staged, with an address that the store can read."""
+    return isinstance(value, File) and value.local_path is None and value.scheme in origins.SCHEMES
+
+
+def _find(value: Any, kind: type, *, into_contexts: bool = False) -> Iterator[Any]:
+    if isinstance(value, kind):
+        yield value
+    elif isinstance(value, Context) and into_contexts:
+        yield from _find((value._args, value._kwargs), kind, into_contexts=True)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _find(item, kind, into_contexts=into_contexts)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _find(item, kind, into_contexts=into_contexts)
+
+
+def _shorten(value: object) -> str:
+    if isinstance(value, Context):
+        return value.name
+    if isinstance(value, File):
+        return repr(value.local_path or (value.path if value.scheme == "file" else value.url))
+    text = repr(value) if isinstance(value, str | int | float | bool | type(None)) else f"<{type(value).__name__}>"
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,223 @@
+"""`ContextCall`: a body with its contexts, which is what the DataFlowKernel hands to an executor for a context app.
+
+`ContextExecutor` sends it by digest; any other executor just calls it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import pickle
+import types
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from parsl.app.python import timeout
+from parsl.dataflow.memoization import id_for_memo
+
+from parsl_context.apps.context import Context
+from parsl_context.apps.portable import process_contexts
+from parsl_context.content.digests import digest_content
+from parsl_context.content.serialization import pack_code
+from parsl_context.errors import ConfigurationError
+from parsl_context.retain.calls import BodyCall, ChunkCall, bind
+
+_AWAITED = "_parsl_context_argument_{}"
+
+
+class _Awaited:
+    """Stands for a future among the arguments of a context until the DataFlowKernel gives its result."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+class ContextCall:
+    """A body with its contexts: a callable that an executor runs.
+
+    Calling it runs the body here, with contexts that this process retains; so it works on any executor, and in a unit
+    test without Parsl. `ContextExecutor` recognises it, also inside the wrappers that the DataFlowKernel adds, and
+    sends digests instead.
+    """
+
+    __slots__ = (
+        "__name__",
+        "__qualname__",
+        "_memo",
+        "body",
+        "chunked",
+        "contexts",
+        "late",
+        "names",
+        "walltime_s",
+    )
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        names: tuple[str | None, ...],
+        contexts: tuple[Context, ...],
+        *,
+        chunked: bool = False,
+        walltime_s: float | None = None,
+        late: bool = False,
+    ) -> None:
+        self.body = body
+        self.names = names
+        self.contexts = contexts
+        self.chunked = chunked
+        self.walltime_s = walltime_s
+        self.late = late  # some contexts wait for values that come with the call
+        self.__name__ = getattr(body, "__name__", type(body).__name__)
+        self.__qualname__ = self.__name__
+        self._memo: dict[Any, Any] = {}
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        signature = inspect.signature(self.body)
+        parameters = list(signature.parameters.values())[self.names.count(None) :]
+        return signature.replace(parameters=[p for p in parameters if p.name not in self.names])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call, kwargs = self.settled(kwargs)
+        with process_contexts.using(call.contexts) as instances:
+            body = call.body if call.walltime_s is None else timeout(call.body, call.walltime_s)
+            bound = bind(body, call.names, instances)
+            return [bound(*item) for item in args[0]] if call.chunked else bound(*args, **kwargs)
+
+    def settled(self, kwargs: dict[str, Any]) -> tuple[ContextCall, dict[str, Any]]:
+        """This call with the values filled in that its contexts waited for, and the arguments without them."""
+        if not self.late:
+            return self, kwargs
+        prefix = _AWAITED.format("")
+        values = {key: value for key, value in kwargs.items() if key.startswith(prefix)}
+        if not values:
+            raise ConfigurationError(
+                f"The contexts of {self.__name__} have futures as arguments. Call the app under a DataFlowKernel, "
+                "which waits for them, or pass their results."
+            )
+        rest = {key: value for key, value in kwargs.items() if key not in values}
+        identity = tuple(id(value) for value in values.values())
+        # The DataFlowKernel gives the same object to every call that waits for one future: digest it once.
+        found = self._memo.get(identity)
+        if found is None:
+            if len(self._memo) > 64:
+                self._memo.clear()
+            contexts = tuple(
+                context.substituted(lambda leaf: values[leaf.key] if isinstance(leaf, _Awaited) else leaf)
+                for context in self.contexts
+            )
+            settled = ContextCall(self.body, self.names, contexts, chunked=self.chunked, walltime_s=self.walltime_s)
+            found = self._memo[identity] = (settled, list(values.values()))
+        return found[0], rest
+
+    def limited(self, walltime_s: float) -> ContextCall:
+        """The same call with a limit on the run time of its body. [s]"""
+        return self._variant(("walltime", walltime_s), walltime_s=walltime_s)
+
+    def as_chunk(self) -> ContextCall:
+        """The same call for lists of argument tuples."""
+        return self._variant("chunk", chunked=True)
+
+    def _variant(self, key: Any, **changes: Any) -> ContextCall:
+        found: ContextCall | None = self._memo.get(key)
+        if found is None:
+            options = {"chunked": self.chunked, "walltime_s": self.walltime_s, "late": self.late, **changes}
+            found = self._memo[key] = ContextCall(self.body, self.names, self.contexts, **options)
+        return found
+
+    def for_worker(self) -> BodyCall:
+        """What a worker of `ContextExecutor` runs."""
+        kind = ChunkCall if self.chunked else BodyCall
+        return kind(self.body, self.names, [context.digest for context in self.contexts], self.walltime_s)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By value, like the context functions, so that workers of other executors need no module of the user's.
+        return _unpack_call, (
+            pack_code((self.body, self.names, self.contexts)),
+            self.chunked,
+            self.walltime_s,
+            self.late,
+        )
+
+    def __repr__(self) -> str:
+        return f"<ContextCall {self.__name__}>"
+
+
+def _unpack_call(packed: bytes, chunked: bool, walltime_s: float | None, late: bool) -> ContextCall:
+    # dill pickles what `lru_cache` returns by value, and every call would unpack with an empty cache of its own.
+    return _unpacked_call(packed, chunked, walltime_s, late)
+
+
+@functools.lru_cache(maxsize=64)
+def _unpacked_call(packed: bytes, chunked: bool, walltime_s: float | None, late: bool) -> ContextCall:
+    body, names, contexts = pickle.loads(packed)
+    return ContextCall(body, names, contexts, chunked=chunked, walltime_s=walltime_s, late=late)
+
+
+@id_for_memo.register(ContextCall)
+def _id_for_memo_call(call: ContextCall, output_ref: bool = False) -> bytes:
+    """Memoization tells calls apart by body (name and module, as for any app) and by the content of the contexts."""
+    digests = [] if call.late else [context.digest for context in call.contexts]
+    body = call.body
+    # Methods, partials and other callables have no name of their own that tells them apart.
+    name = [body.__module__, body.__name__] if isinstance(body, types.FunctionType) else digest_content(body)
+    return pickle.dumps(["ContextCall", name, call.names, call.chunked, digests])
+
+
+def place_contexts(
+    body: Callable[..., Any], contexts: Mapping[str | None, Context]
+) -> tuple[tuple[str | None, ...], tuple[Context, ...]]:
+    """How the body gets its contexts: the leading parameters by position (None), the others by name.
+
+    Raises
+    ------
+    ConfigurationError
+        If the body does not take them.
+    """
+    where = f"The body {getattr(body, '__name__', body)!r}"
+    if not contexts:
+        raise ConfigurationError(f"{where} has an empty mapping of contexts.")
+    try:
+        parameters = list(inspect.signature(body).parameters.values())
+    except ValueError:
+        raise ConfigurationError(f"{where} does not tell its parameters; wrap it in a function that does.") from None
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if None in contexts:
+        if not parameters or parameters[0].kind not in (*positional, inspect.Parameter.VAR_POSITIONAL):
+            raise ConfigurationError(f"{where} has no first positional parameter to take its context.")
+        return (None,), tuple(contexts.values())
+    by_name = dict(contexts)
+    leading = []
+    for parameter in parameters:
+        if parameter.kind not in positional or parameter.name not in by_name:
+            break
+        leading.append(by_name.pop(parameter.name))
+    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    missing = [name for name in by_name if name not in named and not takes_any]
+    if missing:
+        raise ConfigurationError(f"{where} has no parameter {', '.join(map(repr, missing))} to take its context.")
+    return (*[None] * len(leading), *by_name), (*leading, *by_name.values())
+
+
+def defer_futures(
+    body: Callable[..., Any], names: tuple[str | None, ...], contexts: tuple[Context, ...]
+) -> tuple[ContextCall, dict[str, Future[Any]]]:
+    """The call, with futures in its contexts replaced by keys, and the futures by key."""
+    awaited: dict[str, Future[Any]] = {}
+    keys: dict[int, str] = {}
+    for future in itertools.chain.from_iterable(context.futures for context in contexts):
+        if id(future) not in keys:
+            keys[id(future)] = _AWAITED.format(len(keys))
+            awaited[keys[id(future)]] = future
+
+    def swap(leaf: Any) -> Any:
+        return _Awaited(keys[id(leaf)]) if isinstance(leaf, Future) else leaf
+
+    made = tuple(context.substituted(swap) if awaited else context for context in contexts)
+    return ContextCall(body, names, made, late=bool(awaited)), awaited

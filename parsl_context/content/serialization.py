@@ -1,0 +1,158 @@
+"""Values and code <-> frames.
+
+*Values* (arguments, results) go through whatever serializers the user registered with Parsl. Where only Parsl's own
+is registered, a faster way with the same reach comes first: the C pickler with protocol 5, whose large buffers travel
+uncopied in frames of their own; dill takes what it cannot.
+
+*Code* (functions, context functions, bodies) is pickled by cloudpickle, by value where a worker cannot be expected to
+have the module. Ordinary apps are serialized by Parsl, as on any other executor.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cloudpickle
+from parsl.serialize import deserialize as parsl_deserialize
+from parsl.serialize import facade
+from parsl.serialize import serialize as parsl_serialize
+from parsl.serialize.concretes import DillSerializer
+
+from parsl_context.content.modules import is_installed
+from parsl_context.wire.codec import Buffer
+
+_PICKLE_START = 0x80  # opcode PROTO; no identifier of a Parsl serializer starts with it
+_ATOMS = frozenset({int, float, bool, str, bytes, type(None), complex})
+_ONLY_TEXTS = frozenset({str})
+_QUIET_SIZE = sys.maxsize  # Parsl warns above a threshold; large values are no fault here
+
+
+def pack_value(value: object) -> tuple[bytes, Sequence[Buffer]]:
+    """A pickle stream and its out-of-band buffers.
+
+    Raises
+    ------
+    Exception
+        What the last serializer tried raised.
+    """
+    if not _only_stock_serializer():
+        return parsl_serialize(value, buffer_threshold=_QUIET_SIZE), ()
+    if _is_simple(value):
+        return pickle.dumps(value, protocol=5), ()
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        stream = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        return stream, [_flat(buffer) for buffer in buffers]
+    except Exception:
+        return parsl_serialize(value, buffer_threshold=_QUIET_SIZE), ()
+
+
+def unpack_value(frames: Sequence[Buffer]) -> Any:
+    """The value of a stream and its buffers. Runs code: call it only where the value is wanted."""
+    stream = frames[0]
+    if stream[0] == _PICKLE_START:
+        return pickle.loads(stream, buffers=map(_writable, frames[1:]))
+    return parsl_deserialize(bytes(stream))
+
+
+def pack_code(value: object, replace: Callable[[object], Any] | None = None) -> bytes:
+    """Pickle of a function and what it carries.
+
+    Parameters
+    ----------
+    value
+        The function, or an object that holds functions.
+    replace
+        Asked for each object met: what `object.__reduce__` may return to stand for it, or NotImplemented.
+    """
+    try:
+        return _pickle_code(value, replace, by_value=True)
+    except Exception:
+        # A module beside the script may hold what cannot be pickled (locks, handles): then the worker must import it.
+        return _pickle_code(value, replace, by_value=False)
+
+
+def pack_app(function: Callable[..., Any]) -> bytes:
+    """An ordinary app, serialized by Parsl."""
+    return parsl_serialize(function, buffer_threshold=_QUIET_SIZE)
+
+
+def unpack_code(data: Buffer) -> Any:
+    """What `pack_code` or `pack_app` packed."""
+    return unpack_value([data])
+
+
+def _only_stock_serializer() -> bool:
+    methods = facade.methods_for_data
+    return len(methods) == 1 and type(next(iter(methods.values()))) is DillSerializer
+
+
+def _is_simple(value: Any) -> bool:
+    """Whether plain pickle surely does with a value what cloudpickle would do. A quick look, not a search."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if kind is dict:
+        return len(value) < 16 and _ONLY_TEXTS.issuperset(map(type, value)) and _is_simple([*value.values()])
+    if kind is not tuple and kind is not list:
+        return False
+    return len(value) < 16 and (_ATOMS.issuperset(map(type, value)) or all(map(_is_simple, value)))
+
+
+def _flat(buffer: pickle.PickleBuffer) -> Buffer:
+    return buffer.raw()
+
+
+def _writable(frame: Buffer) -> Buffer:
+    """A frame that the value may keep and change in place; pickle itself keeps what was read-only read-only."""
+    return bytearray(frame) if memoryview(frame).readonly else frame
+
+
+_registry_lock = threading.Lock()
+
+
+def _pickle_code(value: object, replace: Callable[[object], Any] | None, *, by_value: bool) -> bytes:
+    file = io.BytesIO()
+    with _registry_lock:
+        registered = _register_user_modules() if by_value else []
+        try:
+            _CodePickler(file, replace).dump(value)
+        finally:
+            for module in registered:
+                cloudpickle.unregister_pickle_by_value(module)
+    return file.getvalue()
+
+
+def _register_user_modules() -> list[Any]:
+    known = cloudpickle.list_registry_pickle_by_value()
+    modules = [
+        module
+        for name, module in list(sys.modules.items())
+        if "." not in name
+        and name not in known
+        and name != "__main__"
+        and not is_installed(name)
+        and getattr(module, "__name__", None) == name
+        and name != "parsl_context"
+    ]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    return modules
+
+
+class _CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def __init__(self, file: io.BytesIO, replace: Callable[[object], Any] | None) -> None:
+        super().__init__(file, protocol=5)
+        self._replace = replace
+
+    def reducer_override(self, obj: Any) -> Any:
+        if self._replace is not None:
+            reduced = self._replace(obj)
+            if reduced is not NotImplemented:
+                return reduced
+        return super().reducer_override(obj)

@@ -1,0 +1,269 @@
+"""Functions and contexts on their way to workers: serialized once, sent once, named by digest from then on.
+
+The executor asks the code book what stands for a function. It remembers a bounded number of functions; what nobody
+has called for long, and no running call needs, is forgotten here and everywhere below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from parsl.serialize.errors import SerializationError
+
+from parsl_context.apps.app import ContextApp
+from parsl_context.apps.context import Context
+from parsl_context.apps.context_call import ContextCall
+from parsl_context.apps.options import UNKEPT_LEVELS
+from parsl_context.content.digests import digest_bytes
+from parsl_context.content.modules import is_installed
+from parsl_context.content.serialization import pack_app, pack_code
+from parsl_context.errors import ContextSerializationError
+from parsl_context.wire import messages as m
+from parsl_context.wire.messages import Digest
+
+MAX_FUNCTIONS = 1024
+MAX_BYTES = 256 << 20
+_SEARCH_DEPTH = 6  # wrappers that may lie around a context app
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a call names instead of its function."""
+
+    digest: Digest
+    contexts: tuple[Digest, ...]
+    fresh: bool
+    chunked: bool  # its one argument is a list of calls
+    keep: Any  # objects whose ids are in the key; they must live as long as it does
+    size: int
+
+    @functools.cached_property
+    def names(self) -> tuple[Digest, ...]:
+        """All that a call names."""
+        return (self.digest, *self.contexts)
+
+
+class CodeBook:
+    """Knows what was sent. Thread-safe.
+
+    Parameters
+    ----------
+    send
+        Sends a message to the interchange.
+    in_use
+        Gives the digests that calls without an outcome name.
+    reuse
+        Level of contexts that do not choose one.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[m.ToInterchange, list[bytes]], None],
+        in_use: Callable[[], Iterable[Digest]],
+        reuse: str,
+    ) -> None:
+        self._send = send
+        self._in_use = in_use
+        self._reuse = reuse
+        self._codes: OrderedDict[Any, Code] = OrderedDict()
+        self._bytes = 0
+        self._sent: set[Digest] = set()
+        self._requires: dict[Digest, tuple[Digest, ...]] = {}  # of each context that was sent
+        self._provided: set[Digest] = set()  # sent ahead of calls
+        self._lock = threading.Lock()
+
+    def code(self, function: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[Code, dict[str, Any]]:
+        """What stands for a function, and the arguments of the call without those meant for its contexts.
+
+        Raises
+        ------
+        ContextSerializationError
+            If a context or a body cannot be pickled.
+        SerializationError
+            If another function cannot.
+        """
+        code = self._codes.get(id(function))
+        if code is not None:
+            with contextlib.suppress(KeyError):  # forgotten by another thread just now
+                self._codes.move_to_end(id(function))
+            return code, kwargs
+        call = _find_call(function)
+        if call is None:
+            return self._app(function), kwargs
+        settled, kwargs = call.settled(kwargs)
+        if function is call:
+            return self._remember(id(settled), settled, self._pack_call), kwargs
+
+        def pack(wrapper: Any) -> Code:
+            return self._pack_wrapped(wrapper, call, settled)
+
+        return self._remember((_key(function), id(settled)), function, pack), kwargs
+
+    def provide(self, context: Context) -> Digest:
+        """Make sure that a context and those it requires were sent."""
+        with self._lock:
+            self._provide(context)
+            self._provided.add(context.digest)
+        return context.digest
+
+    def release(self, context: Context) -> Digest:
+        """Let a context that was sent ahead of calls be forgotten when nothing names it any more."""
+        with self._lock:
+            self._provided.discard(context.digest)
+        return context.digest
+
+    def _remember(self, key: Any, function: Any, pack: Callable[[Any], Code]) -> Code:
+        with self._lock:
+            code = self._codes.get(key)
+            if code is not None:
+                self._codes.move_to_end(key)
+            else:
+                code = pack(function)
+                self._codes[key] = code
+                self._bytes += code.size
+                if len(self._codes) > MAX_FUNCTIONS or self._bytes > MAX_BYTES:
+                    self._forget_some(keep=code)
+            return code
+
+    def _forget_some(self, keep: Code) -> None:
+        """Forget the oldest quarter of what no call needs."""
+        needed = {keep.digest, *keep.contexts, *self._in_use()}
+        for key in list(self._codes)[: len(self._codes) // 4 + 1]:
+            if self._codes[key].digest not in needed:
+                self._bytes -= self._codes.pop(key).size
+        named = {digest for code in self._codes.values() for digest in (code.digest, *code.contexts)}
+        kept = self._with_required(needed | named | self._provided)
+        gone = [digest for digest in self._sent if digest not in kept]
+        self._sent.difference_update(gone)
+        for digest in gone:
+            self._requires.pop(digest, None)
+        if gone:
+            self._send(m.ForgetBlobs(digests=gone), [])
+
+    def _with_required(self, digests: Iterable[Digest]) -> set[Digest]:
+        """These and the contexts that they require."""
+        found: set[Digest] = set()
+        waiting = list(digests)
+        while waiting:
+            digest = waiting.pop()
+            if digest not in found:
+                found.add(digest)
+                waiting += self._requires.get(digest, ())
+        return found
+
+    def _app(self, function: Callable[..., Any]) -> Code:
+        """An ordinary app: serialized by Parsl, which remembers it, unless no worker can import it."""
+        try:
+            if any(module != "__main__" and not is_installed(module) for module in _modules(function)):
+                return self._remember(_key(function), function, self._pack_local_app)
+            data = pack_app(function)
+            return self._remember(data, function, lambda app: self._store(app, data, (), fresh=False, keep=None))
+        except Exception as error:
+            raise SerializationError(getattr(function, "__name__", repr(function))) from error
+
+    def _pack_local_app(self, function: Callable[..., Any]) -> Code:
+        return self._store(function, pack_code(function), (), fresh=False, keep=function)
+
+    def _pack_call(self, call: ContextCall) -> Code:
+        try:
+            data = pack_code(call.for_worker())
+        except ContextSerializationError:
+            raise
+        except Exception as error:
+            raise ContextSerializationError(f"The body {call.__name__}", error) from error
+        return self._store(call, data, call.contexts, fresh=self._is_fresh(call), keep=call)
+
+    def _pack_wrapped(self, wrapper: Callable[..., Any], call: ContextCall, settled: ContextCall) -> Code:
+        def replace(value: object) -> Any:
+            return settled.for_worker().__reduce__() if value is call else NotImplemented
+
+        try:
+            data = pack_code(wrapper, replace)
+        except Exception as error:
+            raise ContextSerializationError(f"The body {call.__name__}", error) from error
+        keep = (wrapper, settled)
+        return self._store(wrapper, data, settled.contexts, fresh=self._is_fresh(settled), keep=keep)
+
+    def _store(self, function: Any, data: bytes, contexts: tuple[Context, ...], *, fresh: bool, keep: Any) -> Code:
+        for context in contexts:
+            self._provide(context)
+        digest = digest_bytes(data)
+        self._send_blob(digest, getattr(function, "__name__", type(function).__name__), data)
+        digests = tuple(context.digest for context in contexts)
+        chunked = isinstance(function, ContextCall) and function.chunked
+        return Code(digest, digests, fresh, chunked, keep, len(data))
+
+    def _provide(self, context: Context) -> None:
+        if context.digest in self._sent:
+            return
+        for required in context.requires:
+            self._provide(required)
+        self._send_blob(context.digest, context.name, context.packed(self._reuse))
+        requires = self._requires[context.digest] = tuple(required.digest for required in context.requires)
+        options = m.ContextOptions(
+            name=context.name,
+            reuse=context.options.reuse or self._reuse,
+            requires=requires,
+            memory_gb=context.options.memory_gb,
+            pinned=context.options.pinned,
+            max_age_s=context.options.max_age_s,
+        )
+        self._send(m.DeclareContext(context=context.digest, options=options), [])
+
+    def _send_blob(self, digest: Digest, label: str, data: bytes) -> None:
+        if digest not in self._sent:
+            self._sent.add(digest)
+            self._send(m.StoreBlobs(blobs=[m.Blob(digest, label)]), [data])
+
+    def _is_fresh(self, call: ContextCall) -> bool:
+        return any((context.options.reuse or self._reuse) in UNKEPT_LEVELS for context in call.contexts)
+
+
+def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:
+    """A function and the functions that it wraps, the outermost first."""
+    yield value
+    inner: list[Any] = []
+    if isinstance(value, types.FunctionType):
+        inner = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+    elif isinstance(value, functools.partial):
+        inner = [value.func, *value.args]
+    for item in inner if depth else ():
+        if isinstance(item, ContextApp):
+            yield item.func
+        elif isinstance(item, ContextCall | types.FunctionType | functools.partial):
+            yield from _callables(item, depth - 1)
+
+
+def _find_call(function: Any) -> ContextCall | None:
+    """The context call that a function is or wraps."""
+    return next((found for found in _callables(function) if isinstance(found, ContextCall)), None)
+
+
+def _modules(function: Any) -> set[str]:
+    return {getattr(found, "__module__", None) or "builtins" for found in _callables(function)}
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _key(function: Any) -> Any:
+    """Key of a function: itself; for wrappers that Parsl makes anew for each call, what they are made of."""
+    if isinstance(function, types.FunctionType) and function.__closure__:
+        module = function.__globals__.get("__name__", "")
+        if module.startswith("parsl.") and all(map(_is_filled, function.__closure__)):
+            return (function.__code__, *(_key(cell.cell_contents) for cell in function.__closure__))
+    if isinstance(function, int | float | str):  # a walltime, say; equal ones need not be one object
+        return (type(function), function)
+    return id(function)

@@ -1,0 +1,390 @@
+"""`ContextExecutor`: HighThroughputExecutor with an interchange and workers that keep contexts warm."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import pickle
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from parsl import curvezmq
+from parsl.executors.errors import BadStateException
+from parsl.executors.high_throughput.errors import VersionMismatch
+from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD, HighThroughputExecutor, HTEXFuture
+from parsl.executors.status_handling import BlockProviderExecutor
+from parsl.jobs.states import TERMINAL_STATES
+from parsl.providers import LocalProvider
+from parsl.serialize.errors import SerializationError
+
+from parsl_context.apps.context import Context, ContextFunction, as_context
+from parsl_context.apps.options import UNKEPT_LEVELS, check_reuse
+from parsl_context.content.serialization import pack_value
+from parsl_context.errors import ConfigurationError, ExecutorClosedError, InterchangeLost
+from parsl_context.executor.blocks import BlocksAhead, walltime_s
+from parsl_context.executor.client import InterchangeClient
+from parsl_context.executor.codebook import CodeBook
+from parsl_context.executor.outcomes import CallFuture, Outcomes
+from parsl_context.executor.preload import Preload
+from parsl_context.executor.resources import check_values, priority
+from parsl_context.executor.signatures import full_signature, is_given
+from parsl_context.interchange.config import InterchangeConfig
+from parsl_context.parsl_parts.compat import save_log_config, start_monitoring_receiver
+from parsl_context.scheduling.cluster.scaling import Block, choose_blocks
+from parsl_context.wire import messages as m
+from parsl_context.wire.codec import Buffer
+from parsl_context.wire.messages import ContextRow, Digest, TaskId
+from parsl_context.wire.segments import Segments, create_segments
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+_STOCK_POOL = "process_worker_pool.py"
+_ANY_PORT = (1024, 65535)
+
+
+class ContextExecutor(HighThroughputExecutor):
+    """A drop-in for Parsl's HighThroughputExecutor that builds contexts once per worker and routes calls to them.
+
+    Takes every argument of `HighThroughputExecutor`, with its meaning, and these:
+
+    Parameters
+    ----------
+    reuse : str
+        Level of reuse of contexts that do not choose one: "node" (built once per node and shared by its workers),
+        "memory" (built once per worker), "disk" (built for every call, in a process of its own; files stay on the
+        node's disk) or "none" (the same, and files are fetched for every call).
+    preload : sequence of Context, optional
+        Contexts that are built as soon as a node joins, ahead of any call.
+    context_memory_gb : float, optional
+        Memory that contexts may take on a node, all workers together; 60% of the node's memory if not given. When it
+        is used up, contexts that no call needs now are given up, the least recently used first, weighed by the time
+        it takes to build them again. [GB]
+    max_contexts_per_worker : int, optional
+        Contexts that one worker keeps.
+    context_max_idletime : float, optional
+        Time after which a context that no call has used is given up. [s]
+    context_cleanup_timeout : float
+        Time that the clean-ups of contexts have; the worker whose clean-ups take longer is killed. [s]
+    prefetch_capacity : int, optional
+        As in HighThroughputExecutor; if not given, how many calls a manager holds beyond its workers is computed
+        from their run time.
+
+    Raises
+    ------
+    ConfigurationError
+        If `reuse` is no level that is available.
+    """
+
+    def __init__(
+        self,
+        label: str = "ContextExecutor",
+        *args: Any,
+        reuse: str = "memory",
+        preload: Sequence[Context | ContextFunction] = (),
+        context_memory_gb: float | None = None,
+        max_contexts_per_worker: int | None = None,
+        context_max_idletime: float | None = None,
+        context_cleanup_timeout: float = 5.0,
+        prefetch_capacity: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_reuse(reuse)
+        super().__init__(label, *args, **{**kwargs, "prefetch_capacity": prefetch_capacity or 0})
+        self.reuse = reuse
+        self.preload = Preload(self._preload, [as_context(context) for context in preload])
+        self.context_memory_gb = context_memory_gb
+        self.max_contexts_per_worker = max_contexts_per_worker
+        self.context_max_idletime = context_max_idletime
+        self.context_cleanup_timeout = context_cleanup_timeout
+        self.prefetch_capacity = prefetch_capacity  # type: ignore[assignment]
+        python = shlex.quote(sys.executable) if isinstance(self.provider, LocalProvider) else "python3"
+        # A launch command written for HTEX starts our pool, which takes the same options.
+        self.launch_cmd = self.launch_cmd.replace(_STOCK_POOL, f"{python} -m parsl_context.pool")
+        if not is_given(HighThroughputExecutor.__init__, args, kwargs, "interchange_launch_cmd"):
+            self.interchange_launch_cmd = [sys.executable, "-m", "parsl_context.interchange"]
+        self._client: InterchangeClient | None = None
+        self._codes: CodeBook | None = None
+        self._segments = Segments()
+        self._outcomes = Outcomes(self.tasks, self._segments)
+        self._task_ids = itertools.count(1)
+        self._blocks_ahead = BlocksAhead(super().scale_out_facade)
+
+    # --- life
+
+    def start(self) -> None:
+        """Start the interchange and get ready to launch blocks."""
+        BlockProviderExecutor.start(self)  # type: ignore[no-untyped-call]
+        self._prepare_certificates()
+        self.logconf_path = save_log_config(self._log_config, self.logdir)  # type: ignore[assignment]
+        if self.monitoring_messages is not None:
+            self._start_monitoring()
+        self._segments = create_segments()
+        self._outcomes = Outcomes(self.tasks, self._segments)
+        self._client = InterchangeClient(
+            on_result=self._outcomes.result,
+            on_failed=self._outcomes.failed,
+            on_versions_differ=self._versions_differ,
+            on_death=self._interchange_died,
+        )
+        self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse)
+        try:
+            ready = self._client.start(self.interchange_launch_cmd, self._interchange_config)
+        except BaseException:
+            self._segments.close()
+            raise
+        self.worker_port = ready.worker_port
+        if ready.segments != self._segments.proof:
+            logger.warning("Large values travel through sockets: the interchange does not share this host's memory")
+            self._segments.close()
+        self.interchange_proc = self._client.process
+        for context in self.preload.contexts:
+            self.preload(context)
+        self.initialize_scaling()  # type: ignore[no-untyped-call]
+        if self.run_id is not None and self.provider is not None:
+            # A DataFlowKernel starts us; its scaling would ask for these blocks one period (5 s) later.
+            self._blocks_ahead.launch(self.provider.init_blocks)
+
+    def scale_out_facade(self, n: int) -> list[str]:
+        """Launch blocks, those included that `start` has launched ahead. Gives the ids of those that were launched."""
+        return self._blocks_ahead.take(n)
+
+    def shutdown(self, timeout: float = 10.0) -> None:
+        """End the interchange, which tells the managers to end, and release everything."""
+        if self._client is None:
+            logger.info("ContextExecutor %s has not started; nothing to shut down", self.label)
+            return
+        client, self._client = self._client, None
+        client.close(timeout)
+        if self.zmq_monitoring:
+            self.zmq_monitoring.close()
+        self._outcomes.fail_all(ExecutorClosedError(executor=self.label))
+        self._segments.close()
+        BlockProviderExecutor.shutdown(self)
+
+    @property
+    def _log_config(self) -> Any:
+        return getattr(self, "log_config", None)  # older Parsl has none
+
+    def _prepare_certificates(self) -> None:
+        cert_dir: str | None = self.cert_dir
+        if self.encrypted and cert_dir is None:
+            self.cert_dir = curvezmq.create_certificates(self.logdir)
+        elif not self.encrypted and cert_dir:
+            raise AttributeError("cert_dir is set, but encrypted is False. Set cert_dir to None, or encrypted to True.")
+
+    def _start_monitoring(self) -> None:
+        assert self.monitoring_messages is not None
+        self.zmq_monitoring = start_monitoring_receiver(
+            monitoring_messages=self.monitoring_messages,
+            loopback_address=self.loopback_address,
+            port_range=self.interchange_port_range or _ANY_PORT,
+            logdir=self.logdir,
+            worker_debug=self.worker_debug,
+            cert_dir=self.cert_dir,
+        )
+        self.hub_zmq_port = self.zmq_monitoring.port  # type: ignore[assignment]
+
+    def _interchange_config(self, link_fd: int) -> InterchangeConfig:
+        assert self._client is not None
+        return InterchangeConfig(
+            label=self.label,
+            link_fd=link_fd,
+            listen_address=self.address,
+            worker_port=self.worker_port,
+            worker_port_range=self.worker_port_range or _ANY_PORT,
+            cert_dir=self.cert_dir,
+            heartbeat_threshold_s=self.heartbeat_threshold,
+            logdir=self.logdir,
+            debug=self.worker_debug,
+            log_config=self._log_config,
+            manager_selector=self.manager_selector,
+            limits=m.Limits(
+                memory_bytes=None if self.context_memory_gb is None else int(self.context_memory_gb * 1e9),
+                contexts_per_worker=self.max_contexts_per_worker,
+                idle_s=self.context_max_idletime,
+                cleanup_s=self.context_cleanup_timeout,
+            ),
+            walltime_s=walltime_s(self.provider),
+            check_versions=self._check_python_mismatch,
+            segments=self._segments.path,
+            run_id=self.run_id,
+            hub_address=self.loopback_address if self.zmq_monitoring is not None else None,
+            hub_port=self.hub_zmq_port,
+        )
+
+    # --- calls
+
+    def submit(
+        self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HTEXFuture:
+        """Run a function, or the `func` of a context app, on a worker.
+
+        Raises
+        ------
+        ContextSerializationError, SerializationError
+            If the function, a context or the arguments cannot be sent.
+        InvalidResourceSpecification
+            If the specification holds more than a priority.
+        """
+        self.validate_resource_spec(resource_specification)
+        check_values(resource_specification)
+        client, codes = self._accepting()
+        code, kwargs = codes.code(func, kwargs)
+        try:
+            stream, buffers = pack_value((args, kwargs))
+        except Exception as error:
+            raise SerializationError(getattr(func, "__name__", repr(func))) from error
+        payload, frames = self._segments.make_payload(stream, buffers)
+        task = m.Task(
+            TaskId(next(self._task_ids)),
+            code.digest,
+            code.contexts,
+            payload,
+            code.fresh,
+            priority(resource_specification),
+            resource_specification or None,
+            len(args[0]) if code.chunked else 1,
+        )
+        return self._send(client, task, frames, code.names)
+
+    def submit_payload(self, context: dict[str, Any], buffer: bytes) -> HTEXFuture:
+        """Run a payload made by `parsl.serialize.pack_apply_message`, as in `HighThroughputExecutor`.
+
+        `context` may name another function to run it, under "task_executor", and a "resource_spec".
+        """
+        client, _ = self._accepting()
+        payload, frames = self._segments.make_payload(pickle.dumps((context, buffer)))
+        resources = context.get("resource_spec")
+        check_values(resources)
+        task_id = TaskId(next(self._task_ids))
+        task = m.Task(task_id, None, (), payload, priority=priority(resources), resources=resources or None)
+        return self._send(client, task, frames, ())
+
+    def _send(
+        self, client: InterchangeClient, task: m.Task, frames: Sequence[Buffer], names: tuple[Digest, ...]
+    ) -> HTEXFuture:
+        future = CallFuture(task.id, names, task.payload if task.payload.segment is not None else None)
+        self.tasks[task.id] = future
+        if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
+            self._segments.drop(task.payload)
+            raise self.executor_exception  # it came between our check and the list of calls to fail
+        client.submit(task, frames, is_only=len(self.tasks) == 1)
+        return future
+
+    def _accepting(self) -> tuple[InterchangeClient, CodeBook]:
+        if self.bad_state_is_set:
+            raise self.executor_exception
+        return self._running()
+
+    def _running(self) -> tuple[InterchangeClient, CodeBook]:
+        if self._client is None or self._codes is None:
+            raise ConfigurationError(f"Executor {self.label!r} has not been started, or was shut down.")
+        return self._client, self._codes
+
+    def _digests_in_use(self) -> Iterable[Digest]:
+        for future in list(self.tasks.values()):
+            if isinstance(future, CallFuture):
+                yield from future.names
+
+    # --- contexts
+
+    def contexts(self) -> list[ContextRow]:
+        """The contexts that this executor knows, a row for each node that holds or served one."""
+        client, _ = self._running()
+        answer = client.ask(lambda request: m.ListContexts(request=request), m.ContextList)
+        return answer.contexts
+
+    def _preload(self, context: Context) -> None:
+        client, codes = self._accepting()
+        if (level := context.options.reuse or self.reuse) in UNKEPT_LEVELS:
+            raise ConfigurationError(f"Context {context.name} cannot be built ahead of calls at reuse={level!r}.")
+        client.send(m.WantContext(context=codes.provide(context)))
+
+    def evict(self, context: Context | ContextFunction) -> None:
+        """Give up all instances of a context and the memory they take; a call may build it again."""
+        client, codes = self._accepting()
+        digest = codes.release(as_context(context))
+        client.ask(lambda request: m.GiveUpContext(request=request, context=digest), m.Done)
+
+    # --- what HTEX's own methods use
+
+    def connected_managers(self) -> list[dict[str, Any]]:
+        """The managers, with the fields of `HighThroughputExecutor.connected_managers`."""
+        client, _ = self._running()
+        answer = client.ask(lambda request: m.ListManagers(request=request), m.ManagerList)
+        return [{name: getattr(row, name) for name in row.__struct_fields__} for row in answer.managers]
+
+    def scale_in(self, blocks: int, max_idletime: float | None = None) -> list[str]:
+        """End so many blocks: idle ones whose contexts are the cheapest to build again come first.
+
+        Parameters
+        ----------
+        blocks
+            How many at most.
+        max_idletime
+            Only blocks that have been idle for longer; None: busy ones too. [s]
+
+        Returns
+        -------
+        list of str
+            The blocks that were ended.
+        """
+        found = {name: Block(name) for name, job in self._status.items() if job.state not in TERMINAL_STATES}
+        for row in self.connected_managers():
+            if row["active"]:
+                block = found.setdefault(row["block_id"], Block(row["block_id"]))
+                block.add(tasks=row["tasks"], idle_s=row["idle_duration"], rebuild_s=row["rebuild_s"])
+        chosen = choose_blocks(found.values(), blocks, max_idletime)
+        if len(chosen) < blocks:
+            logger.info("Asked to end %d blocks, found %d that may be", blocks, len(chosen))
+        for block_id in chosen:
+            self._hold_block(block_id)  # type: ignore[no-untyped-call]
+        assert self.provider is not None
+        jobs = [self.blocks_to_job_id[block_id] for block_id in chosen if block_id in self.blocks_to_job_id]
+        ended = self._filter_scale_in_ids(jobs, self.provider.cancel(jobs))
+        return [self.job_ids_to_block[job] for job in ended]
+
+    def connected_workers(self) -> int:
+        """Workers of all connected managers."""
+        return sum(row["worker_count"] for row in self.connected_managers())
+
+    def connected_managers_packages(self) -> dict[str, dict[str, str]]:
+        """Distributions and versions on each manager's node."""
+        client, _ = self._running()
+        return client.ask(lambda request: m.ListPackages(request=request), m.PackageList).packages
+
+    def connected_blocks(self) -> list[str]:
+        """Every block that has connected, those scaled in included."""
+        client, _ = self._running()
+        return client.ask(lambda request: m.ListBlocks(request=request), m.BlockList).blocks
+
+    def _hold_manager(self, manager_id: str) -> None:
+        client, _ = self._running()
+        client.ask(lambda request: m.HoldManager(request=request, manager=m.ManagerId(manager_id)), m.Done)
+
+    def set_bad_state_and_fail_all(self, exception: Exception) -> None:
+        """As in Parsl; also safe while results arrive, and with futures that were cancelled."""
+        self._executor_exception = exception
+        self._executor_bad_state.set()
+        logger.error("Executor %s cannot go on", self.label, exc_info=exception)
+        self._outcomes.fail_all(BadStateException(self, exception))  # type: ignore[no-untyped-call]
+
+    def _versions_differ(self, message: m.VersionsDiffer) -> None:
+        self.set_bad_state_and_fail_all(VersionMismatch(message.interchange, message.manager))
+
+    def _interchange_died(self, exit_code: int | None) -> None:
+        log = os.path.join(self.logdir, "interchange.log")
+        error = InterchangeLost(executor=self.label, exit_code=exit_code, log=log)
+        self._executor_exception = error
+        self._executor_bad_state.set()
+        self._outcomes.fail_all(error)
+
+
+ContextExecutor.__init__.__signature__ = full_signature(  # type: ignore[attr-defined]
+    HighThroughputExecutor.__init__, ContextExecutor.__init__
+)
+
+assert _STOCK_POOL in DEFAULT_LAUNCH_CMD, "HTEX's launch command has changed"

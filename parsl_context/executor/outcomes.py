@@ -1,0 +1,102 @@
+"""What becomes of calls: results and failures that the interchange reports are given to the futures that wait for them.
+
+`ContextExecutor` sends calls and keeps their futures; the client's thread calls `Outcomes` with what comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from parsl.executors.high_throughput.executor import HTEXFuture
+from parsl.serialize.errors import DeserializationError
+
+from parsl_context.content.serialization import unpack_value
+from parsl_context.errors import PayloadLostError
+from parsl_context.executor.failures import exception_of, remote_exception
+from parsl_context.wire import messages as m
+from parsl_context.wire.codec import Buffer
+from parsl_context.wire.messages import Digest, TaskId
+from parsl_context.wire.segments import Segments
+
+
+class CallFuture(HTEXFuture):
+    """Future of a call; knows what the call names and where its arguments are, for as long as it may need them."""
+
+    def __init__(self, task_id: TaskId, names: tuple[Digest, ...], arguments: m.Payload | None) -> None:
+        super().__init__(task_id)
+        self.names = names
+        self.arguments = arguments  # if they are in a segment
+
+
+class Outcomes:
+    """Ends calls: a future gets its outcome and the segments of the call go. From any thread.
+
+    Parameters
+    ----------
+    calls
+        Futures of the calls whose outcome is open; one that gets its outcome is taken out.
+    segments
+        Where large arguments and results are.
+    """
+
+    def __init__(self, calls: MutableMapping[Any, Future[Any]], segments: Segments) -> None:
+        self._calls = calls
+        self._segments = segments
+
+    def result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
+        """A call ran."""
+        future = self._calls.pop(result.id, None)
+        if future is None:
+            self._segments.drop(result.payload)
+            return
+        self._drop_arguments(future)
+        try:
+            value = unpack_value(self._segments.take_payload(result.payload, frames))
+        except PayloadLostError as error:
+            _settle(future, error=error)
+            return
+        except Exception as error:
+            kind = "result" if result.ok else "exception"
+            failure = DeserializationError(f"Received a {kind} that cannot be unpickled here: {error!r}")
+            failure.__cause__ = error
+            _settle(future, error=failure)
+            return
+        if result.ok:
+            _settle(future, value)
+        else:
+            _settle(future, error=remote_exception(value))
+
+    def failed(self, message: m.TasksFailed, frames: Sequence[Buffer]) -> None:
+        """Calls ended without an outcome of their own."""
+        for task in message.tasks:
+            future = self._calls.pop(task, None)
+            if future is not None:
+                self._drop_arguments(future)
+                # One exception for each future: raising one adds to its traceback.
+                _settle(future, error=exception_of(message.cause, frames))
+        self._segments.drop_results(set(message.tasks))  # of those whose worker or manager died as they ended
+
+    def fail_all(self, error: Exception) -> None:
+        """Nobody will report anything any more."""
+        while self._calls:
+            _, future = self._calls.popitem()
+            self._drop_arguments(future)
+            _settle(future, error=error)
+
+    def _drop_arguments(self, future: Future[Any]) -> None:
+        """The call has ended; whoever reads its arguments now has them already."""
+        arguments: m.Payload | None = getattr(future, "arguments", None)
+        if arguments is not None:
+            self._segments.drop(arguments)
+
+
+def _settle(future: Future[Any], value: Any = None, *, error: BaseException | None = None) -> None:
+    """Give a future its outcome, unless somebody cancelled it."""
+    if future.done() or not future.set_running_or_notify_cancel():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(value)

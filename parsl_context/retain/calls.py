@@ -1,0 +1,73 @@
+"""What a context app becomes on a worker: a body that finds its contexts among the instances of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from parsl_context.retain.instances import Instances
+from parsl_context.wire.messages import Digest
+
+# The instances of this worker; set when the worker starts, None in any other process.
+resident: Instances | None = None
+
+
+class BodyCall:
+    """The body of a context app, with its contexts named by digest.
+
+    Parameters
+    ----------
+    body
+        The user's function.
+    names
+        Parameter of the body for each context; None for those that are its first positional ones, in order.
+    digests
+        The contexts, in the same order.
+    walltime_s
+        Limit for one run of the body, or None. [s]
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        names: Sequence[str | None],
+        digests: Sequence[Digest],
+        walltime_s: float | None,
+    ) -> None:
+        self._body = body
+        self._names = tuple(names)
+        self._digests = tuple(digests)
+        self._walltime_s = walltime_s
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._bound()(*args, **kwargs)
+
+    def _bound(self) -> Callable[..., Any]:
+        assert resident is not None, "a BodyCall runs on a worker only"
+        body = self._body
+        if self._walltime_s is not None:
+            from parsl.app.python import timeout  # not at the top: the manager's start need not wait for it
+
+            body = timeout(body, self._walltime_s)
+        return bind(body, self._names, [resident[digest] for digest in self._digests])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._body, self._names, self._digests, self._walltime_s)
+
+
+class ChunkCall(BodyCall):
+    """Many calls of one body in one task, for `map`."""
+
+    def __call__(self, chunk: Sequence[tuple[Any, ...]]) -> list[Any]:
+        bound = self._bound()
+        return [bound(*args) for args in chunk]
+
+
+def bind(body: Callable[..., Any], names: Sequence[str | None], values: Sequence[Any]) -> Callable[..., Any]:
+    """The body with its contexts filled in: those without a name, which come first, by position."""
+    count = names.count(None)
+    leading = values[:count]
+    if count == len(names):
+        return lambda *args, **kwargs: body(*leading, *args, **kwargs)
+    filled = dict(zip([name for name in names if name is not None], values[count:], strict=True))
+    return lambda *args, **kwargs: body(*leading, *args, **kwargs, **filled)

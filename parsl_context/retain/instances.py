@@ -1,0 +1,242 @@
+"""Instances of contexts in this process: built once, found by digest, cleaned up in the right order.
+
+Used by workers and, on executors that are not ours, by `parsl_context.apps.portable`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psutil
+
+from parsl_context.errors import ConfigurationError
+from parsl_context.wire.messages import Digest
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """How the instances of a context are looked after; pickled with its function."""
+
+    after_fork: Callable[[Any], None] | None = (
+        None  # called with the value in processes forked from the one that built it
+    )
+    isolated: bool = False  # each call runs in a fork of the process that holds the instance
+    max_uses: int | None = None  # calls that one instance serves
+    max_age_s: float | None = None  # time from the end of its build to the start of the last call that it serves. [s]
+
+
+@dataclass
+class Instance:
+    """A context that lives in this process."""
+
+    name: str
+    value: Any
+    cleanup: Iterator[Any] | None  # the generator that yielded the value, suspended at its yield
+    requires: tuple[Digest, ...]
+    load_s: float
+    size_bytes: int  # growth of resident memory during the build
+    upkeep: Upkeep
+    built_at: float  # time.monotonic()
+    calls: int = 0  # that it served
+    users: int = 0  # calls that use it now; counted where calls run side by side
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether it has served as many calls as it may."""
+        return self.upkeep.max_uses is not None and self.calls >= self.upkeep.max_uses
+
+    @property
+    def will_be_worn(self) -> bool:
+        """Whether it has when the calls that use it now have ended."""
+        return self.upkeep.max_uses is not None and self.calls + self.users >= self.upkeep.max_uses
+
+    def is_outdated(self, now: float) -> bool:
+        """Whether it is too old for another call."""
+        return self.upkeep.max_age_s is not None and now - self.built_at >= self.upkeep.max_age_s
+
+    def end(self) -> None:
+        """Run the clean-up. What it raises is logged: the instance is gone either way."""
+        if self.cleanup is None:
+            return
+        try:
+            next(self.cleanup)
+        except StopIteration:
+            return
+        except Exception:
+            logger.exception("Clean-up of context %s failed", self.name)
+            return
+        logger.error("Context function %s yields more than once; the rest of it was not run", self.name)
+
+
+_PLAIN = Upkeep()
+
+
+def build(
+    name: str,
+    make: Callable[[], Any],
+    requires: tuple[Digest, ...] = (),
+    upkeep: Upkeep = _PLAIN,
+) -> Instance:
+    """Run a context function, measured.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is a generator that yields nothing.
+    Exception
+        What the context function raised.
+    """
+    process = psutil.Process()
+    before = process.memory_info().rss
+    start = time.perf_counter()
+    value = make()
+    cleanup = None
+    if inspect.isgenerator(value):
+        cleanup = value
+        try:
+            value = next(cleanup)
+        except StopIteration:
+            raise ConfigurationError(f"Context function {name} ended without yielding its context.") from None
+    load_s = time.perf_counter() - start
+    size_bytes = max(0, process.memory_info().rss - before)
+    return Instance(name, value, cleanup, requires, load_s, size_bytes, upkeep, time.monotonic())
+
+
+class Instances:
+    """The instances of one process, in the order in which they were built.
+
+    Attributes
+    ----------
+    watched : bool
+        Whether any of them needs attention between calls: it may be worn, outdated or spoilt, or is for calls in forks.
+    on_clean_up : callable or None
+        Called with the digest before the clean-up of an instance runs.
+    """
+
+    def __init__(self) -> None:
+        self._instances: dict[Digest, Instance] = {}
+        self._inherited: list[Any] = []
+        self.is_dirty = False  # the call that runs now has spoilt its contexts
+        self.watched = False
+        self.on_clean_up: Callable[[Digest], None] | None = None
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._instances
+
+    def __len__(self) -> int:
+        return len(self._instances)
+
+    def __iter__(self) -> Iterator[Digest]:
+        return iter(self._instances)
+
+    def __getitem__(self, digest: Digest) -> Any:
+        """The context itself."""
+        return self._instances[digest].value
+
+    def add(self, digest: Digest, instance: Instance) -> None:
+        """Keep an instance. What it requires was added before."""
+        self._instances[digest] = instance
+        upkeep = instance.upkeep
+        self.watched |= upkeep.isolated or upkeep.max_uses is not None or upkeep.max_age_s is not None
+
+    def get(self, digest: Digest) -> Instance | None:
+        """An instance with all that is known of it."""
+        return self._instances.get(digest)
+
+    def touch(self, digest: Digest) -> None:
+        """Make this the most recently used."""
+        self._instances[digest] = self._instances.pop(digest)
+
+    def leaves(self) -> list[Digest]:
+        """Those that no other requires, the least recently used first."""
+        required = {digest for instance in self._instances.values() for digest in instance.requires}
+        return [digest for digest in self._instances if digest not in required]
+
+    def size_of(self, digest: Digest) -> int:
+        """Memory that an instance took when it was built. [bytes]"""
+        return self._instances[digest].size_bytes
+
+    def drop(self, digest: Digest) -> list[Digest]:
+        """End an instance and, before it, those that require it. Gives what was dropped, in that order."""
+        if digest not in self._instances:
+            return []
+        dropped = []
+        for other in [d for d, instance in self._instances.items() if digest in instance.requires]:
+            dropped += self.drop(other)
+        # Findable until its clean-up is over: a clean-up may use what is retained.
+        instance = self._instances[digest]
+        if instance.cleanup is not None and self.on_clean_up is not None:
+            self.on_clean_up(digest)
+        instance.end()
+        del self._instances[digest]
+        return [*dropped, digest]
+
+    def detach(self, digest: Digest) -> list[tuple[Digest, Instance]]:
+        """Let go of an instance and those that require it, without ending them. Gives them in the order to end them."""
+        if digest not in self._instances:
+            return []
+        detached = []
+        for other in [d for d, instance in self._instances.items() if digest in instance.requires]:
+            detached += self.detach(other)
+        return [*detached, (digest, self._instances.pop(digest))]
+
+    # --- between calls
+
+    def mark_dirty(self) -> None:
+        """The call that runs now has spoilt its contexts."""
+        self.is_dirty = self.watched = True
+
+    def outdated(self, contexts: Iterable[Digest]) -> list[Digest]:
+        """Of these and what they require: those that are too old for another call."""
+        now = time.monotonic()
+        return [digest for digest in self._with_required(contexts) if self._instances[digest].is_outdated(now)]
+
+    def after_call(self, contexts: Iterable[Digest], *, is_dirty: bool = False) -> list[Digest]:
+        """A call that used these contexts has ended. Gives what to drop: what is worn, or all if it was spoilt."""
+        used = self._with_required(contexts)
+        is_dirty |= self.is_dirty
+        self.is_dirty = False
+        for digest in used:
+            self._instances[digest].calls += 1
+        return [digest for digest in used if is_dirty or self._instances[digest].is_worn]
+
+    def isolated(self, contexts: Iterable[Digest]) -> list[str]:
+        """Names of those of these contexts, and of what they require, whose calls run in forks."""
+        used = (self._instances[digest] for digest in self._with_required(contexts))
+        return [instance.name for instance in used if instance.upkeep.isolated]
+
+    def _with_required(self, contexts: Iterable[Digest]) -> list[Digest]:
+        """These and what they require, as far as they are here, each once."""
+        found: dict[Digest, None] = {}
+        waiting = list(contexts)
+        while waiting:
+            digest = waiting.pop()
+            if digest in self._instances and digest not in found:
+                found[digest] = None
+                waiting += self._instances[digest].requires
+        return list(found)
+
+    # --- ends
+
+    def inherit(self) -> None:
+        """In a forked child: the parent ends and ages what it built; here their `after_fork` hooks run, in order."""
+        for instance in self._instances.values():
+            # A generator that is collected runs its `finally` clauses, and would clean up what the parent uses.
+            self._inherited.append(instance.cleanup)
+            instance.cleanup = None
+            instance.calls = 0
+            instance.upkeep = replace(instance.upkeep, max_age_s=None)
+            if instance.upkeep.after_fork is not None:
+                instance.upkeep.after_fork(instance.value)
+
+    def close(self) -> None:
+        """End all instances, the latest first."""
+        while self._instances:
+            self.drop(next(reversed(self._instances)))

@@ -1,0 +1,101 @@
+"""Calls in forks of the process that holds their contexts, so that a body cannot spoil what later calls need.
+
+The child runs one call, sends its message to the parent through a socket pair, and ends without clean-ups. The parent
+waits; only a message that is complete counts, so a child that dies at any moment leaves nothing half said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import select
+import socket
+import sys
+from collections.abc import Callable
+
+from parsl_context.retain import processes
+from parsl_context.wire.channel import WorkerChannel
+from parsl_context.wire.codec import Frames, StreamReader
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+_READ_BYTES = 1 << 18
+# Exit status of a child whose call asked for its contexts to be built anew.
+DIRTY = 3
+
+
+def run_in_child(work: Callable[[], tuple[Frames, int]]) -> tuple[Frames | None, processes.Exit]:
+    """Run in a fork of this process, which must have one thread.
+
+    Parameters
+    ----------
+    work
+        Gives the message to hand to the parent, and the child's exit status.
+
+    Returns
+    -------
+    list of buffers or None
+        The message; None if the child ended without one.
+    Exit
+        How the child ended.
+    """
+    _flush()  # or what waits to be written would be written twice
+    parent = os.getpid()
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _be_child(parent, theirs, work)
+    theirs.close()
+    try:
+        message = _receive(ours, pid)
+    finally:
+        ours.close()
+    return message, processes.wait(pid)
+
+
+def _be_child(parent: int, sock: socket.socket, work: Callable[[], tuple[Frames, int]]) -> None:
+    code = 1
+    try:
+        processes.die_with(parent)
+        gc.freeze()  # a collection would touch, and so copy, every object of the parent
+        message, status = work()
+        _flush()
+        WorkerChannel(sock).send(message)
+        code = status
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        logger.exception("Process %d failed", os.getpid())
+    finally:
+        _flush()
+        os._exit(code)
+
+
+def _receive(sock: socket.socket, pid: int) -> Frames | None:
+    """What the child says, or None if it ends without a message, even if others hold its end of the socket open."""
+    reader = StreamReader()
+    pidfd = os.pidfd_open(pid)
+    try:
+        poller = select.poll()
+        poller.register(sock, select.POLLIN)
+        poller.register(pidfd, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poller.poll()}
+            if sock.fileno() not in ready:
+                return None
+            data = sock.recv(_READ_BYTES)
+            if not data:
+                return None
+            if messages := reader.feed(data):
+                return messages[0]
+    finally:
+        os.close(pidfd)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()

@@ -1,0 +1,150 @@
+"""Builds contexts in this process from the content that the manager sent, and reports to it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import logging
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+
+import psutil
+from parsl.app.errors import RemoteExceptionWrapper
+from parsl.serialize import serialize as parsl_serialize
+
+from parsl_context.content.serialization import unpack_code
+from parsl_context.retain.arguments import fill_in
+from parsl_context.retain.files import BuildFiles
+from parsl_context.retain.instances import Instance, Instances, build
+from parsl_context.wire import messages as m
+from parsl_context.wire.codec import Buffer, make_payload
+from parsl_context.wire.messages import Digest
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+
+class Loader:
+    """The content a process was sent, and the instances it made of it.
+
+    Parameters
+    ----------
+    send
+        Sends a message to the manager.
+    instances
+        What the process has inherited.
+    """
+
+    def __init__(self, send: Callable[[m.FromWorker, Sequence[Buffer]], None], instances: Instances) -> None:
+        self._send = send
+        self.instances = instances
+        instances.on_clean_up = self._tell_clean_up
+        self._blobs: dict[Digest, tuple[str, Buffer]] = {}
+
+    def store(self, message: m.StoreBlobs, frames: Sequence[Buffer]) -> None:
+        """Keep content that later messages name."""
+        for blob, frame in zip(message.blobs, frames, strict=True):
+            self._blobs[blob.digest] = (blob.label, frame)
+
+    def content(self, digest: Digest) -> Buffer:
+        """Content stored before."""
+        return self._blobs[digest][1]
+
+    def is_isolated(self, digest: Digest) -> bool:
+        """Whether calls of a context run in forks of this process."""
+        instance = self.instances.get(digest)
+        if instance is not None:
+            return instance.upkeep.isolated
+        isolated, _ = pickle.loads(self.content(digest))
+        return bool(isolated)
+
+    def load(self, digest: Digest, task: m.TaskId | None) -> bool:
+        """Build a context. On failure the manager is told, and which call has not run for it."""
+        self._send(m.LoadStarted(context=digest), ())
+        try:
+            self._build(digest)
+        except Exception:
+            logger.warning("Context %s could not be built", self._blobs[digest][0], exc_info=True)
+            payload, frames = make_payload(pack_error())
+            self._send(m.LoadFailed(context=digest, task=task, error=payload), frames)
+            return False
+        return True
+
+    def forget(self, digests: Sequence[Digest]) -> None:
+        """Drop content, and end the instances made of it."""
+        for digest in digests:
+            self.drop(digest)
+            self._blobs.pop(digest, None)
+
+    def drop(self, digest: Digest) -> None:
+        """End an instance, and those that require it; the manager is told how much memory did not come back."""
+        if digest not in self.instances:
+            return
+        expected = {d: self.instances.size_of(d) for d in self.instances}
+        before = psutil.Process().memory_info().rss
+        dropped = self.instances.drop(digest)
+        gc.collect()
+        _return_freed_memory()
+        gained = max(0, before - psutil.Process().memory_info().rss)
+        for context in dropped:
+            kept = max(0, expected[context] - gained)
+            gained = max(0, gained - expected[context])
+            self._send(m.Unloaded(context=context, kept_bytes=kept), ())
+
+    def _tell_clean_up(self, digest: Digest) -> None:
+        with contextlib.suppress(OSError):  # the manager is gone
+            self._send(m.CleanUpBegan(context=digest), ())
+
+    def _build(self, digest: Digest) -> object:
+        """The instance of a context, built if need be, after those it requires."""
+        if digest in self.instances:
+            return self.instances[digest]
+        label, packed = self._blobs[digest]
+        required: list[Digest] = []
+
+        def instance_of(other: Digest) -> object:
+            required.append(other)
+            return self._build(other)
+
+        _, content = pickle.loads(packed)
+        function, args, kwargs, upkeep = unpack_code(content)
+        args, kwargs = fill_in(args, instance_of), fill_in(kwargs, instance_of)
+        files = BuildFiles()
+        try:
+            made: Instance = build(
+                label, lambda: function(*files.fill_in(args), **files.fill_in(kwargs)), tuple(required), upkeep
+            )
+        except BaseException:
+            files.release()
+            raise
+        files.release_after(made)
+        self.instances.add(digest, made)
+        logger.info("Built context %s in %.3f s", label, made.load_s)
+        self._send(m.Loaded(context=digest, load_s=made.load_s, size_bytes=made.size_bytes), ())
+        return made.value
+
+
+def _return_freed_memory() -> None:
+    """Have the C library give back what it keeps of freed memory (malloc_trim(3), glibc only)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def pack_exception(error: Exception) -> bytes:
+    """An exception of ours, as if the call had raised it."""
+    packed: bytes = parsl_serialize(RemoteExceptionWrapper(type(error), error, None))
+    return packed
+
+
+def pack_error() -> bytes:
+    """The exception being handled with its traceback, as HTEX's workers send it."""
+    kind, value, trace = sys.exc_info()
+    assert kind is not None
+    assert value is not None
+    try:
+        return parsl_serialize(RemoteExceptionWrapper(kind, value, trace))
+    except Exception as error:
+        # An exception that cannot be pickled still has a type and a text.
+        text = f"{kind.__module__}.{kind.__qualname__}: {value} (sent as text, it cannot be pickled: {error})"
+        return parsl_serialize(RemoteExceptionWrapper(RuntimeError, RuntimeError(text), trace))

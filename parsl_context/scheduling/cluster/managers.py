@@ -1,0 +1,346 @@
+"""Managers and lines as the interchange sees them, and which managers have a free slot."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from parsl_context.scheduling.lines import CHOICES, Holder, Lane, Line, Pair
+from parsl_context.scheduling.placement import RUN_PRIOR_S, Estimate, Floor
+from parsl_context.wire.messages import Digest, ManagerId, TaskId, WorkerId
+
+
+class Phase(Enum):
+    """What a manager may be sent. A manager only ever moves down this list."""
+
+    OPEN = auto()  # takes calls
+    HELD = auto()  # takes no more; the executor is about to end its block
+    DRAINING = auto()  # takes no more; ends when it holds none
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """A call that waits or runs."""
+
+    id: TaskId
+    line: ClusterLine
+    code: Digest | None
+    priority: float
+    since: float
+    waits: bool = True
+    pair: ClusterPair | None = None  # with the manager that holds it
+    sent_at: float = 0.0
+    ahead: bool = False  # sent to wait there
+    reclaimed: bool = False
+
+
+class ClusterPair(Pair):
+    """A line and a manager.
+
+    Attributes
+    ----------
+    warm : int
+        Workers that hold all contexts of the lane.
+    capacity : int
+        Calls of the line that can run there at a time: none unless the manager is open.
+    held : int
+        Calls of the line that are in its hands.
+    surplus : int
+        How many more these are than can run there at a time.
+    calls : int
+        Calls of the line that ended there.
+    used_at : float, optional
+        When the last of them did. [s]
+    """
+
+    __slots__ = ("calls", "capacity", "held", "surplus", "used_at", "warm")
+
+    line: ClusterLine
+    holder: Manager
+
+    def __init__(self, line: ClusterLine, holder: Manager) -> None:
+        super().__init__(line, holder)
+        self.warm = self.capacity = self.held = self.surplus = self.calls = 0
+        self.used_at: float | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all that the manager has for the line is taken."""
+        return self.held >= self.capacity
+
+
+class ClusterLine(Line[Call]):
+    """The waiting calls of a lane, with what managers hold of it.
+
+    Attributes
+    ----------
+    surplus : OrderedDict
+        Managers that were sent more than can run there at a time.
+    building : int
+        Calls that can run where builds are going on, once these have ended.
+    run : Estimate
+        Run time of its calls, whatever their code.
+    shortest : Floor
+        The shortest of these times.
+    """
+
+    __slots__ = (
+        "_rank", "building", "enough", "is_watched", "progress_at", "refused", "run", "shortest", "surplus",
+        "total_capacity", "total_surplus", "wanting", "work_s",
+    )  # fmt: skip
+
+    pairs: dict[Manager, ClusterPair]  # type: ignore[assignment]
+
+    def __init__(self, lane: Lane) -> None:
+        super().__init__(lane)
+        self.surplus: OrderedDict[ClusterPair, None] = OrderedDict()
+        self.total_capacity = 0
+        self.total_surplus = 0
+        self.building = 0
+        self.run = Estimate()
+        self.shortest = Floor()
+        self.progress_at = 0.0  # when a call of it ended last
+        self.refused: dict[ManagerId, str] = {}  # where its contexts cannot be held together, and why
+        self.enough = 0  # backlog that was worth a build when that was last considered
+        self.wanting: float | None = None  # how late its calls are, as the list of lines that want a build has it
+        self.is_watched = False  # a tick will look at it
+        self.work_s = 0.0  # run time of its backlog, as last reckoned
+        self._rank: tuple[float, float] | None = None  # if it was asked for since it changed
+
+    @property
+    def serving(self) -> int:
+        """Calls that can run at a time, builds that are going on included."""
+        return self.total_capacity + self.building
+
+    @property
+    def backlog(self) -> int:
+        """Calls that wait here, or at managers for others to end."""
+        return self.waiting + self.total_surplus
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether its calls need no context that is kept."""
+        return self.lane.is_anywhere
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Lines in this order are served: by the priority of the first call, then the latest first.
+
+        Kept, because each call that ends compares several lines and changes one.
+        """
+        if self._rank is None:
+            first = self.queue.first()
+            self._rank = (math.inf, 0.0) if first is None else (first.priority, -self.lateness())
+        return self._rank
+
+    def lateness(self, *, more: int = 0) -> float:
+        """How late the last of its calls will be, up to a constant, with so many more to serve it.
+
+        The time that its first call has waited, and what the backlog takes those who serve it. Lines that are equally
+        late are served in proportion to their work, and no line starves, because age counts.
+        """
+        first = self.queue.first()
+        if first is None:
+            return math.inf if self.lane.in_order else self._spread(more)
+        return (0.0 if self.lane.in_order else self._spread(more)) - first.since
+
+    def reckon(self) -> float:
+        """Its backlog, or the run time of its calls, is another. Gives the change of work that waits. [s]"""
+        before = self.work_s
+        run_s = self.run.mean_s
+        self.work_s = (self.waiting + self.total_surplus) * (RUN_PRIOR_S if run_s is None else run_s)
+        self._rank = None
+        return self.work_s - before
+
+    def change_building(self, change: int) -> None:
+        """So many more calls, or fewer, can run once builds have ended."""
+        self.building += change
+        self._rank = None
+
+    def set_capacity(self, manager: Manager, capacity: int) -> None:
+        """So many calls can run there at a time; none: it is no holder."""
+        pair = self.pair(manager)
+        before, pair.capacity = pair.capacity, capacity
+        self.total_capacity += capacity - before
+        if capacity:
+            self.admit(manager)
+        else:
+            self.dismiss(manager)
+        if capacity > before:
+            pair.bring_back()
+        self._weigh(pair)
+        self._rank = None
+
+    def change_held(self, pair: ClusterPair, change: int) -> None:
+        """The manager was sent a call of this line, or is rid of it."""
+        pair.held += change
+        if change < 0:
+            pair.bring_back()
+        if pair.held > pair.capacity or pair.surplus:
+            self._weigh(pair)
+
+    def part(self, holder: Holder[Any]) -> None:
+        pair = self.pair(holder)
+        self.total_capacity -= pair.capacity
+        pair.capacity = pair.held = 0
+        self._weigh(pair)
+        self._rank = None
+        super().part(holder)
+
+    def pair(self, holder: Holder[Any]) -> ClusterPair:
+        """The line and a manager."""
+        pair = super().pair(holder)
+        assert isinstance(pair, ClusterPair)
+        return pair
+
+    def _pair(self, holder: Holder[Any]) -> ClusterPair:
+        assert isinstance(holder, Manager)
+        return ClusterPair(self, holder)
+
+    def _spread(self, more: int) -> float:
+        return self.backlog * self.run.or_prior(RUN_PRIOR_S) / max(1, self.serving + more)
+
+    def _weigh(self, pair: ClusterPair) -> None:
+        before, pair.surplus = pair.surplus, max(0, pair.held - pair.capacity)
+        if pair.surplus == before:
+            return
+        self.total_surplus += pair.surplus - before
+        if not pair.surplus:
+            del self.surplus[pair]
+        elif not before:
+            self.surplus[pair] = None
+        self._rank = None
+
+
+class Manager(Holder[ClusterPair]):
+    """A manager."""
+
+    __slots__ = (
+        "block", "building", "contact_at", "drain_at", "ends_at", "free", "gains", "held", "id", "idle_since", "listed",
+        "memory_bytes", "node", "ordered", "orders", "phase", "prefetch", "resident", "slots", "stopping", "taken",
+        "transit", "walltime_s", "workers",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: ManagerId,
+        *,
+        node: str,
+        block: str,
+        slots: int,
+        prefetch: int | None,
+        drain_at: float,
+        ends_at: float,
+        walltime_s: float,
+        memory_bytes: int | None,
+        now: float,
+    ) -> None:
+        super().__init__()
+        self.id = id
+        self.node = node
+        self.block = block
+        self.slots = slots
+        self.prefetch = prefetch
+        self.drain_at = drain_at
+        self.ends_at = ends_at
+        self.walltime_s = walltime_s
+        self.memory_bytes = memory_bytes
+        self.contact_at = now
+        self.idle_since: float | None = now
+        self.phase = Phase.OPEN
+        self.held: dict[TaskId, Call] = {}
+        self.workers: dict[WorkerId, set[Digest]] = {}  # what each worker holds
+        self.resident: Counter[Digest] = Counter()  # workers that hold it
+        self.building: dict[Digest, int] = {}  # builds that are going on
+        self.orders: Counter[ClusterLine] = Counter()  # builds asked for and not settled
+        self.ordered = 0  # of all lines
+        self.free = slots  # slots for which it has neither a call nor a build
+        self.gains: dict[ClusterLine, int] = {}  # calls that can run at a time after one of them
+        self.transit = Floor()  # from here to a worker and back
+        self.stopping = False
+        self.listed: int | None = None  # as having so many free slots, in `FreeSlots`
+        self.taken: tuple[int, int] | None = None  # memory of what is resident, and which sizes that was reckoned with
+
+    def take(self, call: Call) -> None:
+        """It was sent a call."""
+        self.held[call.id] = call
+        self.free -= 1
+
+    def release(self, call: Call) -> None:
+        """It no longer holds a call."""
+        del self.held[call.id]
+        self.free += 1
+
+    def change_ordered(self, line: ClusterLine, change: int) -> None:
+        """So many more builds, or fewer, were asked for."""
+        self.orders[line] += change
+        self.ordered += change
+        self.free -= change
+
+    def has_time_for(self, duration_s: float, now: float) -> bool:
+        """Whether that much work can end before its block does; what fits into no block at all may be tried in any."""
+        left_s = self.ends_at - now
+        return duration_s <= left_s or left_s >= 0.9 * self.walltime_s
+
+
+class FreeSlots:
+    """Open managers by the number of their free slots. Constant time."""
+
+    def __init__(self) -> None:
+        self._buckets: list[OrderedDict[Manager, None]] = []
+        self._top = 0
+        self._managers = 0
+        self.slots = 0  # of all of them, free or not
+
+    def __len__(self) -> int:
+        return self._managers
+
+    def update(self, manager: Manager) -> None:
+        """The manager has as many as it says."""
+        free = max(0, manager.free)
+        before = manager.listed
+        if free == before:
+            return
+        if before is None:
+            self._managers += 1
+            self.slots += manager.slots
+        else:
+            del self._buckets[before][manager]
+        while len(self._buckets) <= free:
+            self._buckets.append(OrderedDict())
+        self._buckets[free][manager] = None
+        manager.listed = free
+        self._top = max(self._top, free)
+
+    def remove(self, manager: Manager) -> None:
+        """The manager takes no more."""
+        if manager.listed is not None:
+            del self._buckets[manager.listed][manager]
+            self._managers -= 1
+            self.slots -= manager.slots
+            manager.listed = None
+
+    def any(self) -> bool:
+        """Whether any manager has one."""
+        while self._top and not self._buckets[self._top]:
+            self._top -= 1
+        return self._top > 0
+
+    def most(self) -> Iterator[Manager]:
+        """Managers with free slots, those with the most first, at most `CHOICES`; others at the next call."""
+        if not self.any():
+            return
+        left = CHOICES
+        for free in range(self._top, 0, -1):
+            bucket = self._buckets[free]
+            for _ in range(min(left, len(bucket))):
+                manager = next(iter(bucket))
+                bucket.move_to_end(manager)
+                left -= 1
+                yield manager
+            if not left:
+                return

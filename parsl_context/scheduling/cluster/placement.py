@@ -1,0 +1,336 @@
+"""Where calls go and builds are ordered: the books of the interchange and the rules that act on them.
+
+`state` changes the books as events come in and then asks here what follows: for a call or a line, who should serve it
+(`_place`); for a manager, what it should hold (`_serve`); for a line that waits, whether a build pays (`_consider`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+
+from parsl_context.scheduling.cluster.builds import Builds
+from parsl_context.scheduling.cluster.events import (
+    Action,
+    FailUnservable,
+    SendTask,
+    StopManager,
+    TakeBack,
+)
+from parsl_context.scheduling.cluster.managers import Call, ClusterLine, ClusterPair, Manager, Phase
+from parsl_context.scheduling.cluster.registry import Record
+from parsl_context.scheduling.lines import CHOICES, Lane, Pair
+from parsl_context.scheduling.placement import MANAGER_LOOKAHEAD_S, RUN_PRIOR_S, Estimate, Floor, lookahead
+from parsl_context.wire.messages import Digest, ManagerId, TaskId
+
+# How often a line with calls behind slow ones is looked at, at the least. [s]
+_WATCH_S = 0.05
+# Work ahead of a manager's workers is made up for when this share of it is left, all at once: one message for many.
+_REFILL = 0.5
+_RANK = attrgetter("line.rank")
+
+
+class ClusterPlacement:
+    """Managers, lines and calls, and what follows from their state. See `ClusterState` for the parameters."""
+
+    def __init__(
+        self,
+        *,
+        heartbeat_threshold_s: float,
+        preference: Callable[[list[Manager]], list[Manager]] | None = None,
+    ) -> None:
+        self._threshold_s = heartbeat_threshold_s
+        self._preference = preference
+        self.managers: dict[ManagerId, Manager] = {}
+        self.blocks: list[str] = []  # every block that connected, in order
+        self._nodes: dict[str, Manager] = {}  # the session of each manager process
+        self._calls: dict[TaskId, Call] = {}
+        self._lines: dict[Lane, ClusterLine] = {}
+        self._lines_of: dict[Digest, list[ClusterLine]] = {}  # that need a context
+        self._records: dict[Digest, Record] = {}
+        self._builds = Builds(self._records)
+        self._run: dict[Digest | None, Estimate] = {}
+        self._shortest = Floor()  # run time of any call, lately
+        self._fresh: OrderedDict[Manager, None] = OrderedDict()  # idle, which only those of their lines know that asked
+        self._deadlines: list[tuple[float, int, Callable[[float], list[Action]]]] = []
+        self._order = itertools.count()
+
+    def next_deadline(self) -> float:
+        """When `Tick` is due next; infinity if never."""
+        return self._deadlines[0][0] if self._deadlines else math.inf
+
+    @property
+    def waiting(self) -> int:
+        """Calls that no manager holds."""
+        return sum(line.waiting for line in self._lines.values())
+
+    def _held_by(self, task: TaskId, manager: ManagerId) -> Call | None:
+        """A call, if the manager holds it."""
+        call = self._calls.get(task)
+        return call if call is not None and call.pair is not None and call.pair.holder.id == manager else None
+
+    def _release(self, call: Call, now: float) -> None:
+        """Its manager no longer holds a call."""
+        pair = call.pair
+        assert pair is not None
+        manager = pair.holder
+        manager.release(call)
+        call.pair = None
+        call.line.change_held(pair, -1)
+        if not manager.held:
+            manager.idle_since = now
+
+    def _send(self, pair: ClusterPair, now: float) -> Action:
+        line, manager = pair.line, pair.holder
+        call = line.take()
+        call.ahead = pair.is_full or manager.free <= 0
+        call.pair = pair
+        call.sent_at = now
+        manager.take(call)
+        manager.idle_since = None
+        line.change_held(pair, 1)
+        pair.was_served = True
+        if manager.free + (manager.prefetch or 0) <= 0:
+            self._fresh.pop(manager, None)
+        self._builds.reckon(line)
+        return SendTask(task=call.id, manager=manager.id)
+
+    def _place(self, line: ClusterLine, now: float) -> list[Action]:
+        """Send the newest call of a line where a worker is free for it, or see to it that one will be."""
+        pair = self._find_idle(line, now)
+        if pair is None:
+            is_settled = line.is_watched and line.waiting < line.enough  # nothing has changed since it was considered
+            return [] if is_settled else self._consider(line, now)
+        action = self._send(pair, now)
+        self._builds.free.update(pair.holder)
+        return [action]
+
+    def _place_all(self, line: ClusterLine, now: float) -> list[Action]:
+        actions: list[Action] = []
+        while line.waiting and (pair := self._find_idle(line, now)) is not None:
+            actions.append(self._send(pair, now))
+            self._builds.free.update(pair.holder)
+        return actions + self._consider(line, now)
+
+    def _find_idle(self, line: ClusterLine, now: float) -> ClusterPair | None:
+        if self._preference is not None and not line.lane.contexts:
+            candidates = [manager for manager in self.managers.values() if manager.phase is Phase.OPEN]
+            pairs = (line.pair(manager) for manager in self._preference(candidates))
+            return next((pair for pair in pairs if self._is_idle(pair, now)), None)
+        for manager in self._fresh:
+            pair = line.pairs.get(manager)
+            if pair is not None and pair.serves and not pair.is_paused and self._is_idle(pair, now):
+                return pair
+        found = line.find_idle(lambda pair: self._is_idle(pair, now))
+        assert found is None or isinstance(found, ClusterPair)
+        return found
+
+    def _announce(self, manager: Manager) -> None:
+        """A manager is idle. Its lines are told only if it stays so while others come to be: they may be many."""
+        self._fresh[manager] = None
+        self._fresh.move_to_end(manager)
+        if len(self._fresh) > CHOICES:
+            self._fresh.popitem(last=False)[0].promote()
+
+    def _is_idle(self, pair: Pair, now: float) -> bool:
+        """Whether a worker there can run a call of the line at once, or the user wants calls to wait there."""
+        assert isinstance(pair, ClusterPair)
+        if pair.holder.prefetch:
+            return self._has_room(pair, now)
+        return not pair.is_full and pair.holder.free > 0 and self._may_send(pair, now)
+
+    def _may_send(self, pair: ClusterPair, now: float) -> bool:
+        line, manager = pair.line, pair.holder
+        if line.is_anywhere and line.lane.contexts and not self._builds.may_try(line, manager, now):
+            return False
+        return manager.has_time_for(line.run.mean_s or 0.0, now)
+
+    def _has_room(self, pair: ClusterPair, now: float, level: float = 1.0) -> bool:
+        """Whether the manager may be sent one more call of the line, to fill that share of what it may hold ahead."""
+        line, manager = pair.line, pair.holder
+        capacity, held, free = pair.capacity, pair.held, manager.free
+        if manager.prefetch is not None:
+            if free + manager.prefetch <= 0 or held >= capacity + manager.prefetch:
+                return False
+        elif free <= 0 or held >= capacity:
+            first = line.queue.first()
+            if first is None or line.lane.fresh or line.lane.in_order:
+                return False
+            depth = math.ceil(level * lookahead(self._run_of(first.code), _horizon_s(manager)))
+            if free + depth * manager.slots <= 0 or held >= capacity * (1 + depth):
+                return False
+        return self._may_send(pair, now)
+
+    def _serve(self, manager: Manager, now: float, ended: ClusterLine | None = None) -> list[Action]:
+        """Give a manager what it should hold now: of the lines that it can serve the latest first, or a build.
+
+        Parameters
+        ----------
+        ended
+            The line that a call has just ended of.
+        """
+        actions: list[Action] = []
+        if manager.phase is not Phase.OPEN:
+            return self._stop_if_drained(manager)
+        while True:
+            warm = self._latest_warm(manager, now, 1.0 if actions else _REFILL)
+            cold = self._builds.latest(manager, now)
+            if cold is not None and (
+                manager.free > 0 if warm is None else self._builds.displaces(cold, warm.line, manager)
+            ):
+                actions.append(self._builds.order(cold, manager))
+            elif warm is not None:
+                actions.append(self._send(warm, now))
+            else:
+                break
+        self._builds.free.update(manager)
+        if manager.free + (manager.prefetch or 0) > 0:
+            self._announce(manager)
+            if ended is not None and not ended.waiting:
+                actions += self._rebalance(ended, manager, now)
+        return actions
+
+    def _latest_warm(self, manager: Manager, now: float, level: float) -> ClusterPair | None:
+        """Of the lines that wait and that the manager has room for, up to a level, the latest, with the manager."""
+        while True:
+            horizon_s = math.inf if manager.free > 0 or manager.prefetch is not None else _horizon_s(manager)
+            if manager.free + (manager.prefetch or 0) <= 0 and self._shortest.or_prior(math.inf) >= horizon_s:
+                return None
+            waiting = manager.waiting_lines()
+            if horizon_s < math.inf:
+                waiting = [pair for pair in waiting if pair.line.shortest.or_prior(math.inf) < horizon_s]
+            if len(waiting) > 1:
+                waiting.sort(key=_RANK)
+            for pair in waiting:
+                if self._has_room(pair, now, level):
+                    return pair
+            full = [pair for pair in waiting if pair.is_full]
+            if manager.free <= 0 or not full:
+                return None
+            for pair in full:  # others may have calls for its free slots
+                pair.set_aside()
+
+    def _consider(self, line: ClusterLine, now: float) -> list[Action]:
+        """Have contexts built for a line as long as that pays."""
+        if line.refused and not line.serving and len(line.refused) >= len(self._builds.free):
+            return self._fail_refused(line)
+        actions: list[Action] = []
+        while self._builds.pays(line, now):
+            site = self._builds.site(line, now)
+            if site is None:
+                self._builds.want(line)
+                break
+            actions.append(self._builds.order(line, site))
+        if line.backlog and not line.is_watched:
+            self._watch(line, now)
+        return actions
+
+    def _watch(self, line: ClusterLine, now: float) -> None:
+        """Look at a line again when its calls have waited for as long as a build takes."""
+        if line.is_anywhere and not line.total_surplus:
+            return
+        period_s = 0.0 if line.is_anywhere else self._builds.build(line).or_prior(1.0)
+        if line.total_surplus:
+            period_s = min(period_s or math.inf, 10 * line.run.or_prior(RUN_PRIOR_S))
+        line.is_watched = True
+        self._at(now + max(_WATCH_S, period_s), lambda now: self._look_at(line, now))
+
+    def _look_at(self, line: ClusterLine, now: float) -> list[Action]:
+        line.is_watched = False
+        actions = self._place_all(line, now)
+        if line.total_surplus and not line.waiting:
+            idle = self._find_idle(line, now)
+            if idle is not None:
+                actions += self._rebalance(line, idle.holder, now)
+        return actions
+
+    def _rebalance(self, line: ClusterLine, idle: Manager, now: float) -> list[Action]:
+        """Take back calls that wait at another manager, for one that has nothing to do."""
+        pair = next((pair for pair in line.surplus if pair.holder is not idle), None)
+        if pair is None:
+            return []
+        line.surplus.move_to_end(pair)
+        donor = pair.holder
+        run_s = line.run.or_prior(RUN_PRIOR_S)
+        transit_s = idle.transit.or_prior(0.0) + donor.transit.or_prior(0.0)
+        wait_s = pair.surplus * run_s / max(1, pair.capacity)
+        if wait_s < transit_s and now - line.progress_at < transit_s + run_s:
+            return []  # they will have run before they could be brought here
+        calls = list(itertools.islice(_unclaimed(pair), math.ceil(pair.surplus / 2)))
+        for call in calls:
+            call.reclaimed = True
+        return [TakeBack(tasks=[call.id for call in calls], manager=donor.id)] if calls else []
+
+    def _run_of(self, code: Digest | None) -> Estimate:
+        estimate = self._run.get(code)
+        if estimate is None:
+            estimate = self._run[code] = Estimate()
+        return estimate
+
+    def _open_line(self, lane: Lane) -> ClusterLine:
+        line = self._lines[lane] = ClusterLine(lane)
+        for context in lane.contexts:
+            self._lines_of.setdefault(context, []).append(line)
+        for manager in self.managers.values():
+            if manager.phase is Phase.OPEN:
+                self._enrol(line, manager)
+        return line
+
+    def _enrol(self, line: ClusterLine, manager: Manager) -> None:
+        """Find out what the manager can do for a line."""
+        if not line.is_anywhere:
+            needed = line.lane.contexts
+            warm = sum(1 for held in manager.workers.values() if held.issuperset(needed))
+            if not warm:
+                return
+            line.pair(manager).warm = warm
+        self._count(line, manager)
+
+    def _count(self, line: ClusterLine, manager: Manager) -> None:
+        """Tell a line how many of its calls can run on a manager at a time."""
+        if manager.phase is not Phase.OPEN:
+            capacity = 0
+        elif line.is_anywhere:
+            capacity = manager.slots
+        else:
+            warm = line.pair(manager).warm
+            capacity = manager.slots if warm and self._builds.is_shared(line, manager) else warm
+        line.set_capacity(manager, capacity)
+
+    def _stop_if_drained(self, manager: Manager) -> list[Action]:
+        if manager.phase is Phase.DRAINING and not manager.held and not manager.stopping:
+            manager.stopping = True
+            return [StopManager(manager=manager.id, reason="it has drained")]
+        return []
+
+    def _at(self, time: float, call: Callable[[float], list[Action]]) -> None:
+        heapq.heappush(self._deadlines, (time, next(self._order), call))
+
+    def _fail_refused(self, line: ClusterLine) -> list[Action]:
+        """No manager can ever hold the contexts of a line."""
+        reason = next(iter(line.refused.values()))
+        tasks = self._drop_waiting(line)
+        return [FailUnservable(tasks=tasks, reason=reason)] if tasks else []
+
+    def _drop_waiting(self, line: ClusterLine) -> list[TaskId]:
+        tasks = [call.id for call in line.take_all()]
+        self._builds.reckon(line)
+        for task in tasks:
+            del self._calls[task]
+        return tasks
+
+
+def _unclaimed(pair: ClusterPair) -> Iterable[Call]:
+    """Calls of a line that a manager was sent last and was not asked for yet, the newest first."""
+    for call in itertools.islice(reversed(pair.holder.held.values()), 64):
+        if call.line is pair.line and call.ahead and not call.reclaimed:
+            yield call
+
+
+def _horizon_s(manager: Manager) -> float:
+    """How far ahead a manager should have work: what is left when more is sent must outlast the way there. [s]"""
+    return max(MANAGER_LOOKAHEAD_S, 3 * manager.transit.or_prior(0.0))

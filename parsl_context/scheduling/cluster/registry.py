@@ -1,0 +1,104 @@
+"""What the interchange knows of each context: measured times and sizes, failed builds, what happened on which node."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from parsl_context.scheduling.placement import Estimate
+from parsl_context.wire.messages import ContextOptions, ManagerId
+
+BUILD_ATTEMPTS = 3  # builds of a context that may fail in a row before its calls fail
+_FIRST_PAUSE_S = 0.2  # before the second attempt; doubles with each one
+_LONGEST_PAUSE_S = 60.0
+
+
+@dataclass(slots=True)
+class OnNode:
+    """What happened with a context on one manager."""
+
+    loads: int = 0
+    load_s: float = 0.0  # total
+    size_bytes: int = 0
+    evictions: int = 0
+    calls: int = 0  # of lines that are no more; the others keep count themselves
+    used_at: float | None = None  # by those
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Record:
+    """A context in the registry."""
+
+    options: ContextOptions
+    build: Estimate = field(default_factory=Estimate)
+    size_bytes: int = 0  # of one instance: the largest measured, or as declared
+    failures: int = 0  # builds that failed since the last that did not
+    pause_until: float = -math.inf  # no build before this time
+    given_up: bool = False  # calls fail at once until the pause is over
+    wanted: bool = False
+    avoid: set[ManagerId] = field(default_factory=set)  # where the last builds failed
+    unshared: set[ManagerId] = field(default_factory=set)  # where workers cannot share it
+    nodes: dict[ManagerId, OnNode] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.declare(self.options)
+
+    def declare(self, options: ContextOptions) -> None:
+        """What the user says of it."""
+        self.options = options
+        if options.memory_gb is not None and not self.build.mean_s:
+            self.size_bytes = int(options.memory_gb * 1e9)
+
+    def on(self, manager: ManagerId) -> OnNode:
+        """What happened on a manager."""
+        node = self.nodes.get(manager)
+        if node is None:
+            node = self.nodes[manager] = OnNode()
+        return node
+
+    def is_shared(self, manager: ManagerId) -> bool:
+        """Whether the workers of a manager share one instance."""
+        return self.options.reuse == "node" and manager not in self.unshared
+
+    def succeed(self, manager: ManagerId, load_s: float, size_bytes: int) -> None:
+        """A build ended well."""
+        self.build.add(load_s)
+        self.failures = 0
+        self.pause_until = -math.inf
+        self.avoid.discard(manager)
+        # Of several builds the largest counts: what is loaded with the first looks free to the next.
+        measured = any(node.loads for node in self.nodes.values())
+        self.size_bytes = max(size_bytes, self.size_bytes) if measured else size_bytes
+        node = self.on(manager)
+        node.loads += 1
+        node.load_s += load_s
+        node.size_bytes = size_bytes
+
+    def fail(self, manager: ManagerId, now: float) -> None:
+        """A build failed; the next waits, longer each time."""
+        self.failures += 1
+        self.avoid.add(manager)
+        self.pause_until = now + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self.failures - 1))
+        self.given_up = self.failures >= BUILD_ATTEMPTS
+
+    def end_pause(self) -> None:
+        """Builds may be tried again."""
+        self.pause_until = -math.inf
+        if self.given_up:
+            self.given_up = False
+            self.failures = 0
+            self.avoid.clear()
+
+    def keep(self, manager: ManagerId, calls: int, used_at: float | None) -> None:
+        """A line that needed the context is no more: it served so many calls there, the last at this time."""
+        if used_at is not None:
+            node = self.on(manager)
+            node.calls += calls
+            node.used_at = max(used_at, -math.inf if node.used_at is None else node.used_at)
+
+    def lose(self, manager: ManagerId) -> None:
+        """A manager is gone."""
+        self.nodes.pop(manager, None)
+        self.avoid.discard(manager)
+        self.unshared.discard(manager)

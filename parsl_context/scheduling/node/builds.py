@@ -1,0 +1,224 @@
+"""Builds on a node: which worker builds what was ordered, and the templates that shared contexts live in.
+
+An order is for one more worker that holds some contexts together. Contexts that workers share come from a template: it
+is started, and once it is ready a worker is forked from it; what is left the worker builds itself, one after the other.
+An order that finds no room, or no idle worker, waits; orders are tried in turn whenever either may have changed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from parsl_context.scheduling.node.events import (
+    Action,
+    EndTemplate,
+    Load,
+    RefuseBuild,
+    Replace,
+    SettleBuild,
+    StartTemplate,
+    TemplateKey,
+)
+from parsl_context.scheduling.node.room import Room
+from parsl_context.scheduling.node.workers import Order, Worker
+from parsl_context.wire.messages import Digest, WorkerId
+
+# Before calls can have come for an instance that was just built, no other order takes it away: orders whose contexts do
+# not fit together would build in turn, and none would serve a call. Long enough for a far interchange. [s]
+_TRY_S = 1.0
+
+
+class NodeBuilds:
+    """Orders, and the templates they need."""
+
+    def __init__(self, workers: dict[WorkerId, Worker], room: Room) -> None:
+        self._workers = workers
+        self._room = room
+        self._orders: deque[Order] = deque()  # that no worker has taken on
+        self._shared: set[Digest] = set()  # contexts that templates build
+        self._wanted: dict[Digest, None] = {}  # to build on every worker ahead of calls, in this order
+        self.needs_worker = False  # an order waits for a worker to be idle
+        self._needs_room = False  # an order waits for room
+        self.look_at: float | None = None  # when orders that wait for room should be tried again
+        self.lost: dict[Digest, None] = {}  # what went with processes that were replaced; calls may wait for it
+
+    # --- what is asked for
+
+    def share(self, context: Digest, shared: bool) -> None:
+        """Workers share a context, or must not."""
+        if shared:
+            self._shared.add(context)
+        else:
+            self._shared.discard(context)
+
+    def want(self, context: Digest) -> None:
+        """Build a context on every worker."""
+        self._wanted[context] = None
+
+    def unwant(self, context: Digest) -> None:
+        """Build it for calls only."""
+        self._wanted.pop(context, None)
+
+    def order(self, contexts: tuple[Digest, ...], now: float) -> list[Action]:
+        """Have one more worker hold these."""
+        reason = self._room.refusal(contexts)
+        if reason is not None:
+            return [RefuseBuild(contexts=contexts, reason=reason), SettleBuild(contexts=contexts)]
+        self._orders.append(Order(contexts))
+        return self.start(now)
+
+    def cancel_all(self) -> list[Action]:
+        """The node takes nothing on any more."""
+        orders, self._orders = self._orders, deque()
+        return [action for order in orders for action in self._settle(order)]
+
+    # --- how it is done
+
+    def start(self, now: float) -> list[Action]:
+        """Take on what can be: each order by an idle worker. The others wait, in order."""
+        self.needs_worker = self._needs_room = False
+        orders, self._orders = self._orders, deque()
+        return [action for order in orders for action in self._try(order, now)]
+
+    def look(self, now: float) -> list[Action]:
+        """Time has passed: instances that no call came for may make room now."""
+        if self.look_at is None or now < self.look_at:
+            return []
+        self.look_at = None
+        return self.start(now)
+
+    def _try(self, order: Order, now: float) -> list[Action]:
+        """Take on an order, or do what brings that nearer and have it wait."""
+        shared = self.template_key(order.contexts)
+        if shared and self.ready_template(shared) is None:
+            self._orders.append(order)
+            return self._start_template(shared, now)
+        worker = self._builder(order, shared, now)
+        if worker is None and self._is_everywhere(order):
+            return self._settle(order)
+        if worker is None:
+            self.needs_worker = True
+            self._orders.append(order)
+            return []
+        evictions, fits = self._room.make_for(worker, order.contexts, now, shared)
+        if not fits and not evictions and self._room.holders(order.contexts) and self._room.is_at_rest(now):
+            return self._settle(order)  # it could only take the place of another
+        if not fits:
+            self._orders.append(order)
+            self._needs_room = True
+            self.look_at = self._room.untried_until(now)
+            return evictions
+        worker.order = order
+        return evictions + self.advance(worker, now)
+
+    def _start_template(self, key: TemplateKey, now: float) -> list[Action]:
+        if self.has_template(key):
+            return []
+        evictions, fits = self._room.make_for(None, key, now)
+        if not fits:
+            self._needs_room = True
+            self.look_at = self._room.untried_until(now)
+            return evictions
+        self._room.templates[key] = False
+        return [*evictions, StartTemplate(template=key)]
+
+    def _builder(self, order: Order, shared: TemplateKey, now: float) -> Worker | None:
+        """The idle worker for which this is the least: it has some of it, and loses least."""
+
+        def burden(worker: Worker) -> tuple[bool, int, int, WorkerId]:
+            has = worker.resident.intersection(order.contexts)
+            is_forked = not has.issuperset(shared)  # and loses everything
+            return is_forked and now < worker.untried_until, 0 if is_forked else -len(has), len(worker.kept), worker.id
+
+        idle = [w for w in self._workers.values() if w.is_idle and not w.resident.issuperset(order.contexts)]
+        return min(idle, key=burden, default=None)
+
+    def _is_everywhere(self, order: Order) -> bool:
+        up = [worker for worker in self._workers.values() if worker.up]
+        return bool(up) and all(worker.resident.issuperset(order.contexts) for worker in up)
+
+    def advance(self, worker: Worker, now: float) -> list[Action]:
+        """The next step of the order that a worker has taken on; none is left when it holds everything."""
+        order = worker.order
+        assert order is not None
+        missing = [context for context in order.contexts if context not in worker.resident]
+        if not missing:
+            worker.order = None
+            worker.untried_until = now + _TRY_S if order.is_asked_for else 0.0
+            return self._settle(order)
+        shared = self.template_key(missing)
+        if shared:
+            template = self.ready_template(self.template_key(order.contexts))
+            if template is None:  # it has ended meanwhile
+                worker.order = None
+                self._orders.append(order)
+                return []
+            return [self.fork(worker, template)]
+        worker.building = missing[0]
+        worker.used = True
+        return [Load(worker=worker.id, context=missing[0])]
+
+    def fork(self, worker: Worker, template: TemplateKey | None = None) -> Action:
+        """Have another process serve a worker."""
+        worker.up = False
+        worker.fork_of = template
+        worker.leave()
+        self.lost.update(dict.fromkeys(sorted(worker.resident)))
+        for book in (worker.resident, worker.leaving, worker.used_at):
+            book.clear()
+        worker.inherited = frozenset()
+        return Replace(worker=worker.id, template=template)
+
+    def drop_order(self, worker: Worker) -> list[Action]:
+        """A worker cannot do what it was made ready for."""
+        order, worker.order = worker.order, None
+        return [] if order is None else self._settle(order)
+
+    def drop_orders(self, context: Digest) -> list[Action]:
+        """A template could not build a context: what waits for it has ended."""
+        broken = [order for order in self._orders if context in order.contexts]
+        self._orders = deque(order for order in self._orders if context not in order.contexts)
+        return [action for order in broken for action in self._settle(order)]
+
+    def build_ahead(self, worker: Worker, now: float) -> list[Action]:
+        """What an idle worker should build ahead of calls, if there is room for it."""
+        missing = [c for c in self._wanted if c not in worker.resident and c not in worker.failed]
+        if not missing or self._needs_room:
+            return []
+        shared = self.template_key(self._wanted)
+        if shared and not worker.resident.issuperset(shared):
+            template = self.ready_template(shared)
+            if template is not None and worker.resident.issubset(self._wanted):  # calls may come for the rest
+                return [self.fork(worker, template)]
+            if not self.has_template(shared) and self._room.fits(shared):
+                self._room.templates[shared] = False
+                return [StartTemplate(template=shared)]
+        for context in missing:
+            if context not in self._shared and self._room.fits([context]) and not self._room.is_full(worker, [context]):
+                worker.order = Order((context,), is_asked_for=False)
+                return self.advance(worker, now)
+        return []
+
+    # --- templates
+
+    def template_key(self, contexts: Iterable[Digest]) -> TemplateKey:
+        """The contexts among these that a template should build."""
+        return tuple(sorted(context for context in contexts if context in self._shared))
+
+    def ready_template(self, key: TemplateKey) -> TemplateKey | None:
+        """The smallest template that has all of these and can be forked from."""
+        fitting = [other for other, ready in self._room.templates.items() if ready and set(other).issuperset(key)]
+        return min(fitting, key=len, default=None)
+
+    def has_template(self, key: TemplateKey) -> bool:
+        """Whether there is such a template, or will be."""
+        return any(set(other).issuperset(key) for other in self._room.templates)
+
+    def end_template(self, key: TemplateKey) -> list[Action]:
+        """A template must not be used any more."""
+        return [EndTemplate(template=key)] if self._room.templates.pop(key, None) is not None else []
+
+    @staticmethod
+    def _settle(order: Order) -> list[Action]:
+        return [SettleBuild(contexts=order.contexts)] if order.is_asked_for else []

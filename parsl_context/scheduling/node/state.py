@@ -1,0 +1,343 @@
+"""Which worker of a node runs which call. Pure: see the package's docstring.
+
+The manager feeds it events and carries out its actions. Calls are run by workers that hold their contexts; builds are
+ordered by the interchange (`builds`), and a call whose context is gone is given back to it. A call is *started*
+when it is the oldest that its worker holds; a worker is given short calls ahead, and those it has not started are taken
+back when another worker has nothing to do.
+
+Cost of an event on a call's path: it grows with none of workers, contexts and waiting calls.
+"""
+
+from __future__ import annotations
+
+from typing_extensions import assert_never
+
+from parsl_context.scheduling.node.events import (
+    Action,
+    BlobForgotten,
+    BuildWanted,
+    ContextDeclared,
+    ContextGone,
+    DrainBegan,
+    EndTemplate,
+    Event,
+    EvictionWanted,
+    GiveBack,
+    InstanceWanted,
+    LimitsSet,
+    LoadBegan,
+    LoadBroke,
+    LoadEnded,
+    Lose,
+    Revoke,
+    SettleBuild,
+    SharedExpired,
+    TaskEnded,
+    TasksArrived,
+    TaskSkipped,
+    TasksReclaimed,
+    TasksRevoked,
+    TemplateBroke,
+    TemplateEnded,
+    TemplateLoaded,
+    TemplateReady,
+    TemplateUnsafe,
+    Tick,
+    WorkerEnded,
+    WorkerReady,
+)
+from parsl_context.scheduling.node.placement import NodePlacement
+from parsl_context.scheduling.node.workers import NodeCall, Worker, WorkerLine
+from parsl_context.wire.messages import Digest, TaskId
+
+
+class NodeState(NodePlacement):
+    """Workers, their contexts, and the calls waiting on a node. Changed by `handle` alone.
+
+    Parameters
+    ----------
+    workers
+        How many there are; they begin without a process.
+    nodes
+        Names of the nodes that calls may ask for (MPI). Such calls get nodes in the order in which they came: none is
+        overtaken by one that needs fewer.
+    """
+
+    def next_deadline(self, now: float) -> float | None:
+        """When `Tick` is due next, if ever."""
+        times = [time for time in (self._room.next_idle_at(), self.look_at) if time is not None]
+        return max(now, min(times)) if times else None
+
+    def handle(self, event: Event, *, now: float) -> list[Action]:
+        """Take an event into account. Gives what to do about it, in order."""
+        actions = self._take(event, now)
+        if self._builds.lost:
+            lost, self._builds.lost = self._builds.lost, {}
+            for context in lost:
+                actions += self._give_back_hopeless(context)
+        return actions + self._place_by_nodes(now) if self._nodes_queue else actions
+
+    def _take(self, event: Event, now: float) -> list[Action]:
+        match event:
+            case TasksArrived():
+                return self._arrive(event, now)
+            case TaskEnded():
+                return self._end_task(event, now)
+            case TaskSkipped():
+                worker = self._workers[event.worker]
+                worker.revoked = max(0, worker.revoked - 1)
+                return self._feed(worker, now)
+            case TasksRevoked():
+                return self._revoke(event, now)
+            case TasksReclaimed():
+                return self._reclaim(event)
+            case WorkerReady():
+                return self._worker_up(event, now)
+            case WorkerEnded():
+                return self._end_worker(event, now)
+            case DrainBegan():
+                self._draining = True
+                return self._give_back_waiting() + self._builds.cancel_all() + self._revoke_all()
+            case Tick():
+                self._take_ahead_at = None
+                return self._room.evict_idle(now) + self._take_ahead(now) + self._builds.look(now)
+            case _:
+                return self._handle_context(event, now)
+
+    def _handle_context(self, event: Event, now: float) -> list[Action]:
+        room, builds = self._room, self._builds
+        match event:
+            case ContextDeclared():
+                builds.share(event.context, event.is_shared)
+                if event.size_bytes is not None:
+                    room.sizes.declare(event.context, event.size_bytes)
+                if event.is_pinned:
+                    room.pinned.add(event.context)
+                return []
+            case LimitsSet():
+                room.limits = event
+                return []
+            case InstanceWanted():
+                if self._draining:
+                    return [SettleBuild(contexts=event.contexts)]
+                return builds.order(event.contexts, now)
+            case BuildWanted():
+                builds.want(event.context)
+                return self._feed_idle(now)
+            case LoadBegan():
+                self._workers[event.worker].building = event.context
+                return []
+            case LoadEnded():
+                return self._end_load(event, now)
+            case LoadBroke():
+                return self._break_load(event, now)
+            case ContextGone():
+                return self._lose_context(event, now)
+            case EvictionWanted():
+                builds.unwant(event.context)
+                evictions = room.evict_everywhere(event.context)
+                return evictions + builds.start(now) + self._give_back_hopeless(event.context)
+            case SharedExpired():
+                evictions = room.end_templates(event.context)
+                return evictions + builds.start(now) + self._give_back_hopeless(event.context)
+            case BlobForgotten():
+                return self._forget(event.digest)
+            case _:
+                return self._handle_template(event, now)
+
+    def _handle_template(self, event: Event, now: float) -> list[Action]:
+        room, builds = self._room, self._builds
+        match event:
+            case TemplateLoaded():
+                room.measured(event.context, event.load_s, event.size_bytes)
+                return []
+            case TemplateReady():
+                if event.template in room.templates:
+                    room.templates[event.template] = True
+                return self._restart(now)
+            case TemplateBroke():
+                room.templates.pop(event.template, None)
+                for context in event.template:
+                    builds.unwant(context)
+                settled = builds.drop_orders(event.context)
+                return self._give_back_broken(event.context, []) + settled + self._restart(now)
+            case TemplateUnsafe():
+                room.templates.pop(event.template, None)
+                builds.share(event.context, False)
+                return [EndTemplate(template=event.template), *self._restart(now)]
+            case TemplateEnded():
+                room.templates.pop(event.template, None)
+                hopeless = [action for context in event.template for action in self._give_back_hopeless(context)]
+                return hopeless + self._restart(now)
+            case _:
+                assert_never(event)  # type: ignore[arg-type]
+
+    # --- calls
+
+    def _arrive(self, event: TasksArrived, now: float) -> list[Action]:
+        if self._draining:
+            return [GiveBack(tasks=[task.id for task in event.tasks])]
+        lines: dict[WorkerLine, None] = {}
+        for task in event.tasks:
+            line = self._lines.get(task.lane) or self._open_line(task.lane)
+            call = self._waiting[task.id] = NodeCall(task, line, now)
+            line.append(call)
+            lines[line] = None
+            if task.nodes:
+                self._nodes_queue.append(call)
+        actions = [action for line in lines for action in self._place(line, now)]
+        return actions + self._give_back_blocked()
+
+    def _end_task(self, event: TaskEnded, now: float) -> list[Action]:
+        worker = self._workers[event.worker]
+        call = self._unhold(worker, worker.held.popleft())
+        assert call.id == event.task, f"worker {event.worker} ended task {event.task}, expected {call.id}"
+        self._run_of(call.task.code).add(event.run_s)
+        worker.used_at.update(dict.fromkeys(call.task.lane.contexts, now))
+        worker.fed_at = now
+        self._reclaimed.discard(call.id)
+        # Before anything is placed: nothing more runs in that process.
+        actions: list[Action] = [self._builds.fork(worker)] if call.task.lane.fresh else []
+        if self._release_nodes(call.id):
+            actions += self._place_by_nodes(now)
+        if call.task.lane.fresh:
+            return actions
+        actions += self._feed(worker, now)
+        if worker.is_idle:
+            actions += self._take_ahead_of(call.line, worker, now) + self._give_back_blocked()
+        return actions
+
+    def _end_worker(self, event: WorkerEnded, now: float) -> list[Action]:
+        worker = self._workers[event.worker]
+        self._leave(worker)
+        held = [self._unhold(worker, call) for call in worker.held]
+        for call in held:
+            self._release_nodes(call.id)
+        self._reclaimed.difference_update(call.id for call in held)
+        building = worker.building
+        if building is None and worker.order is not None and worker.fork_of:
+            building = worker.fork_of[0]  # it died of what it was to share
+        settled = self._builds.drop_order(worker)
+        self._workers[worker.id] = Worker(worker.id)
+        if building is not None:
+            return self._give_back_broken(building, [call.id for call in held]) + settled + self._restart(now)
+        lost: list[Action] = [Lose(task=held[0].id)] if held else []
+        for call in reversed(held[1:]):
+            self._wait_again(call)
+        if self._draining:
+            return lost + settled + self._give_back_waiting()
+        return lost + settled + self._give_back_all_hopeless(held[1:]) + self._restart(now)
+
+    # --- calls that are taken back
+
+    def _revoke(self, event: TasksRevoked, now: float) -> list[Action]:
+        worker = self._workers[event.worker]
+        worker.revoked += event.count
+        returned: list[TaskId] = []
+        lines: dict[WorkerLine, None] = {}
+        for _ in range(event.count):
+            call = self._unhold(worker, worker.held.pop())
+            if call.id in self._reclaimed or self._draining:
+                self._reclaimed.discard(call.id)
+                returned.append(call.id)
+            else:
+                self._wait_again(call)
+                lines[call.line] = None
+        actions: list[Action] = [GiveBack(tasks=returned[::-1])] if returned else []
+        for line in lines:
+            actions += self._place(line, now)
+        return actions
+
+    def _reclaim(self, event: TasksReclaimed) -> list[Action]:
+        """The interchange knows a better place for calls that have not started here."""
+        waiting = [call for task in event.tasks if (call := self._waiting.get(task)) is not None]
+        for call in waiting:
+            self._take_out(call)
+        actions: list[Action] = [GiveBack(tasks=[call.id for call in waiting])] if waiting else []
+        wanted = set(event.tasks)
+        for worker in self._workers.values():
+            count = 0
+            for call in reversed(worker.held):
+                if not (call.ahead and call.id in wanted):
+                    break
+                self._reclaimed.add(call.id)
+                count += 1
+            if count:
+                actions.append(Revoke(worker=worker.id, count=count))
+        return actions
+
+    # --- contexts and workers
+
+    def _worker_up(self, event: WorkerReady, now: float) -> list[Action]:
+        old = self._workers[event.worker]
+        self._leave(old)
+        worker = self._workers[event.worker] = Worker(event.worker, up=True, inherited=event.inherited)
+        worker.order = old.order
+        for line in self._lines.values():
+            self._admit(worker, line)
+        if worker.order is not None:
+            return self._builds.advance(worker, now) + self._feed(worker, now)
+        return self._feed(worker, now)
+
+    def _leave(self, worker: Worker) -> None:
+        """The process that served a worker serves nobody any more."""
+        worker.leave()
+        if worker.fork_for is not None:
+            worker.fork_for.coming -= 1
+            worker.fork_for = None
+
+    def _end_load(self, event: LoadEnded, now: float) -> list[Action]:
+        worker = self._workers[event.worker]
+        worker.building = None
+        worker.resident.add(event.context)
+        worker.leaving.discard(event.context)
+        worker.failed.discard(event.context)
+        worker.used_at[event.context] = now
+        self._room.measured(event.context, event.load_s, event.size_bytes)
+        for line in self._lines_of.get(event.context, ()):
+            self._admit(worker, line)
+        actions = self._builds.advance(worker, now) if worker.order is not None else []
+        return actions + self._feed(worker, now) + self._give_back_blocked()
+
+    def _break_load(self, event: LoadBroke, now: float) -> list[Action]:
+        worker = self._workers[event.worker]
+        worker.building = None
+        worker.failed.add(event.context)
+        returned: list[TaskId] = []
+        if event.task is not None:
+            call = self._unhold(worker, worker.held.popleft())
+            self._release_nodes(call.id)
+            returned.append(call.id)
+        settled = self._builds.drop_order(worker)
+        return self._give_back_broken(event.context, returned) + settled + self._feed(worker, now)
+
+    def _lose_context(self, event: ContextGone, now: float) -> list[Action]:
+        worker = self._workers[event.worker]
+        worker.resident.discard(event.context)
+        worker.leaving.discard(event.context)
+        worker.used_at.pop(event.context, None)
+        worker.inherited -= {event.context}
+        for line in self._lines_of.get(event.context, ()):
+            if not line.is_anywhere:
+                line.dismiss(worker)
+        actions = self._give_back_hopeless(event.context)
+        if event.kept_bytes > self._room.sizes.of(event.context) // 2 and worker.is_idle:
+            return [*actions, self._builds.fork(worker)]  # its allocator keeps what the instance took
+        return actions + self._restart(now)
+
+    def _forget(self, digest: Digest) -> list[Action]:
+        self._run.pop(digest, None)
+        self._room.builds.pop(digest, None)
+        self._room.sizes.forget(digest)
+        self._room.pinned.discard(digest)
+        self._builds.unwant(digest)
+        actions = self._room.end_templates(digest)
+        self._builds.share(digest, False)
+        for line in self._lines_of.pop(digest, []):
+            self._lines.pop(line.lane, None)
+            for worker in self._workers.values():
+                line.part(worker)
+            for other in line.lane.contexts:
+                if line in self._lines_of.get(other, ()):
+                    self._lines_of[other].remove(line)
+        return actions

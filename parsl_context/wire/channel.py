@@ -1,0 +1,169 @@
+"""Message streams over Unix sockets: executor, interchange and managers of one host, and a manager and its workers."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from parsl_context.wire.codec import Buffer, Frames, StreamReader, to_stream
+from parsl_context.wire.eventloop import EventLoop
+
+_READ_BYTES = 1 << 16  # with 1 << 18 a read of a small message takes 9 us rather than 4: each maps fresh memory
+_BUFFERS_PER_SEND = 512  # below IOV_MAX of Linux, 1024
+
+
+class Channel:
+    """An end that never blocks; what the other end does not read yet is kept and sent when it can be.
+
+    Parameters
+    ----------
+    on_message
+        Called with the frames of each message.
+    on_end
+        Called once when the other end is closed.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        sock: socket.socket,
+        on_message: Callable[[Frames], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._socket = sock
+        self._reader = StreamReader()
+        self._unsent: deque[Buffer] = deque()
+        self._on_message = on_message
+        self._on_end = on_end
+        self._open = True
+        self._will_write = False  # `_write` will be called: at the end of the turn, or when there is room again
+        self._is_full = False
+        # As little as this, a Unix stream socket takes whole or not at all: it goes into one buffer of the system.
+        self._whole_bytes = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 4
+        sock.setblocking(False)
+        loop.watch(sock, self.read)
+
+    def send(self, frames: Frames) -> None:
+        """Send a message after those before."""
+        if not self._open:
+            return
+        self._unsent += to_stream(frames)
+        # What is sent in one turn of the loop leaves in one system call, and none is tried while the socket is full.
+        if not self._will_write:
+            self._will_write = self._loop.at_turn_end(self._write)
+            if not self._will_write:
+                self._write()
+
+    def send_at_once(self, frames: Frames) -> bool:
+        """Send a small message in the calling thread, which need not be that of the loop. False if it must wait.
+
+        Nobody may call `send` meanwhile.
+        """
+        if self._unsent or not self._open:
+            return False
+        parts = to_stream(frames)
+        if len(parts) > 1 or len(parts[0]) > self._whole_bytes:
+            return False
+        try:
+            self._socket.send(parts[0])
+        except OSError:
+            return False  # it is full, or the end of the stream will be read in a moment
+        return True
+
+    def read(self) -> None:
+        """Take what has arrived."""
+        while self._open:
+            try:
+                data = self._socket.recv(_READ_BYTES)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            if not data:
+                self.close()
+                self._on_end()
+                return
+            for frames in self._reader.feed(data):
+                self._loop.guard(self._on_message, frames)
+            if len(data) < _READ_BYTES:
+                return
+
+    def finish(self, linger_s: float) -> None:
+        """Close this end once what was sent has left, or after so many seconds."""
+        if self._open:
+            with contextlib.suppress(OSError):
+                self._socket.settimeout(linger_s)
+                for part in self._unsent:
+                    self._socket.sendall(part)
+        self.close()
+
+    def close(self) -> None:
+        """Close this end."""
+        if self._open:
+            self._open = False
+            self._unsent.clear()
+            self._loop.unwatch(self._socket)
+            self._socket.close()
+
+    def _write(self) -> None:
+        if not self._open:
+            return
+        try:
+            while self._unsent:
+                batch = list(itertools.islice(self._unsent, _BUFFERS_PER_SEND))
+                self._forget(batch, self._socket.sendmsg(batch))
+        except BlockingIOError:
+            self._wait_for_room(True)
+            return
+        except ConnectionError:
+            self._unsent.clear()  # the end of the stream will be read in a moment
+        self._wait_for_room(False)
+
+    def _wait_for_room(self, is_full: bool) -> None:
+        self._will_write = is_full
+        if is_full != self._is_full:
+            self._is_full = is_full
+            self._loop.watch_writable(self._socket, self._write if is_full else None)
+
+    def _forget(self, batch: list[Buffer], sent: int) -> None:
+        """Drop what was sent of a batch."""
+        for part in batch:
+            if sent < len(part):
+                self._unsent[0] = memoryview(part)[sent:]
+                return
+            sent -= len(part)
+            self._unsent.popleft()
+
+
+class WorkerChannel:
+    """The worker's end: blocks."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._reader = StreamReader()
+        self._received: deque[Frames] = deque()
+
+    def send(self, frames: Frames) -> None:
+        """Send a message whole."""
+        for part in to_stream(frames):
+            self._socket.sendall(part)
+
+    def has_message(self) -> bool:
+        """Whether `receive` gives one without reading."""
+        return bool(self._received)
+
+    def receive(self) -> Frames | None:
+        """The next message; None when the manager is gone."""
+        while not self._received:
+            try:
+                data = self._socket.recv(_READ_BYTES)
+            except ConnectionError:
+                return None
+            if not data:
+                return None
+            self._received.extend(self._reader.feed(data))
+        return self._received.popleft()

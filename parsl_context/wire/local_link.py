@@ -1,0 +1,126 @@
+"""A shorter way between the interchange and managers on its host: a Unix socket instead of TCP, keys and threads.
+
+On the way over ZeroMQ a message wakes two more threads in each direction, and is encrypted. What stays on the host
+needs neither. The interchange listens at an abstract address, which exists in its network namespace alone and is gone
+with it; a manager learns the address from the answer to its probe, over the encrypted way. Both ends ask the system
+whether the other belongs to the same user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import struct
+from collections.abc import Callable
+from functools import partial
+
+from parsl_context.wire.channel import Channel
+from parsl_context.wire.codec import Frames
+from parsl_context.wire.eventloop import EventLoop
+from parsl_context.wire.messages import ManagerId
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+_BACKLOG = 128
+_CREDENTIALS = struct.Struct("3i")  # struct ucred of Linux: process, user, group
+
+
+class LocalListener:
+    """The interchange's end: one channel for each session of a manager on this host.
+
+    Parameters
+    ----------
+    on_message
+        Called with the identity of the manager, as a frame, and the frames of its message.
+    on_lost
+        Called with a manager whose channel has ended.
+    """
+
+    def __init__(
+        self, loop: EventLoop, *, on_message: Callable[[Frames], None], on_lost: Callable[[ManagerId, str], None]
+    ) -> None:
+        self.name = f"parsl-context-{secrets.token_hex(16)}"
+        self._loop = loop
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._channels: dict[ManagerId, Channel] = {}
+        self._unnamed: set[Channel] = set()  # that have not said yet whose they are
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(_address(self.name))
+        self._socket.listen(_BACKLOG)
+        self._socket.setblocking(False)
+        loop.watch(self._socket, self._accept)
+
+    def send(self, manager: ManagerId, frames: Frames) -> bool:
+        """Send a message; False if this manager has no channel here."""
+        channel = self._channels.get(manager)
+        if channel is None:
+            return False
+        channel.send(frames)
+        return True
+
+    def close(self, linger_s: float) -> None:
+        """Close all ends; what was sent is delivered if it can be within so many seconds each."""
+        self._loop.unwatch(self._socket)
+        self._socket.close()
+        for channel in [*self._channels.values(), *self._unnamed]:
+            channel.finish(linger_s)
+        self._channels.clear()
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._socket.accept()
+        except OSError as error:
+            logger.warning("A manager of this host could not connect: %s", error)
+            return
+        if not _is_ours(sock):
+            logger.warning("A process of another user tried to connect")
+            sock.close()
+            return
+        peer = _Peer()
+        peer.channel = Channel(self._loop, sock, partial(self._received, peer), partial(self._ended, peer))
+        self._unnamed.add(peer.channel)
+
+    def _received(self, peer: _Peer, frames: Frames) -> None:
+        if peer.manager is not None:
+            self._on_message([peer.manager.encode(), *frames])
+            return
+        peer.manager = ManagerId(bytes(frames[0]).decode("utf-8", "replace"))
+        self._unnamed.discard(peer.channel)
+        self._channels[peer.manager] = peer.channel
+
+    def _ended(self, peer: _Peer) -> None:
+        self._unnamed.discard(peer.channel)
+        if peer.manager is not None and self._channels.get(peer.manager) is peer.channel:
+            del self._channels[peer.manager]
+            self._on_lost(peer.manager, "its connection broke")
+
+
+class _Peer:
+    channel: Channel
+    manager: ManagerId | None = None
+
+
+def connect(name: str | None) -> socket.socket | None:
+    """Connect to the interchange that listens under a name, if it is on this host and of this user."""
+    if name is None:
+        return None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with contextlib.suppress(OSError):
+        sock.connect(_address(name))
+        if _is_ours(sock):
+            return sock
+    sock.close()
+    return None
+
+
+def _address(name: str) -> str:
+    return f"\0{name}"
+
+
+def _is_ours(sock: socket.socket) -> bool:
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(credentials)[1] == os.getuid())

@@ -1,0 +1,27 @@
+"""The command `parsl-context`."""
+
+from importlib import metadata
+
+import pytest
+
+from parsl_context.cli.main import main
+
+
+def test_it_shows_what_a_manager_would_find(capsys):
+    assert main(["node", "--cores-per-worker", "0.5"]) == 0
+    output = capsys.readouterr().out
+    for word in ("interpreter", "parsl", "cores", "memory", "workers", metadata.version("parsl")):
+        assert word in output
+
+
+def test_it_tells_its_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert metadata.version("parsl-context") in capsys.readouterr().out
+
+
+def test_without_a_command_it_says_what_it_wants(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    assert "node" in capsys.readouterr().err

@@ -1,0 +1,145 @@
+"""A store keeps whole files, the right version of each, within its bound."""
+
+import contextlib
+import os
+import stat
+
+import pytest
+
+from parsl_context.distribute import locks
+from parsl_context.distribute.node import NodeStore, store_of_this_node
+from parsl_context.errors import ConfigurationError, FileFetchError
+
+MB = 1 << 20
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def holds():
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def origin(tmp_path, name="a.pt", content=b"weights"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+def entries(folder):
+    return {path.name for path in folder.glob("*/*")}
+
+
+def test_a_file_is_copied_once_and_is_read_only(folder, tmp_path, holds):
+    path = origin(tmp_path)
+    copies = {NodeStore(folder).fetch(url, holds) for url in [f"file://{path}"] * 3}
+    (copy,) = copies
+    assert (copy.name, copy.read_bytes()) == ("a.pt", b"weights")
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o400
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_changed_file_is_another_one(folder, tmp_path, holds):
+    path = origin(tmp_path)
+    old = NodeStore(folder).fetch(str(path), holds)
+    os.utime(origin(tmp_path, content=b"renewed"), ns=(1, 1))
+    assert NodeStore(folder).fetch(str(path), holds).read_bytes() == b"renewed"
+    assert old.read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("spoil", [lambda copy: os.truncate(copy, 3), os.unlink])
+def test_a_spoilt_copy_is_fetched_again(folder, tmp_path, holds, spoil):
+    path = origin(tmp_path)
+    copy = NodeStore(folder).fetch(str(path), holds)
+    copy.chmod(0o600)
+    spoil(copy)
+    assert NodeStore(folder).fetch(str(path), holds).read_bytes() == b"weights"
+
+
+def test_what_was_used_least_recently_goes_first(folder, tmp_path):
+    paths = [origin(tmp_path, name, b"x" * MB) for name in ("a", "b", "c")]
+    store = NodeStore(folder, 2 * MB + MB // 2)
+    for i, path in enumerate([paths[0], paths[1], paths[0]]):
+        with contextlib.ExitStack() as holds:
+            os.utime(store.fetch(str(path), holds).parent, (i, i))
+    with contextlib.ExitStack() as holds:
+        store.fetch(str(paths[2]), holds)
+    assert entries(folder) == {"a", "c"}
+
+
+def test_what_is_in_use_stays_and_the_error_says_what_to_do(folder, tmp_path, holds):
+    store = NodeStore(folder, 2 * MB)
+    kept = store.fetch(str(origin(tmp_path, "a", b"x" * MB)), holds)
+    large = origin(tmp_path, "b", b"y" * (MB + MB // 2))
+    with pytest.raises(
+        FileFetchError, match=r"b cannot be had on node .*no room for its 0\.00157 GB.*STORE_GB"
+    ) as caught:
+        store.fetch(str(large), holds)
+    assert (caught.value.url, kept.read_bytes()[:1]) == (str(large), b"x")
+    holds.close()
+    store.fetch(str(large), holds)
+    assert entries(folder) == {"b"}
+
+
+def test_what_a_dead_process_left_is_removed_and_what_a_live_one_receives_is_not(folder, tmp_path, holds):
+    for name in ("temporary-dead", "temporary-alive"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "file").write_bytes(b"x")
+    folder.chmod(0o700)
+    fd = locks.hold(folder / "temporary-alive", shared=True)
+    NodeStore(folder).fetch(str(origin(tmp_path)), holds)
+    os.close(fd)
+    assert not (folder / "temporary-dead").exists()
+    assert (folder / "temporary-alive" / "file").exists()
+
+
+def test_a_private_copy_goes_when_it_is_let_go(folder, tmp_path):
+    path = origin(tmp_path)
+    with contextlib.ExitStack() as holds:
+        copies = [NodeStore(folder).fetch_privately(str(path), holds) for _ in range(2)]
+        assert [copy.read_bytes() for copy in copies] == [b"weights"] * 2
+        assert copies[0] != copies[1]
+    assert entries(folder) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("missing", "no such file here; give a path that all nodes see"), ("", "no regular file")]
+)
+def test_what_cannot_be_read_is_named(folder, tmp_path, holds, name, says):
+    with pytest.raises(FileFetchError, match=says):
+        NodeStore(folder).fetch(f"file://{tmp_path}/{name}", holds)
+
+
+def test_an_empty_file_is_a_file(folder, tmp_path, holds):
+    assert NodeStore(folder).fetch(str(origin(tmp_path, content=b"")), holds).read_bytes() == b""
+
+
+def test_a_folder_of_others_is_not_trusted(folder, tmp_path, holds):
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(FileFetchError, match=r"this user alone may write.*PARSL_CONTEXT_STORE"):
+        NodeStore(folder).fetch(str(origin(tmp_path)), holds)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, holds):
+    path = origin(tmp_path)
+    with pytest.raises(FileFetchError, match=r"a.pt/store cannot be made"):
+        NodeStore(path / "store").fetch(str(path), holds)
+
+
+def test_the_environment_says_where_and_how_large(folder, tmp_path, holds):
+    store = store_of_this_node({"PARSL_CONTEXT_STORE": str(folder), "PARSL_CONTEXT_STORE_GB": "0.0001"})
+    with pytest.raises(FileFetchError, match=r"may take 0\.0001 GB"):
+        store.fetch(str(origin(tmp_path, content=b"x" * MB)), holds)
+    with pytest.raises(ConfigurationError, match="STORE_GB='much' must be a number"):
+        store_of_this_node({"PARSL_CONTEXT_STORE_GB": "much"})
+
+
+def test_the_default_folder_is_one_per_user(tmp_path, holds, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    copy = store_of_this_node({}).fetch(str(origin(tmp_path)), holds)
+    assert copy.is_relative_to(tmp_path / f"parsl-context-{os.getuid()}")

@@ -1,0 +1,50 @@
+"""Required contexts are found and filled in wherever lists, tuples and dictionaries hold them."""
+
+from collections import OrderedDict, defaultdict, namedtuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parsl_context.retain.arguments import RequiredContext, fill_in, map_leaves
+
+Pair = namedtuple("Pair", ["first", "second"])
+
+nested = st.recursive(
+    st.integers(),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
+)
+
+
+@given(nested)
+def test_a_value_with_nothing_to_swap_comes_back_equal(value):
+    assert map_leaves(value, lambda leaf: leaf) == value
+
+
+@given(nested)
+def test_each_leaf_is_swapped_and_nothing_else(value):
+    swapped = map_leaves(value, lambda leaf: f"<{leaf}>")
+    assert map_leaves(swapped, lambda leaf: int(leaf.strip("<>"))) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "filled"),
+    [
+        (RequiredContext("a"), "A"),
+        ([1, (RequiredContext("a"), {"key": RequiredContext("b")})], [1, ("A", {"key": "B"})]),
+        (Pair(1, RequiredContext("a")), Pair(1, "A")),
+        (OrderedDict(x=RequiredContext("a"), y=2), OrderedDict(x="A", y=2)),
+        (defaultdict(list, x=[RequiredContext("a")]), defaultdict(list, x=["A"])),
+    ],
+)
+def test_an_instance_takes_the_place_of_a_required_context(value, filled):
+    result = fill_in(value, {"a": "A", "b": "B"}.__getitem__)
+    assert result == filled
+    assert type(result) is type(filled)
+
+
+def test_arguments_are_not_changed_themselves():
+    argument = {"key": [RequiredContext("a")]}
+    assert fill_in(argument, lambda _: "A") == {"key": ["A"]}
+    assert isinstance(argument["key"][0], RequiredContext)

@@ -1,0 +1,450 @@
+"""Decisions of the interchange."""
+
+from __future__ import annotations
+
+import math
+
+from parsl_context.scheduling.cluster import events as cluster
+from parsl_context.scheduling.cluster.events import (
+    FailBuild,
+    FailTasks,
+    FailUnservable,
+    OrderBuild,
+    SendBuild,
+    SendTask,
+    StopManager,
+    TakeBack,
+)
+from parsl_context.scheduling.cluster.registry import BUILD_ATTEMPTS
+from parsl_context.scheduling.cluster.state import ClusterState
+from parsl_context.scheduling.lines import Lane
+from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
+
+A, B, CODE = Digest("a"), Digest("b"), Digest("code")
+M1, M2 = ManagerId("m1"), ManagerId("m2")
+NOTHING = Lane((), False)
+
+
+def joined(manager: ManagerId, slots: int = 1, **changes: object) -> cluster.ManagerJoined:
+    fields = {"manager": manager, "node": str(manager), "block": "0", "slots": slots, **changes}
+    return cluster.ManagerJoined(**fields)  # type: ignore[arg-type]
+
+
+def make(
+    managers: dict[ManagerId, int], warm: dict[ManagerId, Digest] | None = None, build_s: float = 1.0
+) -> ClusterState:
+    state = ClusterState(heartbeat_threshold_s=100.0)
+    for context in (A, B):
+        options = ContextOptions(name=f"{context}()", reuse="memory")
+        state.handle(cluster.ContextDeclared(context=context, options=options), now=0.0)
+    for manager, slots in managers.items():
+        state.handle(joined(manager, slots), now=0.0)
+    for manager, context in (warm or {}).items():
+        ended = cluster.BuildEnded(manager=manager, context=context, load_s=build_s, size_bytes=100)
+        state.handle(ended, now=0.0)
+        state.handle(cluster.ContextHeld(manager=manager, worker=WorkerId(0), context=context), now=0.0)
+    return state
+
+
+def submit(
+    state: ClusterState, number: int, *contexts: Digest, now: float = 1.0, **more: float
+) -> list[cluster.Action]:
+    event = cluster.TaskSubmitted(task=TaskId(number), lane=Lane(contexts, False), code=CODE, **more)
+    return state.handle(event, now=now)
+
+
+def end(
+    state: ClusterState, manager: ManagerId, number: int, run_s: float = 1.0, now: float = 2.0
+) -> list[cluster.Action]:
+    return state.handle(cluster.TaskEnded(manager=manager, task=TaskId(number), run_s=run_s), now=now)
+
+
+def test_a_call_goes_where_its_context_is_warm() -> None:
+    state = make({M1: 1, M2: 1}, warm={M2: A})
+    assert submit(state, 1, A) == [SendTask(task=TaskId(1), manager=M2)]
+
+
+def test_calls_wait_in_order_until_a_manager_joins() -> None:
+    state = make({})
+    for number in (1, 2, 3):
+        assert submit(state, number) == []
+    assert state.handle(joined(M1, slots=2), now=2.0) == [
+        SendTask(task=TaskId(1), manager=M1),
+        SendTask(task=TaskId(2), manager=M1),
+    ]
+    assert state.waiting == 1
+
+
+def test_priority_goes_before_age() -> None:
+    state = make({})
+    submit(state, 1)
+    submit(state, 2, priority=5)
+    submit(state, 3, priority=1)
+    state.handle(joined(M1), now=2.0)
+    assert end(state, M1, 3) == [SendTask(task=TaskId(2), manager=M1)]
+    assert end(state, M1, 2) == [SendTask(task=TaskId(1), manager=M1)]
+
+
+def test_a_manager_holds_its_slots_and_more_only_of_short_calls() -> None:
+    state = make({M1: 2})
+    sent = [submit(state, number) for number in range(1, 20)]
+    assert [bool(actions) for actions in sent] == [True, True, *[False] * 17]
+    following = end(state, M1, 1, run_s=0.01, now=1.01)
+    assert len(following) == 7, "30 ms of work for each worker are held ahead"
+    fixed = make({})
+    fixed.handle(joined(M1, slots=1, prefetch=2), now=0.0)
+    assert sum(len(submit(fixed, number)) for number in range(1, 9)) == 3, "the slot and as many as the user says"
+
+
+def test_what_is_held_ahead_is_made_up_for_at_half_all_at_once() -> None:
+    state = make({M1: 1})
+    for number in range(1, 30):
+        submit(state, number)
+    assert len(end(state, M1, 1, run_s=0.005, now=1.005)) == 7, "one that runs, and 30 ms of work ahead"
+    sent = [len(end(state, M1, number, run_s=0.005, now=1.01)) for number in range(2, 14)]
+    assert sent == [0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4]
+
+
+def test_a_manager_is_sent_more_as_its_last_call_begins() -> None:
+    state = make({M1: 1})
+    for number in range(1, 30):
+        submit(state, number)
+    assert [len(end(state, M1, number, run_s=0.029, now=1.029)) for number in range(1, 6)] == [3, 0, 2, 0, 2]
+
+
+def test_one_more_instance_is_built_only_where_it_pays() -> None:
+    state = make({M1: 1, M2: 1}, warm={M1: A}, build_s=10.0)
+    submit(state, 1, A)
+    end(state, M1, 1, run_s=1.0)
+    sent = [submit(state, number, A, now=2.0) for number in range(2, 30)]
+    assert sent[0] == [SendTask(task=TaskId(2), manager=M1)]
+    assert [i for i, actions in enumerate(sent) if actions] == [0, 10], "ten calls of 1 s outlast a build"
+    assert sent[10] == [OrderBuild(contexts=(A,), manager=M2)]
+
+
+def hold(state: ClusterState, manager: ManagerId, *contexts: Digest, now: float) -> list[cluster.Action]:
+    """A worker of the manager has built contexts that were ordered."""
+    for context in contexts:
+        state.handle(cluster.BuildBegan(manager=manager, context=context), now=now)
+        state.handle(cluster.BuildEnded(manager=manager, context=context, load_s=1.0, size_bytes=100), now=now)
+        held = cluster.ContextHeld(manager=manager, worker=WorkerId(0), context=context)
+        assert state.handle(held, now=now) == []
+    return state.handle(cluster.BuildSettled(manager=manager, contexts=contexts), now=now)
+
+
+def test_a_call_waits_until_its_contexts_are_built_and_goes_wherever_they_are_first() -> None:
+    state = make({M1: 1, M2: 1})
+    lane = (A, B)
+    assert submit(state, 1, *lane) == [OrderBuild(contexts=lane, manager=M1)]
+    assert submit(state, 2, *lane) == [OrderBuild(contexts=lane, manager=M2)]
+    assert hold(state, M2, *lane, now=5.0) == [SendTask(task=TaskId(1), manager=M2)]
+    assert hold(state, M1, *lane, now=6.0) == [SendTask(task=TaskId(2), manager=M1)]
+
+
+def test_a_manager_that_is_lost_during_a_build_takes_no_call_with_it() -> None:
+    state = make({M1: 1, M2: 1})
+    assert submit(state, 1, A) == [OrderBuild(contexts=(A,), manager=M1)]
+    lost = state.handle(cluster.ManagerLeft(manager=M1, reason="gone"), now=2.0)
+    assert lost == [OrderBuild(contexts=(A,), manager=M2)]
+    assert hold(state, M2, A, now=5.0) == [SendTask(task=TaskId(1), manager=M2)]
+
+
+def test_a_build_is_ordered_elsewhere_when_those_that_should_serve_are_stuck() -> None:
+    state = make({M1: 1, M2: 1}, warm={M1: A}, build_s=2.0)
+    submit(state, 1, A)
+    end(state, M1, 1, run_s=0.1)
+    submit(state, 2, A, now=2.0)
+    assert submit(state, 3, A, now=2.0) == []
+    assert state.handle(cluster.Tick(), now=3.9) == []
+    assert state.handle(cluster.Tick(), now=4.1) == [OrderBuild(contexts=(A,), manager=M2)]
+
+
+def test_lines_share_managers_in_proportion_to_their_work() -> None:
+    state = make({ManagerId(f"m{i}"): 1 for i in range(4)}, build_s=1.0)
+    busy = [submit(state, number) for number in range(1, 5)]
+    assert all(busy)
+    for number in range(10, 40):
+        submit(state, number, A)
+    for number in range(40, 50):
+        submit(state, number, B)
+    ordered = [end(state, ManagerId(f"m{i}"), i + 1, now=2.0) for i in range(4)]
+    contexts = [action.contexts for actions in ordered for action in actions if isinstance(action, OrderBuild)]
+    assert sorted(contexts) == [(A,), (A,), (A,), (B,)]
+
+
+def test_what_waits_behind_a_slow_call_is_taken_back_for_a_manager_that_is_idle() -> None:
+    state = make({M1: 1, M2: 1})
+    submit(state, 1)
+    end(state, M1, 1, run_s=0.01, now=1.01)
+    submit(state, 2, now=1.02)
+    submit(state, 3, now=1.02)
+    for number in range(4, 9):
+        submit(state, number, now=1.02)
+    assert len(end(state, M1, 3, run_s=0.01, now=1.03)) == 4
+    assert end(state, M2, 2, run_s=0.01, now=1.04) == [SendTask(task=TaskId(8), manager=M2)]
+    (back,) = end(state, M2, 8, run_s=0.01, now=1.05)
+    assert back == TakeBack(tasks=[TaskId(7), TaskId(6)], manager=M1)
+    returned = state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(7), TaskId(6)]), now=1.06)
+    assert SendTask(task=TaskId(6), manager=M2) in returned
+
+
+def test_a_shared_context_makes_a_manager_warm_for_all_its_workers() -> None:
+    state = make({M1: 4})
+    options = ContextOptions(name="a()", reuse="node")
+    state.handle(cluster.ContextDeclared(context=A, options=options), now=0.0)
+    assert [submit(state, number, A) for number in range(1, 4)] == [[OrderBuild(contexts=(A,), manager=M1)], [], []]
+    assert len(hold(state, M1, A, now=2.0)) == 3
+
+
+def test_what_cannot_be_shared_after_all_is_built_by_each_worker() -> None:
+    state = make({M1: 2})
+    state.handle(cluster.ContextDeclared(context=A, options=ContextOptions(name="a()", reuse="node")), now=0.0)
+    submit(state, 1, A)
+    submit(state, 2, A)
+    note = cluster.ContextNoted(manager=M1, context=A, note="not shared: threads", is_shared=False)
+    assert state.handle(note, now=2.0) == [OrderBuild(contexts=(A,), manager=M1)]
+
+
+def refuse_build(state: ClusterState, manager: ManagerId) -> list[cluster.Action]:
+    refused = cluster.BuildRefused(manager=manager, contexts=(A,), reason="too large")
+    actions = state.handle(refused, now=2.0)
+    return actions + state.handle(cluster.BuildSettled(manager=manager, contexts=(A,)), now=2.0)
+
+
+def test_contexts_that_fit_nowhere_fail_their_calls_at_once() -> None:
+    state = make({M1: 1, M2: 1})
+    submit(state, 1, A)
+    outcome = [refuse_build(state, manager) for manager in (M1, M2)]
+    assert outcome == [
+        [OrderBuild(contexts=(A,), manager=M2)],
+        [FailUnservable(tasks=[TaskId(1)], reason="too large")],
+    ]
+    assert submit(state, 2, A) == [FailUnservable(tasks=[TaskId(2)], reason="too large")]
+
+
+def test_a_block_that_ends_soon_gets_no_work_that_cannot_finish() -> None:
+    state = make({}, build_s=1.0)
+    state.handle(joined(M1, ends_in_s=100.0, walltime_s=100.0), now=0.0)
+    submit(state, 1, now=0.0)
+    assert end(state, M1, 1, run_s=30.0, now=30.0) == []
+    assert submit(state, 2, now=31.0) == [SendTask(task=TaskId(2), manager=M1)]
+    end(state, M1, 2, run_s=30.0, now=80.0)
+    assert submit(state, 3, now=81.0) == []
+    fresh = state.handle(joined(M2, ends_in_s=100.0, walltime_s=100.0), now=82.0)
+    assert fresh == [SendTask(task=TaskId(3), manager=M2)]
+
+
+def test_a_lost_manager_fails_what_may_have_run_and_only_that() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    submit(state, 2)
+    assert state.handle(cluster.ManagerLeft(manager=M1, reason="gone"), now=3.0) == [
+        FailTasks(tasks=[TaskId(1)], manager=M1, reason="gone")
+    ]
+    assert state.handle(joined(M2), now=4.0) == [SendTask(task=TaskId(2), manager=M2)]
+
+
+def test_silence_for_longer_than_the_threshold_is_loss() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    state.handle(cluster.ManagerContact(manager=M1), now=50.0)
+    assert state.handle(cluster.Tick(), now=100.0) == []
+    assert state.next_deadline() == 150.0
+    assert state.handle(cluster.Tick(), now=149.0) == []
+    (failed,) = state.handle(cluster.Tick(), now=150.0)
+    assert isinstance(failed, FailTasks)
+    assert "100 s" in failed.reason
+    assert state.managers == {}
+
+
+def test_a_manager_that_joins_anew_replaces_its_former_self() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    again = joined(ManagerId("m1.2"), node="m1")
+    (failed,) = state.handle(again, now=3.0)
+    assert isinstance(failed, FailTasks)
+    assert list(state.managers) == [ManagerId("m1.2")]
+
+
+def test_a_line_whose_workers_are_busy_with_others_waits_until_something_ends_there() -> None:
+    state = make({M1: 2}, warm={M1: A}, build_s=100.0)
+    state.handle(cluster.BuildEnded(manager=M1, context=B, load_s=100.0, size_bytes=100), now=0.0)
+    state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=B), now=0.0)
+    assert submit(state, 1, A) == [SendTask(task=TaskId(1), manager=M1)]
+    assert submit(state, 2, B) == [SendTask(task=TaskId(2), manager=M1)], "one of its workers holds B"
+    assert state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(2)]), now=1.1) == []
+    assert submit(state, 3, now=1.2) == [SendTask(task=TaskId(3), manager=M1)], "the slot is for others"
+    assert submit(state, 4, B, now=1.3) == []
+    assert end(state, M1, 1) == [SendTask(task=TaskId(2), manager=M1)]
+
+
+def test_warm_work_goes_on_unless_a_line_cannot_do_its_part_with_the_workers_it_has() -> None:
+    def next_of_b(calls_of_a: int) -> cluster.Action:
+        state = make({M1: 1, M2: 1}, warm={M1: A, M2: B}, build_s=10.0)
+        submit(state, 1, A)
+        submit(state, 2, B)
+        for number in range(3, 3 + calls_of_a):
+            submit(state, number, A)
+        for number in range(100, 110):
+            submit(state, number, B)
+        return end(state, M2, 2)[0]
+
+    assert next_of_b(24) == SendTask(task=TaskId(100), manager=M2), "A ends 24 s from now, all work 17 s"
+    assert next_of_b(40) == OrderBuild(contexts=(A,), manager=M2), "A ends 40 s from now, all work 25 s"
+
+
+def test_no_instance_is_ordered_that_could_only_take_the_place_of_another() -> None:
+    state = make({})
+    state.handle(joined(M1, slots=2, memory_bytes=150), now=0.0)
+    for number in range(1, 9):
+        submit(state, number, A)
+    state.handle(cluster.BuildEnded(manager=M1, context=A, load_s=0.1, size_bytes=100), now=2.0)
+    state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=A), now=2.0)
+    for _ in range(2):
+        settled = state.handle(cluster.BuildSettled(manager=M1, contexts=(A,)), now=2.0)
+        assert not [action for action in settled if isinstance(action, OrderBuild)]
+
+
+def test_returned_calls_keep_their_rank() -> None:
+    state = make({M1: 2})
+    for number in (1, 2, 3):
+        submit(state, number)
+    state.handle(cluster.ManagerLeaving(manager=M1), now=2.0)
+    state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(2)]), now=2.0)
+    sent = state.handle(joined(M2, slots=2), now=3.0)
+    assert sent == [SendTask(task=TaskId(2), manager=M2), SendTask(task=TaskId(3), manager=M2)]
+
+
+def test_a_draining_manager_gets_no_more_and_stops_when_it_holds_nothing() -> None:
+    state = make({})
+    state.handle(joined(M1, drain_in_s=10.0), now=0.0)
+    submit(state, 1)
+    assert state.next_deadline() == 10.0
+    assert state.handle(cluster.Tick(), now=10.0) == []
+    assert submit(state, 2) == []
+    (stop,) = end(state, M1, 1, now=11.0)
+    assert isinstance(stop, StopManager)
+    assert state.handle(cluster.TasksReturned(manager=M1, tasks=[]), now=12.0) == [], "told once"
+
+
+def test_a_held_manager_gets_no_more_and_is_not_stopped() -> None:
+    state = make({M1: 1})
+    assert state.handle(cluster.ManagerHeld(manager=M1), now=1.0) == []
+    assert submit(state, 1) == []
+
+
+def break_build(state: ClusterState, manager: ManagerId, now: float) -> list[cluster.Action]:
+    broke = state.handle(cluster.BuildBroke(manager=manager, context=A, tasks=[]), now=now)
+    return broke + state.handle(cluster.BuildSettled(manager=manager, contexts=(A,)), now=now)
+
+
+def test_a_context_that_cannot_be_built_is_tried_with_pauses_and_then_fails_its_calls() -> None:
+    state = make({M1: 1})
+    now = 1.0
+    assert submit(state, 1, A, now=now) == [OrderBuild(contexts=(A,), manager=M1)]
+    submit(state, 2, A, now=now)
+    for attempt in range(1, BUILD_ATTEMPTS):
+        assert break_build(state, M1, now=now) == []
+        pause_s = 0.2 * 2 ** (attempt - 1)
+        assert state.handle(cluster.Tick(), now=now + 0.9 * pause_s) == []
+        now += 1.01 * pause_s
+        assert state.handle(cluster.Tick(), now=now) == [OrderBuild(contexts=(A,), manager=M1)]
+    assert break_build(state, M1, now=now) == [
+        FailBuild(tasks=[TaskId(1), TaskId(2)], context=A, attempts=BUILD_ATTEMPTS)
+    ]
+    assert submit(state, 3, A, now=now) == [FailBuild(tasks=[TaskId(3)], context=A, attempts=3)], "at once"
+    assert submit(state, 4, now=now) == [SendTask(task=TaskId(4), manager=M1)], "others go on"
+    end(state, M1, 4, now=now)
+    state.handle(cluster.Tick(), now=now + 1.0)
+    assert submit(state, 5, A, now=now + 1.0) == [OrderBuild(contexts=(A,), manager=M1)], "tried again after the pause"
+
+
+def test_a_call_that_builds_where_it_runs_is_tried_again_after_its_build_failed() -> None:
+    state = make({M1: 1})
+    lane = Lane((A,), False, in_order=True)
+    event = cluster.TaskSubmitted(task=TaskId(1), lane=lane, code=CODE)
+    assert state.handle(event, now=1.0) == [SendTask(task=TaskId(1), manager=M1)]
+    broke = cluster.BuildBroke(manager=M1, context=A, tasks=[TaskId(1)])
+    assert state.handle(broke, now=2.0) == []
+    assert state.handle(cluster.Tick(), now=2.3) == [SendTask(task=TaskId(1), manager=M1)]
+
+
+def test_a_build_that_failed_is_tried_elsewhere_first() -> None:
+    state = make({M1: 1, M2: 1})
+    assert submit(state, 1, A) == [OrderBuild(contexts=(A,), manager=M1)]
+    assert break_build(state, M1, now=2.0) == []
+    assert state.handle(cluster.Tick(), now=2.3) == [OrderBuild(contexts=(A,), manager=M2)]
+
+
+def test_wanted_contexts_are_built_on_managers_that_are_there_and_that_come() -> None:
+    state = make({M1: 1})
+    assert state.handle(cluster.ContextWanted(context=A), now=1.0) == [SendBuild(context=A, manager=M1)]
+    assert state.handle(joined(M2), now=2.0) == [SendBuild(context=A, manager=M2)]
+
+
+def test_a_cancelled_call_is_not_sent() -> None:
+    state = make({})
+    submit(state, 1)
+    submit(state, 2)
+    state.handle(cluster.TaskCancelled(task=TaskId(1)), now=1.0)
+    assert state.handle(joined(M1), now=2.0) == [SendTask(task=TaskId(2), manager=M1)]
+
+
+def test_rows_tell_where_contexts_live_and_what_they_did() -> None:
+    state = make({M1: 2}, warm={M1: A}, build_s=3.0)
+    submit(state, 1, A)
+    end(state, M1, 1, now=5.0)
+    a, b = state.context_rows(now=7.0)
+    assert (a.name, a.state, a.where, a.workers, a.loads, a.calls) == ("a()", "ready", M1, 1, 1, 1)
+    assert (a.load_s, a.bytes, a.last_used_s) == (3.0, 100, 2.0)
+    assert (b.state, b.where, b.loads) == ("cold", None, 0)
+
+
+def test_calls_of_a_context_that_is_gone_still_count_for_another_that_they_used() -> None:
+    state = make({M1: 1}, warm={M1: A})
+    state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=B), now=0.0)
+    submit(state, 1, A, B)
+    end(state, M1, 1, now=5.0)
+    submit(state, 2, A)
+    end(state, M1, 2, now=6.0)
+    state.handle(cluster.BlobForgotten(digest=B), now=7.0)
+    (a,) = state.context_rows(now=8.0)
+    assert (a.calls, a.last_used_s) == (2, 2.0)
+
+
+def test_a_worker_finds_the_one_line_that_waits_among_many() -> None:
+    contexts = [Digest(f"c{i}") for i in range(10)]
+    state = make({M1: 1})
+    for context in contexts:
+        state.handle(cluster.ContextDeclared(context=context, options=ContextOptions(name="", reuse="memory")), now=0.0)
+        state.handle(cluster.BuildEnded(manager=M1, context=context, load_s=1e6, size_bytes=0), now=0.0)
+        state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=context), now=0.0)
+    submit(state, 0, contexts[0])
+    for number, context in enumerate(contexts):
+        assert submit(state, 1 + number, context) == []
+    for number in range(9):
+        state.handle(cluster.TaskCancelled(task=TaskId(1 + number)), now=1.5)
+    assert end(state, M1, 0) == [SendTask(task=TaskId(10), manager=M1)]
+
+
+def test_a_call_that_came_back_from_a_worker_that_builds_ahead_is_sent_again_when_that_has_ended() -> None:
+    state = make({M1: 2}, warm={M1: A}, build_s=100.0)
+    assert submit(state, 1, A) == [SendTask(task=TaskId(1), manager=M1)]
+    state.handle(cluster.BuildBegan(manager=M1, context=B), now=1.0)
+    assert state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(1)]), now=1.1) == []
+    state.handle(cluster.BuildEnded(manager=M1, context=B, load_s=10.0, size_bytes=100), now=11.0)
+    held = cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=B)
+    assert state.handle(held, now=11.0) == [SendTask(task=TaskId(1), manager=M1)]
+
+
+def test_a_call_that_came_back_from_a_worker_that_builds_ahead_is_sent_again_when_that_has_failed() -> None:
+    state = make({M1: 2}, warm={M1: A}, build_s=100.0)
+    submit(state, 1, A)
+    state.handle(cluster.BuildBegan(manager=M1, context=B), now=1.0)
+    state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(1)]), now=1.1)
+    broke = cluster.BuildBroke(manager=M1, context=B, tasks=[])
+    assert state.handle(broke, now=11.0) == [SendTask(task=TaskId(1), manager=M1)]
+
+
+def test_without_managers_no_deadline_is_set() -> None:
+    assert ClusterState(heartbeat_threshold_s=1.0).next_deadline() == math.inf

@@ -1,0 +1,280 @@
+"""Decisions on a node about what is shared, what may be held, and what is given up."""
+
+from __future__ import annotations
+
+from parsl_context.scheduling.lines import Lane
+from parsl_context.scheduling.node import events as node
+from parsl_context.scheduling.node.events import (
+    Assign,
+    EndTemplate,
+    Evict,
+    GiveBack,
+    Load,
+    RefuseBuild,
+    Replace,
+    SettleBuild,
+    StartTemplate,
+)
+from parsl_context.scheduling.node.state import NodeState
+from parsl_context.wire.messages import Digest, TaskId, WorkerId
+
+A, B, C, CODE = Digest("a"), Digest("b"), Digest("c"), Digest("code")
+W0, W1 = WorkerId(0), WorkerId(1)
+
+
+def call(number: int, *contexts: Digest) -> node.NodeTask:
+    return node.NodeTask(id=TaskId(number), lane=Lane(contexts, False), code=CODE)
+
+
+def make(workers: int = 2, shared: tuple[Digest, ...] = (), **limits: float) -> NodeState:
+    state = NodeState(workers)
+    state.handle(node.LimitsSet(**limits), now=0.0)  # type: ignore[arg-type]
+    for context in (A, B, C):
+        state.handle(node.ContextDeclared(context=context, is_shared=context in shared), now=0.0)
+    for worker in range(workers):
+        state.handle(node.WorkerReady(worker=WorkerId(worker)), now=0.0)
+    return state
+
+
+def arrive(state: NodeState, *tasks: node.NodeTask, now: float = 1.0) -> list[node.Action]:
+    return state.handle(node.TasksArrived(tasks=list(tasks)), now=now)
+
+
+def want(state: NodeState, *contexts: Digest, now: float = 1.0) -> list[node.Action]:
+    return state.handle(node.InstanceWanted(contexts=contexts), now=now)
+
+
+def build(state: NodeState, worker: WorkerId, *contexts: Digest, now: float, size: int = 0) -> list[node.Action]:
+    """The worker builds contexts that it was told to build."""
+    actions: list[node.Action] = []
+    for context in contexts:
+        state.handle(node.LoadBegan(worker=worker, context=context), now=now)
+        ended = node.LoadEnded(worker=worker, context=context, load_s=1.0, size_bytes=size)
+        actions = state.handle(ended, now=now)
+    return actions
+
+
+def run(state: NodeState, worker: WorkerId, number: int, context: Digest, now: float) -> list[node.Action]:
+    """The worker is given a call and is done with it."""
+    assert Assign(task=TaskId(number), worker=worker) in arrive(state, call(number, context), now=now)
+    return state.handle(node.TaskEnded(worker=worker, task=TaskId(number), run_s=1.0), now=now)
+
+
+def share(state: NodeState, worker: WorkerId, *contexts: Digest, now: float = 2.0) -> list[node.Action]:
+    """A template of contexts that were ordered is ready, and the worker forked from it."""
+    ready = state.handle(node.TemplateReady(template=contexts), now=now)
+    assert ready == [Replace(worker=worker, template=contexts)]
+    return state.handle(node.WorkerReady(worker=worker, inherited=frozenset(contexts)), now=now + 1)
+
+
+def test_a_shared_context_is_built_once_and_workers_are_forked_from_there() -> None:
+    state = make(shared=(A,))
+    assert want(state, A) == [StartTemplate(template=(A,))]
+    assert share(state, W0, A) == [SettleBuild(contexts=(A,))]
+    forks = arrive(state, call(1, A), call(2, A), now=4.0)
+    assert forks == [Assign(task=TaskId(1), worker=W0), Replace(worker=W1, template=(A,))]
+    ready = node.WorkerReady(worker=W1, inherited=frozenset({A}))
+    assert state.handle(ready, now=5.0) == [Assign(task=TaskId(2), worker=W1)]
+
+
+def test_a_template_with_more_contexts_serves_too() -> None:
+    state = make(shared=(A, B))
+    assert want(state, A, B) == [StartTemplate(template=(A, B))]
+    share(state, W0, A, B)
+    assert want(state, A, now=4.0) == [Replace(worker=W1, template=(A, B))]
+
+
+def test_own_contexts_are_built_on_top_of_shared_ones() -> None:
+    state = make(shared=(A,))
+    assert want(state, A, B) == [StartTemplate(template=(A,))]
+    assert share(state, W0, A) == [Load(worker=W0, context=B)]
+    assert build(state, W0, B, now=4.0) == [SettleBuild(contexts=(A, B))]
+
+
+def test_what_must_not_be_shared_is_built_by_workers() -> None:
+    state = make(shared=(A,))
+    want(state, A)
+    actions = state.handle(node.TemplateUnsafe(template=(A,), context=A), now=2.0)
+    assert actions == [EndTemplate(template=(A,)), Load(worker=W0, context=A)]
+
+
+def test_a_template_that_cannot_build_ends_what_was_ordered() -> None:
+    state = make(shared=(A,))
+    want(state, A)
+    actions = state.handle(node.TemplateBroke(template=(A,), context=A), now=2.0)
+    assert actions == [GiveBack(tasks=[], broken=A), SettleBuild(contexts=(A,))]
+    assert want(state, A, now=3.0) == [StartTemplate(template=(A,))], "tried anew when asked anew"
+
+
+def test_a_template_that_died_is_started_again_only_when_it_is_needed() -> None:
+    state = make(workers=1, shared=(A,))
+    want(state, A)
+    share(state, W0, A)
+    assert state.handle(node.TemplateEnded(template=(A,)), now=4.0) == []
+    assert arrive(state, call(1, A), now=5.0) == [Assign(task=TaskId(1), worker=W0)]
+
+
+def test_a_worker_that_dies_of_what_it_inherits_is_a_build_that_failed() -> None:
+    state = make(workers=1, shared=(A,))
+    want(state, A)
+    state.handle(node.TemplateReady(template=(A,)), now=2.0)
+    ended = state.handle(node.WorkerEnded(worker=W0), now=3.0)
+    assert ended == [GiveBack(tasks=[], broken=A), SettleBuild(contexts=(A,))]
+
+
+def test_room_is_made_before_a_build_that_waits_for_it() -> None:
+    state = make(workers=1, memory_bytes=100)
+    assert want(state, A) == [Load(worker=W0, context=A)]
+    build(state, W0, A, now=2.0, size=60)
+    assert want(state, B, now=3.0) == [Evict(worker=W0, context=A)]
+    assert want(state, B, now=4.0) == [], "asked for once"
+    gone = node.ContextGone(worker=W0, context=A)
+    assert state.handle(gone, now=5.0) == [Load(worker=W0, context=B)]
+
+
+def test_a_template_waits_for_room_as_any_build() -> None:
+    state = make(workers=1, shared=(B,), memory_bytes=100)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=60)
+    assert want(state, B, now=3.0) == [Evict(worker=W0, context=A)]
+    assert state.handle(node.ContextGone(worker=W0, context=A), now=5.0) == [StartTemplate(template=(B,))]
+
+
+def test_a_process_whose_allocator_keeps_the_memory_is_replaced() -> None:
+    state = make(workers=1, memory_bytes=100)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=60)
+    state.handle(node.EvictionWanted(context=A), now=3.0)
+    assert state.handle(node.ContextGone(worker=W0, context=A, kept_bytes=50), now=4.0) == [Replace(worker=W0)]
+
+
+def test_instances_in_use_are_not_given_up() -> None:
+    state = make(workers=2, memory_bytes=100)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=60)
+    arrive(state, call(2, A), now=3.0)
+    assert want(state, B, now=4.0) == []
+    ended = node.TaskEnded(worker=W0, task=TaskId(2), run_s=1.0)
+    assert state.handle(ended, now=5.0) == [Evict(worker=W0, context=A)]
+
+
+def test_builds_that_do_not_fit_together_come_one_after_the_other() -> None:
+    state = make(workers=2, memory_bytes=100)
+    for context in (A, B):
+        state.handle(node.ContextDeclared(context=context, size_bytes=60), now=0.0)
+    assert want(state, A) == [Load(worker=W0, context=A)]
+    assert want(state, B) == []
+    assert build(state, W0, A, now=2.0, size=60) == [SettleBuild(contexts=(A,))], "calls may come for it"
+    assert state.next_deadline(2.0) == 3.0
+    assert state.handle(node.Tick(), now=3.0) == [Evict(worker=W0, context=A)]
+    assert state.handle(node.ContextGone(worker=W0, context=A), now=3.1) == [Load(worker=W0, context=B)]
+
+
+def test_an_instance_makes_room_for_others_as_soon_as_calls_have_used_it() -> None:
+    state = make(workers=2, memory_bytes=100)
+    for context in (A, B):
+        state.handle(node.ContextDeclared(context=context, size_bytes=60), now=0.0)
+    want(state, A)
+    want(state, B)
+    build(state, W0, A, now=2.0, size=60)
+    task = node.NodeTask(id=TaskId(1), lane=node.Lane((A,), False), code=None)
+    state.handle(node.TasksArrived(tasks=[task]), now=2.1)
+    ended = node.TaskEnded(worker=W0, task=TaskId(1), run_s=0.1)
+    assert state.handle(ended, now=2.2) == [Evict(worker=W0, context=A)]
+
+
+def test_one_instance_is_not_traded_for_another_of_the_same_context() -> None:
+    state = make(workers=2, memory_bytes=100)
+    state.handle(node.ContextDeclared(context=A, size_bytes=60), now=0.0)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=60)
+    assert want(state, A, now=50.0) == [SettleBuild(contexts=(A,))]
+
+
+def test_pinned_contexts_are_given_up_only_when_asked_for() -> None:
+    state = make(workers=2, memory_bytes=100, idle_s=1.0)
+    state.handle(node.ContextDeclared(context=A, is_pinned=True), now=0.0)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=60)
+    assert state.handle(node.Tick(), now=50.0) == []
+    assert want(state, B, now=51.0) == [Load(worker=W1, context=B)], "nothing runs and nothing can be given up"
+    assert state.handle(node.EvictionWanted(context=A), now=52.0) == [Evict(worker=W0, context=A)]
+
+
+def test_a_call_that_needs_a_fresh_process_spares_pinned_contexts() -> None:
+    state = make(2)
+    state.handle(node.ContextDeclared(context=A, is_pinned=True), now=0.0)
+    for worker, context in ((W0, A), (W1, B)):
+        assert want(state, context) == [Load(worker=worker, context=context)]
+        build(state, worker, context, now=2.0)
+    fresh = node.NodeTask(id=TaskId(1), lane=Lane((), True), code=CODE)
+    assert arrive(state, fresh, now=3.0) == [Replace(worker=W1, template=None)]
+
+
+def test_what_is_declared_larger_than_the_budget_is_refused() -> None:
+    state = make(workers=1, memory_bytes=100)
+    state.handle(node.ContextDeclared(context=A, size_bytes=500), now=0.0)
+    refused, settled = want(state, A)
+    assert isinstance(refused, RefuseBuild)
+    assert "context_memory_gb" in refused.reason
+    assert settled == SettleBuild(contexts=(A,))
+
+
+def test_what_proves_larger_than_the_budget_is_built_when_nothing_else_runs() -> None:
+    state = make(workers=1, memory_bytes=100)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=500)
+    state.handle(node.EvictionWanted(context=A), now=3.0)
+    state.handle(node.ContextGone(worker=W0, context=A), now=4.0)
+    assert want(state, A, now=5.0) == [Load(worker=W0, context=A)]
+
+
+def test_a_worker_keeps_only_so_many_contexts() -> None:
+    state = make(workers=1, contexts_per_worker=1)
+    want(state, A)
+    build(state, W0, A, now=2.0)
+    assert want(state, B, now=3.0) == [Evict(worker=W0, context=A), Load(worker=W0, context=B)]
+
+
+def test_instances_that_lie_idle_are_given_up_in_time() -> None:
+    state = make(workers=1, idle_s=10.0)
+    assert state.next_deadline(0.0) is None
+    want(state, A)
+    build(state, W0, A, now=1.0)
+    run(state, W0, 1, A, now=2.0)
+    assert state.next_deadline(3.0) == 12.0
+    assert state.handle(node.Tick(), now=11.0) == []
+    assert state.handle(node.Tick(), now=12.0) == [Evict(worker=W0, context=A)]
+
+
+def test_a_pinned_instance_is_given_up_on_demand_alone_and_not_looked_at_all_the_time() -> None:
+    state = make(workers=1, idle_s=10.0, contexts_per_worker=1)
+    state.handle(node.ContextDeclared(context=A, is_pinned=True), now=0.0)
+    want(state, A)
+    build(state, W0, A, now=1.0)
+    run(state, W0, 1, A, now=2.0)
+    assert state.handle(node.Tick(), now=12.0) == []
+    assert state.next_deadline(12.0) == 14.5
+    assert want(state, B, now=13.0) == [Load(worker=W0, context=B)]
+    build(state, W0, B, now=14.0)
+    assert state.handle(node.EvictionWanted(context=A), now=15.0) == [Evict(worker=W0, context=A)]
+
+
+def test_evicting_a_shared_context_ends_its_template_too() -> None:
+    state = make(workers=1, shared=(A,))
+    want(state, A)
+    share(state, W0, A)
+    run(state, W0, 1, A, now=4.0)
+    actions = state.handle(node.EvictionWanted(context=A), now=5.0)
+    assert actions == [EndTemplate(template=(A,)), Evict(worker=W0, context=A)]
+
+
+def test_a_shared_context_that_is_too_old_is_built_anew_when_it_is_needed() -> None:
+    state = make(workers=1, shared=(A,))
+    want(state, A)
+    share(state, W0, A)
+    assert state.handle(node.SharedExpired(context=A), now=5.0) == [
+        EndTemplate(template=(A,)),
+        Evict(worker=W0, context=A),
+    ]
+    assert arrive(state, call(1, A), now=6.0) == [GiveBack(tasks=[TaskId(1)])]

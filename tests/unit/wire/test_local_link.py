@@ -1,0 +1,105 @@
+"""Managers of the interchange's host reach it by a Unix socket; those of other users do not."""
+
+import os
+import socket
+
+import pytest
+
+from parsl_context.wire import local_link
+from parsl_context.wire.channel import WorkerChannel
+from parsl_context.wire.eventloop import EventLoop
+from parsl_context.wire.local_link import LocalListener, connect
+from parsl_context.wire.messages import ManagerId
+
+LINGER_S = 1.0
+
+
+class Interchange:
+    """The interchange's end, and what it was told."""
+
+    def __init__(self):
+        self.loop = EventLoop()
+        self.messages = []
+        self.lost = []
+        self.listener = LocalListener(self.loop, on_message=self.messages.append, on_lost=self.lose)
+
+    def lose(self, manager, reason):
+        self.lost.append((manager, reason))
+
+    def turn(self):
+        """What is ready now is handled; nothing is waited for."""
+        self.loop.call_later(0, lambda: None)
+        self.loop._turn()
+
+
+@pytest.fixture
+def interchange():
+    end = Interchange()
+    yield end
+    end.listener.close(LINGER_S)
+    end.loop.close()
+
+
+def join(interchange, name):
+    sock = connect(interchange.listener.name)
+    assert sock is not None
+    channel = WorkerChannel(sock)
+    channel.send([name])
+    interchange.turn()
+    interchange.turn()
+    return sock, channel
+
+
+def test_messages_pass_both_ways_between_the_interchange_and_each_manager(interchange):
+    ends = [join(interchange, name) for name in (b"m1", b"m2")]
+    for (_, channel), text in zip(ends, (b"from 1", b"from 2"), strict=True):
+        channel.send([text, b"frame"])
+    interchange.turn()
+    assert sorted(interchange.messages) == [[b"m1", b"from 1", b"frame"], [b"m2", b"from 2", b"frame"]]
+    assert interchange.listener.send(ManagerId("m2"), [b"to 2"])
+    assert ends[1][1].receive() == [b"to 2"]
+    for sock, _ in ends:
+        sock.close()
+
+
+def test_a_manager_that_is_not_here_is_not_sent_to(interchange):
+    assert not interchange.listener.send(ManagerId("elsewhere"), [b"message"])
+
+
+def test_the_end_of_a_manager_is_told_once(interchange):
+    sock, _ = join(interchange, b"m1")
+    sock.close()
+    interchange.turn()
+    assert interchange.lost == [("m1", "its connection broke")]
+    assert not interchange.listener.send(ManagerId("m1"), [b"message"])
+
+
+def test_the_last_message_is_delivered_before_the_end(interchange):
+    sock, channel = join(interchange, b"m1")
+    big = os.urandom(100_000)
+    assert interchange.listener.send(ManagerId("m1"), [big])
+    interchange.listener._channels[ManagerId("m1")].finish(LINGER_S)
+    assert channel.receive() == [big]
+    assert channel.receive() is None
+    sock.close()
+
+
+def test_who_cannot_get_there_takes_the_other_way(interchange):
+    assert connect(None) is None
+    assert connect("parsl-context-nobody-listens") is None
+
+
+def test_an_interchange_of_another_user_is_not_talked_to(interchange, monkeypatch):
+    monkeypatch.setattr(local_link.os, "getuid", lambda: 12345)
+    assert connect(interchange.listener.name) is None
+
+
+def test_a_manager_of_another_user_is_not_let_in(interchange, monkeypatch):
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.connect(f"\0{interchange.listener.name}")
+    monkeypatch.setattr(local_link.os, "getuid", lambda: 12345)
+    interchange.turn()
+    monkeypatch.undo()
+    assert WorkerChannel(sock).receive() is None
+    assert interchange.messages == []
+    sock.close()
