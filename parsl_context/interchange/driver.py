@@ -98,7 +98,10 @@ class ClusterDriver:
             case cluster.OrderBuild():
                 self._content.provide(action.manager, None, action.contexts)
                 self._managers.flush()  # or it would give up what calls on their way need
-                self._managers.send(action.manager, m.BuildInstance(contexts=action.contexts))
+                self._managers.send(action.manager, m.BuildInstance(order=action.order, contexts=action.contexts))
+            case cluster.ReleaseBuild():
+                self._managers.flush()  # the first call comes before
+                self._managers.send(action.manager, m.ReleaseInstance(order=action.order))
             case cluster.TakeBack():
                 self._managers.flush()  # the calls may still be on their way
                 self._managers.send(action.manager, m.ReturnTasks(tasks=action.tasks))

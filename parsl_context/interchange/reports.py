@@ -77,7 +77,12 @@ class ManagerReports:
             case m.ContextBuilding() | m.ContextLoaded() | m.ContextBroken():
                 self._build_went_on(manager, message, frames)
             case m.InstanceSettled():
-                self._driver.decide(cluster.BuildSettled(manager=manager, contexts=message.contexts))
+                settled = cluster.BuildSettled(manager=manager, order=message.order, contexts=message.contexts)
+                self._driver.decide(settled)
+            case m.TemplateUp():
+                self._driver.decide(cluster.TemplateHeld(manager=manager, contexts=message.contexts))
+            case m.TemplateDown():
+                self._driver.decide(cluster.TemplateGone(manager=manager, contexts=message.contexts))
             case m.InstanceRefused():
                 refused = cluster.BuildRefused(manager=manager, contexts=message.contexts, reason=message.reason)
                 self._driver.decide(refused)

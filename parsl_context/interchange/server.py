@@ -261,6 +261,7 @@ def _joined_event(manager: ManagerId, joined: m.Joined, config: InterchangeConfi
         ends_in_s=None if walltime_s is None else max(0.0, walltime_s - joined.up_s),
         walltime_s=walltime_s,
         memory_bytes=config.limits.memory_bytes or joined.context_memory,
+        contexts_per_worker=config.limits.contexts_per_worker,
     )
 
 

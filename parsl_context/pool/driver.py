@@ -129,7 +129,7 @@ class NodeDriver:
             case node.Revoke():
                 self._revoke(action)
             case node.SettleBuild():
-                self._link.send(m.InstanceSettled(contexts=action.contexts))
+                self._link.send(m.InstanceSettled(order=action.order, contexts=action.contexts))
             case node.RefuseBuild():
                 self._link.send(m.InstanceRefused(contexts=action.contexts, reason=action.reason))
             case node.Load():
@@ -143,7 +143,7 @@ class NodeDriver:
             case node.StartTemplate():
                 self._start_template(action.template)
             case node.EndTemplate():
-                self._family.end_template(action.template)
+                self._end_template(action.template)
             case node.GiveBack():
                 self._link.send(m.TasksReturned(tasks=action.tasks))
                 self._drop(action.tasks)
@@ -183,6 +183,10 @@ class NodeDriver:
         for context in template:
             member.send(m.LoadContext(context=context))
         member.send(m.Freeze())
+
+    def _end_template(self, template: TemplateKey) -> None:
+        if self._family.end_template(template):
+            self._link.send(m.TemplateDown(contexts=template))
 
     def _drop(self, tasks: list[TaskId]) -> None:
         for task in tasks:

@@ -50,6 +50,7 @@ class Member:
     tasks: deque[m.TaskId] = field(default_factory=deque)
     resident: set[Digest] = field(default_factory=set)
     retired: bool = False  # told to end; what it says no longer counts
+    is_frozen: bool = False  # a template that workers can be forked from
     cleaning: Digest | None = None  # context whose clean-up it runs
     limit: Timer | None = None  # for that clean-up
 
@@ -224,11 +225,13 @@ class Family:
         member = self.templates[template] = self._add(ours, template=template, control=control)
         return member
 
-    def end_template(self, template: TemplateKey) -> None:
-        """End a template; workers forked from it stay."""
+    def end_template(self, template: TemplateKey) -> bool:
+        """End a template; workers forked from it stay. Gives whether more could have been forked."""
         member = self.templates.pop(template, None)
-        if member is not None:
-            self.retire(member)
+        if member is None:
+            return False
+        self.retire(member)
+        return member.is_frozen
 
     def retire(self, member: Member, *, kill: bool = False) -> None:
         """Tell a process to end; nothing it says counts any more."""

@@ -155,7 +155,9 @@ class Manager:
             case m.BuildContext():
                 self._driver.decide(node.BuildWanted(context=message.context))
             case m.BuildInstance():
-                self._driver.decide(node.InstanceWanted(contexts=message.contexts))
+                self._driver.decide(node.InstanceWanted(order=message.order, contexts=message.contexts))
+            case m.ReleaseInstance():
+                self._driver.decide(node.OrderReleased(order=message.order))
             case m.ReturnTasks():
                 self._driver.decide(node.TasksReclaimed(tasks=message.tasks))
             case m.EvictContext():

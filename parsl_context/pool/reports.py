@@ -184,6 +184,8 @@ class MemberReports:
                 self._link.send(m.ContextUnshareable(context=message.context, reason=message.reason))
                 self._driver.decide(node.TemplateUnsafe(template=template, context=message.context))
             case m.Frozen():
+                member.is_frozen = True
+                self._link.send(m.TemplateUp(contexts=template))
                 self._driver.decide(node.TemplateReady(template=template))
             case m.WorkerUp() | m.TaskDone() | m.TaskSkipped() | m.Unloaded() | m.CleanUpBegan() | m.Unfit():
                 raise AssertionError(f"a template does not send {type(message).__name__} here")
@@ -215,6 +217,7 @@ class MemberReports:
             event = node.TemplateBroke(template=template, context=unbuilt[0])
             self._driver.decide_broken(event, died, None, ())
         else:
+            self._link.send(m.TemplateDown(contexts=template))
             self._driver.decide(node.TemplateEnded(template=template))
 
     # --- clean-ups

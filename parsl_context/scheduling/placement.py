@@ -12,6 +12,9 @@ RUN_PRIOR_S = 1.0
 
 # Time from the decision to fork a worker from a template until it can run a call, measured. [s]
 FORK_S = 0.02
+# Calls of one template wait this much longer than those of another before a worker changes from the one to the other:
+# ten times what it takes to change and back, so that forks take a tenth of the time at the most. [s]
+FORK_PATIENCE_S = 10 * 2 * FORK_S
 
 # A worker holds this much work beyond the call it runs, so that it need not wait for its manager, and a manager this
 # much beyond its workers, so that they need not wait for the interchange. A round trip within a node takes about 0.2

@@ -22,13 +22,14 @@ from typing import NewType, TypeAlias
 
 from msgspec import Struct
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 TaskId = NewType("TaskId", int)
 ManagerId = NewType("ManagerId", str)
 WorkerId = NewType("WorkerId", int)  # index of a worker on its node, [0, slots)
 Digest = NewType("Digest", str)  # hexadecimal digest of a blob's content
 RequestId = NewType("RequestId", int)
+OrderId = NewType("OrderId", int)  # of a build that the interchange asked for
 
 
 # --- parts of messages ------------------------------------------------------------------------------------------------
@@ -409,7 +410,14 @@ class BuildContext(Struct, frozen=True, kw_only=True, tag=True):
 class BuildInstance(Struct, frozen=True, kw_only=True, tag=True):
     """Have one more worker hold these contexts together; answered by `InstanceSettled`."""
 
+    order: OrderId
     contexts: tuple[Digest, ...]
+
+
+class ReleaseInstance(Struct, frozen=True, kw_only=True, tag=True):
+    """Answer to `InstanceSettled`: the first of the calls that the instance was built for was sent, or none waits."""
+
+    order: OrderId
 
 
 class ReturnTasks(Struct, frozen=True, kw_only=True, tag=True):
@@ -444,6 +452,7 @@ ToManager: TypeAlias = (
     | ReturnTasks
     | BuildContext
     | BuildInstance
+    | ReleaseInstance
     | EvictContext
     | Shutdown
 )
@@ -514,6 +523,18 @@ class ContextDown(Struct, frozen=True, kw_only=True, tag=True):
     was_evicted: bool  # rather than lost with its process
 
 
+class TemplateUp(Struct, frozen=True, kw_only=True, tag=True):
+    """Any worker of this node can be forked from a process that holds these contexts."""
+
+    contexts: tuple[Digest, ...]
+
+
+class TemplateDown(Struct, frozen=True, kw_only=True, tag=True):
+    """That process is there no longer."""
+
+    contexts: tuple[Digest, ...]
+
+
 class ContextBuilding(Struct, frozen=True, kw_only=True, tag=True):
     """A context is being built on this node."""
 
@@ -530,8 +551,12 @@ class ContextBroken(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class InstanceSettled(Struct, frozen=True, kw_only=True, tag=True):
-    """What `BuildInstance` asked for is there, or will not be: this node does no more about it."""
+    """What `BuildInstance` asked for is there, or will not be: this node does no more about it.
 
+    What was built is given to no other order until `ReleaseInstance` comes.
+    """
+
+    order: OrderId
     contexts: tuple[Digest, ...]
 
 
@@ -587,6 +612,8 @@ FromManager: TypeAlias = (
     | ContextLoaded
     | ContextUnshareable
     | ContextDown
+    | TemplateUp
+    | TemplateDown
     | ContextBuilding
     | ContextBroken
     | InstanceSettled

@@ -15,7 +15,7 @@ The bound is the smallest T that passes all four; each gets easier as T grows, s
 lost work, memory, latency or unknown run times: a real policy cannot reach it with heavy tails, little memory or churn.
 For one context and workers that are there from the beginning it is b + S / workers.
 
-Contexts that a template builds for all workers of a node are outside of it (`k_c` would be nodes).
+Builds of contexts that a template builds for all workers of a node take no worker's time: b_c is zero in 1 and 2.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def _tests(world: World) -> Callable[[float], bool]:
     work: dict[tuple[str, ...], float] = {}
     for call in world.calls:
         work[call.contexts] = work.get(call.contexts, 0.0) + call.run_s
-    lanes = [(total, sum(build_s[c] for c in contexts)) for contexts, total in work.items()]
+    own_s = {content.digest: 0.0 if content.shared else content.build_s for content in world.contents}
+    lanes = [(total, sum(own_s[c] for c in contexts)) for contexts, total in work.items()]
     shared = any(c in other for one, other in itertools.permutations(work, 2) for c in one)
     assert not shared, "the bound is for calls of one context, or of contexts that no other calls need"
     longest = max(max(c.at_s, sum(build_s[x] for x in c.contexts)) + c.run_s for c in world.calls)

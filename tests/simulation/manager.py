@@ -33,6 +33,7 @@ class Watch(Protocol):
     def began(self, manager: SimManager, worker: SimWorker, task: TaskId, at: float) -> None: ...
     def load_began(self, manager: SimManager, worker: WorkerId | None, context: Digest) -> None: ...
     def evicted(self, manager: SimManager, worker: WorkerId | None, context: Digest) -> None: ...
+    def undone(self) -> None: ...
 
 
 class SimTemplate:
@@ -43,6 +44,7 @@ class SimTemplate:
         self.resident: list[Digest] = []
         self.building: Digest | None = None
         self.alive = True
+        self.ready = False
 
 
 class SimManager:
@@ -74,6 +76,11 @@ class SimManager:
         self.alive = True
         self._tick_at = math.inf
         self._ending = False
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether it is there and does not drain."""
+        return self.alive and not self._ending
 
     # --- life
 
@@ -217,10 +224,13 @@ class SimManager:
         if not missing:
             unsafe = [context for context in template.key if self._builds.contents[context].unsafe]
             if unsafe:
+                self._watch.undone()
                 note = cluster.ContextNoted(manager=self.id, context=unsafe[0], note="not shared", is_shared=False)
                 self._tell(note)
                 self._decide(node.TemplateUnsafe(template=template.key, context=unsafe[0]))
             else:
+                template.ready = True
+                self._tell(cluster.TemplateHeld(manager=self.id, contexts=template.key))
                 self._decide(node.TemplateReady(template=template.key))
             return
         template.building = missing[0]
@@ -250,6 +260,8 @@ class SimManager:
         template = self.templates.pop(key, None)
         if template is not None:
             template.alive = False
+            if template.ready:
+                self._tell(cluster.TemplateGone(manager=self.id, contexts=template.key))
             for context in template.resident:
                 self._watch.evicted(self, None, context)
 
@@ -296,7 +308,7 @@ class SimManager:
                 self._tell(cluster.TasksReturned(manager=self.id, tasks=action.tasks))
                 self._drop(action.tasks)
             case node.SettleBuild():
-                self._tell(cluster.BuildSettled(manager=self.id, contexts=action.contexts))
+                self._tell(cluster.BuildSettled(manager=self.id, order=action.order, contexts=action.contexts))
             case node.RefuseBuild():
                 refused = cluster.BuildRefused(manager=self.id, contexts=action.contexts, reason=action.reason)
                 self._tell(refused)

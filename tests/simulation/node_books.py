@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing_extensions import assert_never
 
 from parsl_context.scheduling.node import events as node
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, OrderId, TaskId, WorkerId
 
 
 class Place(Enum):
@@ -44,6 +44,7 @@ class Seen:
     # What was known of sizes when the builds began that it is at, and whether room was made as far as that goes.
     began: tuple[dict[Digest, int], bool] | None = None
     again: set[Digest] = field(default_factory=set)  # what its process before held of its own
+    kept: tuple[Digest, ...] | None = None  # what it was told to build, and no call that this was for has come yet
 
     @property
     def is_idle(self) -> bool:
@@ -68,8 +69,10 @@ class Books:
         self.nodes = set(nodes)
         self.taken: dict[TaskId, tuple[str, ...]] = {}
         self.templates: dict[node.TemplateKey, bool] = {}  # whether it is ready
+        self.kept: dict[OrderId, node.TemplateKey | Seen] = {}  # what was built and not released yet
         self.orders: Counter[tuple[Digest, ...]] = Counter()
         self.refused: set[tuple[Digest, ...]] = set()
+        self.wanted: set[Digest] = set()  # built ahead of calls, at some time
         self.declared: dict[Digest, int] = {}
         self.measured: dict[Digest, int] = {}
         self.shared: set[Digest] = set()
@@ -100,6 +103,12 @@ class Books:
                     self.pinned.add(event.context)
             case node.InstanceWanted(contexts=contexts):
                 self.orders[contexts] += 1
+            case node.BuildWanted(context=context):
+                self.wanted.add(context)
+            case node.OrderReleased(order=order):
+                built = self.kept.pop(order, None)
+                if isinstance(built, Seen):
+                    built.kept = None
             case node.DrainBegan():
                 self.draining = True
             case node.BlobForgotten(digest=context):
@@ -151,6 +160,7 @@ class Books:
                 seen.resident.discard(event.context)
                 seen.leaving.discard(event.context)
                 seen.inherited -= {event.context}
+                seen.kept = None
                 seen.unasked.discard(event.context)
                 seen.used_at.pop(event.context, None)
             case node.TaskEnded():
@@ -200,12 +210,14 @@ class Books:
             case node.EndTemplate(template=key):
                 assert key in self.templates, "there is no such template"
                 assert not self.pinned.intersection(key) or _is_asked_for(event), "it is pinned"
+                assert key not in self.kept.values() or _is_asked_for(event), "calls are about to come for it"
                 del self.templates[key]
             case node.Revoke(worker=number):
                 assert self.workers[number].up, "nobody is there to skip calls"
-            case node.SettleBuild(contexts=contexts):
+            case node.SettleBuild(order=order, contexts=contexts):
                 assert self.orders[contexts] > 0, "it was not ordered, or settled before"
                 self.orders[contexts] -= 1
+                self._keep(order, contexts, event)
             case node.RefuseBuild(contexts=contexts):
                 assert self.limits.memory_bytes is not None
                 assert sum(self.declared.get(c, 0) for c in contexts) > self.limits.memory_bytes, "it would fit"
@@ -243,10 +255,14 @@ class Books:
         self.place[task.id] = seen
         seen.held.append(task.id)
         seen.used = True
+        if seen.kept == task.lane.contexts:
+            seen.kept = None
+        assert seen.kept is None or not task.lane.fresh, "that process would end with what calls are about to come for"
 
     def _check_load(self, action: node.Load, event: node.Event) -> None:
         seen, context = self.workers[action.worker], action.context
         assert seen.is_idle, "it has something to do, or is not there"
+        assert seen.kept is None, "a call that it was made ready for comes first"
         assert context not in seen.resident, "it has that"
         goes_on = self._goes_on(seen, event)
         if not goes_on:
@@ -274,6 +290,7 @@ class Books:
         if not _is_asked_for(event):
             assert context not in self.pinned, "it is pinned"
             assert not any(context in self.tasks[task].lane.contexts for task in seen.held), "a call uses it"
+            assert context not in (seen.kept or ()), "calls are about to come for it"
         if isinstance(event, node.Tick) and not +self.orders:
             assert self.limits.idle_s is not None
             assert self.now - seen.used_at.get(context, 0.0) >= self.limits.idle_s, "it was used not long ago"
@@ -282,9 +299,25 @@ class Books:
     def _check_replace(self, action: node.Replace) -> None:
         seen = self.workers[action.worker]
         assert seen.is_idle, "calls would be lost with it, or it is not there"
+        assert seen.kept is None, "a call that it was made ready for comes first"
         assert action.template is None or self.templates.get(action.template), "it cannot be forked from that"
-        began = (self._known(), self._is_stuck(seen, set())) if action.template is not None else None
+        began = (
+            (self._known(), self._is_stuck(seen, set(action.template), forks=True))
+            if action.template is not None
+            else None
+        )
         self.workers[action.worker] = Seen(action.worker, began=began, again=seen.resident - seen.inherited)
+
+    def _keep(self, order: OrderId, contexts: tuple[Digest, ...], event: node.Event) -> None:
+        """What was built for an order is for its calls first."""
+        if isinstance(event, node.LoadEnded) and event.context in set(contexts) - self.wanted:
+            seen = self.workers[event.worker]
+            if seen.resident.issuperset(contexts):
+                self.kept[order], seen.kept = seen, contexts
+        if self.shared.issuperset(contexts):
+            fitting = [key for key, ready in self.templates.items() if ready and set(key).issuperset(contexts)]
+            if fitting:
+                self.kept[order] = min(fitting, key=len)
 
     def after(self, event: node.Event) -> None:
         """All that follows from an event was done."""
@@ -315,13 +348,15 @@ class Books:
         total = sum(min(now.get(c, 0), then.get(c, 0)) * count for c, count in taken.items())
         assert total <= self.limits.memory_bytes, f"{total} bytes are in use: {taken}"
 
-    def _is_stuck(self, builder: Seen | None, more: set[Digest]) -> bool:
+    def _is_stuck(self, builder: Seen | None, more: set[Digest], *, forks: bool = False) -> bool:
         """Whether nothing that anybody could give up is left, and nothing runs that would change that."""
         if any(seen.held or seen.building for seen in self.workers.values()) or not all(self.templates.values()):
             return False
         wanted = more.union(*(order for order in +self.orders if more.intersection(order)))
         awaited = {context for task in self.at(Place.WAITING) for context in self.tasks[task].lane.contexts}
         for seen in self.workers.values():
+            if forks and seen is builder:
+                continue  # all that it holds goes
             for context in seen.resident - seen.inherited - self.pinned:
                 if not (seen is builder and context in wanted):
                     return False
@@ -341,8 +376,21 @@ class Books:
         behind = [task for seen in self.workers.values() for task in list(seen.held)[1:]]
         return [(t, seen.number) for t in self.at(Place.WAITING) + behind for seen in idle if self._could(seen, t)]
 
+    def can_fork(self, task: node.NodeTask) -> bool:
+        """Whether workers can be forked from what has all that a call needs."""
+        contexts = task.lane.contexts
+        if task.lane.is_anywhere or not self.shared.issuperset(contexts):
+            return False
+        return any(ready and set(key).issuperset(contexts) for key, ready in self.templates.items())
+
+    def _is_unheld(self, task: node.NodeTask) -> bool:
+        """Whether no worker has what a call needs, although one could be forked."""
+        return self.can_fork(task) and not any(seen.serves(task) for seen in self.workers.values())
+
     def _could(self, seen: Seen, name: TaskId) -> bool:
         task = self.tasks[name]
+        if self._is_unheld(task):
+            return not seen.kept
         if task.nodes:
             first = next(t for t in self.at(Place.WAITING) if self.tasks[t].nodes)
             return name == first and task.nodes <= len(self.nodes)

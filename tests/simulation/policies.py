@@ -290,6 +290,7 @@ class OnDemandNode:
             if not fits:
                 break  # until instances are gone, or a call ends
             self._waiting.popleft()
+            actions += self._keep_few(worker, task.lane.contexts, missing)
             actions.append(self._assign(task, worker, missing))
         return actions
 
@@ -310,6 +311,15 @@ class OnDemandNode:
             self._taken += self._sizes.get(context, 0)
         self._running[worker] = task
         return node.Assign(task=task.id, worker=worker)
+
+    def _keep_few(self, worker: WorkerId, contexts: tuple[Digest, ...], missing: list[Digest]) -> list[node.Action]:
+        """Give up what the worker may not keep beside what it is about to build."""
+        limit = self._limits.contexts_per_worker
+        if limit is None or not missing:
+            return []
+        others = [context for holder, context in self._used if holder == worker and context not in contexts]
+        beyond = len(self._resident[worker]) + len(missing) - limit
+        return [self._evict(worker, context) for context in others[: max(0, beyond)]]
 
     def _make_room(self, missing: list[Digest], worker: WorkerId) -> tuple[list[node.Action], bool]:
         budget = self._limits.memory_bytes

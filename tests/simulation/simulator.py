@@ -88,6 +88,9 @@ class Simulation:
         self.managers: dict[ManagerId, SimManager] = {}
         self.calls: dict[TaskId, Call] = {}  # made and not ended
         self.missing = 0  # calls that have not ended, made or not
+        self.on_end: Callable[[], None] = lambda: None  # called when a result is accepted
+        # Called when a build was for nothing, or the first manager is there that takes calls.
+        self.on_fresh_start: Callable[[], None] = lambda: None
         self._builds = Builds(world)
         self._outbox: dict[ManagerId, list[node.NodeTask]] = {}  # calls to be sent when the turn ends
         self._declared: dict[ManagerId, set[Digest]] = {}
@@ -152,6 +155,7 @@ class Simulation:
     def _accept(self, task: TaskId, run_s: float) -> bool:
         if task not in self.calls:
             return False
+        self.on_end()
         self._forget(task)
         self.tally.ended += 1
         self.tally.run_s += run_s
@@ -192,6 +196,8 @@ class Simulation:
             self._run_s,
             self,
         )
+        if not any(other.takes_calls for other in self.managers.values()):
+            self.on_fresh_start()
         self.managers[member.manager] = manager
         self._declared[member.manager] = set()
         manager.start()
@@ -206,6 +212,7 @@ class Simulation:
                 ends_in_s=lives_s if member.knows_end else None,
                 walltime_s=lives_s if member.knows_end else None,
                 memory_bytes=self.world.memory_bytes,
+                contexts_per_worker=self.world.contexts_per_worker,
             )
         )
         self._flush()
@@ -277,7 +284,11 @@ class Simulation:
                 self._send_task(action)
             case cluster.OrderBuild():
                 self._flush()
-                self._send(action.manager, node.InstanceWanted(contexts=action.contexts), action.contexts)
+                wanted = node.InstanceWanted(order=action.order, contexts=action.contexts)
+                self._send(action.manager, wanted, action.contexts)
+            case cluster.ReleaseBuild():
+                self._flush()
+                self._send(action.manager, node.OrderReleased(order=action.order))
             case cluster.TakeBack():
                 self._flush()
                 self._send(action.manager, node.TasksReclaimed(tasks=action.tasks))
@@ -331,6 +342,10 @@ class Simulation:
     def began(self, manager: SimManager, worker: SimWorker, task: TaskId, at: float) -> None:
         """A body begins."""
         self.tally.waits_s.append(at - self._made_at[task])
+
+    def undone(self) -> None:
+        """A build was for nothing, by no fault of whoever decides."""
+        self.on_fresh_start()
 
     def load_began(self, manager: SimManager, worker: WorkerId | None, context: Digest) -> None:
         """A build begins."""

@@ -6,12 +6,12 @@ import math
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from parsl_context.scheduling.cluster import events as cluster
 from parsl_context.scheduling.cluster.state import ClusterState
 from parsl_context.scheduling.lines import Lane
-from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
+from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, OrderId, TaskId, WorkerId
 
 RUN_S = 1.0
 LINES = 7  # no context, one of three, two of three
@@ -29,12 +29,19 @@ class Books:
         self.slots = slots
         self.holds: list[set[Digest]] = [set() for _ in range(slots)]
         self.running: list[TaskId] = []
-        self.orders: list[tuple[Digest, ...]] = []
+        self.orders: list[tuple[OrderId, tuple[Digest, ...]]] = []
+        self.templates: set[tuple[Digest, ...]] = set()
 
     def could_run(self, needs: dict[TaskId, tuple[Digest, ...]], task: TaskId) -> bool:
         """Whether a worker would be free for this call beside those that run, however these are spread."""
         calls = [needs[other] for other in [*self.running, task]]
-        return _spread(calls, list(self.holds))
+        return (
+            _spread([call for call in calls if not self.can_fork(call)], list(self.holds)) and len(calls) <= self.slots
+        )
+
+    def can_fork(self, call: tuple[Digest, ...]) -> bool:
+        """Whether any worker there can be forked for a call."""
+        return bool(call) and any(set(key).issuperset(call) for key in self.templates)
 
 
 def _spread(calls: list[tuple[Digest, ...]], holds: list[set[Digest]]) -> bool:
@@ -58,8 +65,13 @@ class ClusterMachine(RuleBasedStateMachine):
         self.waiting: set[TaskId] = set()
         self.managers: dict[ManagerId, Books] = {}
         self.calls = self.joined = 0
+        self.shared: set[Digest] = set()
+
+    @initialize(shared=st.sampled_from(["", "", "a", "ab", "abc"]))
+    def declare(self, shared: str) -> None:
+        self.shared = {Digest(name) for name in shared}
         for name in "abc":
-            options = ContextOptions(name=name, reuse="memory")
+            options = ContextOptions(name=name, reuse="node" if name in shared else "memory")
             self.decide(cluster.ContextDeclared(context=Digest(name), options=options))
 
     def decide(self, event: cluster.Event) -> None:
@@ -71,8 +83,12 @@ class ClusterMachine(RuleBasedStateMachine):
                     self.check_sent(action)
                 case cluster.OrderBuild():
                     books = self.managers[action.manager]
-                    books.orders.append(action.contexts)
+                    books.orders.append((action.order, action.contexts))
                     assert len(books.orders) <= books.slots, "more builds than workers"
+                case cluster.ReleaseBuild():
+                    assert event == cluster.BuildSettled(
+                        manager=action.manager, order=action.order, contexts=event.contexts
+                    ), "each order that has ended is answered, and nothing else"
                 case cluster.FailTasks():
                     assert action.manager not in self.managers, "its calls may still run"
                 case _:
@@ -82,7 +98,7 @@ class ClusterMachine(RuleBasedStateMachine):
         assert action.task in self.waiting, "it was sent before, or cancelled"
         self.waiting.remove(action.task)
         books, needs = self.managers[action.manager], self.needs[action.task]
-        assert any(held.issuperset(needs) for held in books.holds), "no worker there holds its contexts"
+        assert books.can_fork(needs) or any(held.issuperset(needs) for held in books.holds), "nobody has its contexts"
         books.running.append(action.task)
         assert len(books.running) <= books.slots, "more long calls than workers"
 
@@ -119,7 +135,11 @@ class ClusterMachine(RuleBasedStateMachine):
 
     def settle(self, name: ManagerId) -> None:
         books = self.managers[name]
-        order = books.orders.pop(0)
+        number, order = books.orders.pop(0)
+        if self.shared.issuperset(order):
+            self.build_template(name, order)
+            self.decide(cluster.BuildSettled(manager=name, order=number, contexts=order))
+            return
         lacking = [i for i, held in enumerate(books.holds) if not held.issuperset(order)]
         for context in order if lacking else ():
             if context not in books.holds[lacking[0]]:
@@ -127,7 +147,24 @@ class ClusterMachine(RuleBasedStateMachine):
                 self.decide(cluster.BuildBegan(manager=name, context=context))
                 self.decide(cluster.BuildEnded(manager=name, context=context, load_s=2.0, size_bytes=1))
                 self.decide(cluster.ContextHeld(manager=name, worker=WorkerId(lacking[0]), context=context))
-        self.decide(cluster.BuildSettled(manager=name, contexts=order))
+        self.decide(cluster.BuildSettled(manager=name, order=number, contexts=order))
+
+    def build_template(self, name: ManagerId, key: tuple[Digest, ...]) -> None:
+        for context in key:
+            self.decide(cluster.BuildBegan(manager=name, context=context))
+            self.decide(cluster.BuildEnded(manager=name, context=context, load_s=2.0, size_bytes=1))
+        self.managers[name].templates.add(key)
+        self.decide(cluster.TemplateHeld(manager=name, contexts=key))
+
+    @precondition(lambda self: any(books.templates for books in self.managers.values()))
+    @rule(data=st.data())
+    def end_template(self, data: st.DataObject) -> None:
+        """It goes to make room; calls that it was to serve come back but those that run."""
+        name = data.draw(st.sampled_from(sorted(n for n, b in self.managers.items() if b.templates)))
+        books = self.managers[name]
+        key = data.draw(st.sampled_from(sorted(books.templates)))
+        books.templates.remove(key)
+        self.decide(cluster.TemplateGone(manager=name, contexts=key))
 
     @precondition(lambda self: any(books.running for books in self.managers.values()))
     @rule(data=st.data(), returned=st.booleans())

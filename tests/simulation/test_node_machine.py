@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 
 from hypothesis import HealthCheck, settings
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from parsl_context.scheduling.node import events as node
 from parsl_context.scheduling.node.state import NodeState
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, OrderId, TaskId, WorkerId
 from tests.simulation.members import Forget, Member, Run, TemplateProcess, WorkerProcess
 from tests.simulation.node_books import Books, Place
 
@@ -71,6 +72,8 @@ class NodeMachine(RuleBasedStateMachine):
         self.workers: dict[WorkerId, WorkerProcess] = {}
         self.templates: dict[node.TemplateKey, TemplateProcess] = {}
         self.calls = self.depth = 0
+        self.orders = 0
+        self.settled: deque[node.SettleBuild] = deque()  # orders that the interchange has not answered
         self.decide(limits)
         self.options = {
             name: node.ContextDeclared(
@@ -116,6 +119,8 @@ class NodeMachine(RuleBasedStateMachine):
                 self.templates[key] = TemplateProcess(sizes=self.sizes, key=key, unsafe=self.unsafe)
             case node.EndTemplate(template=key):
                 del self.templates[key]
+            case node.SettleBuild():
+                self.settled.append(action)
 
     def start_worker(self, number: WorkerId, inherits: list[Digest]) -> None:
         """Another process serves a worker; what the one before still says is not heard."""
@@ -141,7 +146,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     def steps(self, *, ends: bool) -> list[Callable[[], None]]:
         """All that could happen next, but the ends of calls if they are not wanted."""
-        found: list[Callable[[], None]] = []
+        found: list[Callable[[], None]] = [self.answer] if self.settled else []
         for member in self.members():
             if member.said:
                 found.append(lambda member=member: self.listen(member))  # type: ignore[misc]
@@ -149,6 +154,19 @@ class NodeMachine(RuleBasedStateMachine):
             if member.can_step or (ends and isinstance(member, WorkerProcess) and member.runs):
                 found.append(member.step)
         return found
+
+    def answer(self) -> None:
+        """The interchange hears that an order has ended: it sends a call that waits for that, and then says so."""
+        settled = self.settled.popleft()
+        waiting = [self.books.tasks[task] for task in self.books.at(Place.RETURNED)]
+        calls = [task for task in waiting if task.lane.contexts == settled.contexts and not task.lane.is_anywhere]
+        if calls:
+            self.decide(node.TasksArrived(tasks=calls[:1]))
+        self.decide(node.OrderReleased(order=settled.order))
+
+    def want(self, needs: tuple[Digest, ...]) -> None:
+        self.orders += 1
+        self.decide(node.InstanceWanted(order=OrderId(self.orders), contexts=needs))
 
     # --- what happens
 
@@ -189,7 +207,7 @@ class NodeMachine(RuleBasedStateMachine):
     @rule(needs=some_contexts)
     def order(self, needs: tuple[Digest, ...]) -> None:
         if self.books.orders.total() < len(self.workers):  # as the interchange keeps it
-            self.decide(node.InstanceWanted(contexts=needs))
+            self.want(needs)
 
     @rule(context=st.sampled_from(NAMES))
     def preload(self, context: Digest) -> None:
@@ -312,10 +330,10 @@ class NodeMachine(RuleBasedStateMachine):
         back = [self.books.tasks[task] for task in self.books.at(Place.RETURNED) if not self.is_refused(task)]
         for lane in dict.fromkeys(task.lane for task in back):
             calls = [task for task in back if task.lane == lane]
-            if any(seen.serves(calls[0]) for seen in self.books.workers.values()):
+            if any(seen.serves(calls[0]) for seen in self.books.workers.values()) or self.books.can_fork(calls[0]):
                 self.decide(node.TasksArrived(tasks=calls))
             elif not self.books.orders[lane.contexts] and self.books.orders.total() < len(self.workers):
-                self.decide(node.InstanceWanted(contexts=lane.contexts))
+                self.want(lane.contexts)
 
 
 # HYPOTHESIS_EXAMPLES asks for a long search; what is run otherwise is always the same.

@@ -17,7 +17,7 @@ def run(world: World, policy: Policy) -> Tally:
 
 
 @pytest.mark.parametrize("policy", ALL, ids=lambda policy: policy.name)
-@pytest.mark.parametrize("letter", ["a", "b", "d", "f"])
+@pytest.mark.parametrize("letter", ["a", "b", "d", "f", "h", "i", "j"])
 def test_all_calls_end_and_no_sooner_than_the_bound(letter: str, policy: Policy) -> None:
     world = workloads.ALL[letter](0.02)
     tally = run(world, policy)

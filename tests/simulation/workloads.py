@@ -111,6 +111,31 @@ def wide(scale: float = 1.0) -> World:
     return World("ten thousand workers", [Content(_context(0), 20.0, GB)], calls, nodes(round(160 * scale), 64))
 
 
+def shared_crowd(scale: float = 1.0) -> World:
+    """(h) forty shared contexts of 5 s on 8 workers of one node; 6,000 calls of 0.4 s on average, as they come."""
+    rng = random.Random(9)
+    pick = _zipf(40, 1.0, rng)
+    arrivals = _poisson(6_000 * scale, 16, rng)
+    calls = [_call(pick(), rng.uniform(0.2, 0.6), at) for at in arrivals]
+    contents = [Content(_context(i), 5.0, GB, shared=True) for i in range(40)]
+    return World("forty shared contexts, eight workers", contents, calls, nodes(1, 8))
+
+
+def few_kept(scale: float = 1.0, limit: int = 1, name: str = "forty contexts, a worker keeps one") -> World:
+    """(i) 32 workers that keep one of forty contexts of 5 s; 10,000 calls of 1 s on average, as they come."""
+    rng = random.Random(10)
+    pick = _zipf(40, 1.0, rng)
+    arrivals = _poisson(10_000 * scale, 22, rng)
+    calls = [_call(pick(), rng.uniform(0.5, 1.5), at) for at in arrivals]
+    contents = [Content(_context(i), 5.0, GB) for i in range(40)]
+    return World(name, contents, calls, nodes(4, 8), contexts_per_worker=limit)
+
+
+def two_kept(scale: float = 1.0) -> World:
+    """(j) the same, where a worker keeps two."""
+    return few_kept(scale, 2, "the same, a worker keeps two")
+
+
 # In the order in which they are shown, with the letters of their plots.
 ALL: dict[str, Make] = {
     "a": one_short,
@@ -122,6 +147,9 @@ ALL: dict[str, Make] = {
     "f": mixed,
     "g": blocks,
     "w": wide,
+    "h": shared_crowd,
+    "i": few_kept,
+    "j": two_kept,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 from parsl_context.scheduling.cluster.events import OrderBuild
@@ -12,7 +13,7 @@ from parsl_context.scheduling.cluster.managers import ClusterLine, FreeSlots, Ma
 from parsl_context.scheduling.cluster.registry import Record
 from parsl_context.scheduling.lines import CHOICES
 from parsl_context.scheduling.placement import BUILD_PRIOR_S, RUN_PRIOR_S, Estimate, worth_a_build
-from parsl_context.wire.messages import Digest
+from parsl_context.wire.messages import Digest, OrderId
 
 # Where a build makes no room without giving up contexts that calls wait for, its calls must have waited this many
 # builds longer than those: or two contexts that do not fit together would take turns and do nothing but load.
@@ -39,6 +40,7 @@ class Builds:
         self.free = FreeSlots()
         self._wanting: list[tuple[float, int, ClusterLine]] = []
         self._order = itertools.count()
+        self._numbers = itertools.count()
         self._most = _RANKS_KEPT  # entries before those of ranks that are no more are removed
         self._work_s = 0.0  # run time of all calls that wait
         self._sizes = 0  # how often sizes of contexts have changed
@@ -51,7 +53,9 @@ class Builds:
         It is if the last of its calls would wait for at least as long as a build takes, or the first has waited that
         long already: those that should serve it are stuck, or busy with others. It is not if all slots have them.
         """
-        if line.is_anywhere or line.serving >= self.free.slots or line.backlog <= line.building:
+        if line.is_anywhere or line.backlog <= line.building:
+            return False
+        if line.serving and line.serving >= self.free.slots:
             return False
         if self._is_barred(line, now):
             return False
@@ -81,8 +85,12 @@ class Builds:
         if manager.id in line.refused or manager.ordered >= manager.slots:
             return False
         coming = _coming(line, manager)
-        if coming >= manager.slots or (coming and self.is_shared(line, manager)):
-            return False  # all its workers have them, or will
+        if self.is_shared(line, manager):
+            if _templates(line, manager) + manager.orders.get(line, 0):
+                return False  # all its workers have them, or will
+            coming = 0
+        if coming >= manager.slots:
+            return False
         if coming and manager.memory_bytes is not None and (coming + 1) * self._size(line) > manager.memory_bytes:
             return False  # one more could only take the place of another
         run_s = line.run.or_prior(0.0)
@@ -168,10 +176,12 @@ class Builds:
 
     def order(self, line: ClusterLine, manager: Manager) -> OrderBuild:
         """Have one more instance built there."""
+        if self.is_shared(line, manager):
+            manager.slotless.add(line)
         manager.change_ordered(line, 1)
         line.change_building(self._gain(line, manager))
         self.free.update(manager)
-        return OrderBuild(contexts=line.lane.contexts, manager=manager.id)
+        return OrderBuild(order=OrderId(next(self._numbers)), contexts=line.lane.contexts, manager=manager.id)
 
     def settle(self, line: ClusterLine, manager: Manager) -> None:
         """An order has ended."""
@@ -181,12 +191,17 @@ class Builds:
         if not manager.orders[line]:
             del manager.orders[line]
             manager.gains.pop(line, None)
+            manager.slotless.discard(line)
 
     def unshare(self, line: ClusterLine, manager: Manager) -> None:
         """Builds that are going on serve one worker each, as it turns out."""
         if orders := manager.orders.get(line, 0):
             line.change_building(-orders * (manager.gains[line] - 1))
             manager.gains[line] = 1
+            if line in manager.slotless:
+                manager.slotless.remove(line)
+                manager.free -= orders
+                self.free.update(manager)
 
     # --- helpers
 
@@ -230,21 +245,38 @@ class Builds:
         return any(now < self._records[context].pause_until for context in line.lane.contexts)
 
     def _fits(self, line: ClusterLine, manager: Manager) -> bool:
-        """Whether the node has memory for one more instance without giving up another."""
+        """Whether the node has a place and memory for one more instance without giving up another."""
+        if not self._has_place(line, manager):
+            return False
         if manager.memory_bytes is None:
             return True
         ordered = sum(self._size(other) * orders for other, orders in manager.orders.items())
         return self._taken(manager) + ordered + self._size(line) <= manager.memory_bytes
 
+    def _has_place(self, line: ClusterLine, manager: Manager) -> bool:
+        """Whether a worker can hold the line's contexts, beside those that others are ordered to, and give up none.
+
+        A worker that is forked loses all that it held, so that only one that holds nothing has a place for contexts of
+        which some are shared. If all are, no worker is needed for the build: workers are forked when calls come.
+        """
+        shared = sum(1 for context in line.lane.contexts if self._records[context].is_shared(manager.id))
+        if shared == len(line.lane.contexts):
+            return True
+        limit = manager.contexts_per_worker
+        if not shared and limit is None:
+            return True
+        return manager.roomy(0 if shared or limit is None else limit - len(line.lane.contexts)) > manager.ordered
+
     def _taken(self, manager: Manager) -> int:
         """Memory of what is resident there; kept, because it is asked for with each call. [bytes]"""
         if manager.taken is not None and manager.taken[1] == self._sizes:
             return manager.taken[0]
-        taken = sum(
-            self._records[context].size_bytes * (1 if self._records[context].is_shared(manager.id) else workers)
-            for context, workers in manager.resident.items()
-            if context in self._records
-        )
+        in_templates = Counter(context for key in manager.templates for context in key)
+        taken = sum(self._records[c].size_bytes * count for c, count in in_templates.items() if c in self._records)
+        for context, workers in manager.resident.items():
+            record = self._records.get(context)
+            if record is not None and not (context in in_templates and record.is_shared(manager.id)):
+                taken += record.size_bytes * (1 if record.is_shared(manager.id) else workers)
         manager.taken = taken, self._sizes
         return taken
 
@@ -256,3 +288,9 @@ def _coming(line: ClusterLine, manager: Manager) -> int:
     """Workers of a manager that hold the line's contexts, or are about to."""
     pair = line.pairs.get(manager)
     return (0 if pair is None else pair.warm) + manager.orders.get(line, 0)
+
+
+def _templates(line: ClusterLine, manager: Manager) -> int:
+    """What workers of a manager can be forked from that holds the line's contexts."""
+    pair = line.pairs.get(manager)
+    return 0 if pair is None else pair.templates

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from parsl_context.scheduling.lines import Lane
-from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
+from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, OrderId, TaskId, WorkerId
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
@@ -79,6 +79,7 @@ class ManagerJoined:
     ends_in_s: float | None = None  # time until its block ends with all that runs there; None: unknown. [s]
     walltime_s: float | None = None  # of its block, from beginning to end. [s]
     memory_bytes: int | None = None  # that contexts may take there; None: unknown. [bytes]
+    contexts_per_worker: int | None = None  # that one worker keeps there; None: any number
 
 
 class ManagerContact(Struct, frozen=True, kw_only=True, gc=False):
@@ -137,6 +138,22 @@ class ContextHeld:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TemplateHeld:
+    """Any worker of a node can be forked from a process that holds these contexts."""
+
+    manager: ManagerId
+    contexts: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateGone:
+    """That process is there no longer."""
+
+    manager: ManagerId
+    contexts: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContextNoted:
     """There is something that users should know of a context on a node."""
 
@@ -160,6 +177,7 @@ class BuildSettled:
     """An order to build ended: its worker holds the contexts, or will not."""
 
     manager: ManagerId
+    order: OrderId
     contexts: tuple[Digest, ...]
 
 
@@ -223,6 +241,8 @@ Event: TypeAlias = (
     | BuildBegan
     | BuildEnded
     | ContextHeld
+    | TemplateHeld
+    | TemplateGone
     | ContextNoted
     | BuildBroke
     | BuildSettled
@@ -249,7 +269,16 @@ class SendTask(Struct, frozen=True, kw_only=True, gc=False):
 class OrderBuild:
     """Have one more worker of the manager build these contexts; answered by `BuildSettled`."""
 
+    order: OrderId
     contexts: tuple[Digest, ...]
+    manager: ManagerId
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseBuild:
+    """Tell the manager that what it built for an order has been sent its first call, or that none waits for it."""
+
+    order: OrderId
     manager: ManagerId
 
 
@@ -312,5 +341,14 @@ class FailUnservable:
 
 
 Action: TypeAlias = (
-    SendTask | OrderBuild | TakeBack | SendBuild | SendEviction | StopManager | FailTasks | FailBuild | FailUnservable
+    SendTask
+    | OrderBuild
+    | ReleaseBuild
+    | TakeBack
+    | SendBuild
+    | SendEviction
+    | StopManager
+    | FailTasks
+    | FailBuild
+    | FailUnservable
 )

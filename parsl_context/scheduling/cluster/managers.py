@@ -45,6 +45,8 @@ class ClusterPair(Pair):
     ----------
     warm : int
         Workers that hold all contexts of the lane.
+    templates : int
+        Processes that hold all of them and that any worker there can be forked from.
     capacity : int
         Calls of the line that can run there at a time: none unless the manager is open.
     held : int
@@ -57,20 +59,25 @@ class ClusterPair(Pair):
         When the last of them did. [s]
     """
 
-    __slots__ = ("calls", "capacity", "held", "surplus", "used_at", "warm")
+    __slots__ = ("calls", "capacity", "held", "surplus", "templates", "used_at", "warm")
 
     line: ClusterLine
     holder: Manager
 
     def __init__(self, line: ClusterLine, holder: Manager) -> None:
         super().__init__(line, holder)
-        self.warm = self.capacity = self.held = self.surplus = self.calls = 0
+        self.warm = self.templates = self.capacity = self.held = self.surplus = self.calls = 0
         self.used_at: float | None = None
 
     @property
     def is_full(self) -> bool:
         """Whether all that the manager has for the line is taken."""
         return self.held >= self.capacity
+
+    @property
+    def needs_fork(self) -> bool:
+        """Whether one more call would have a worker forked, which loses what it holds."""
+        return self.templates > 0 and self.held >= self.warm
 
 
 class ClusterLine(Line[Call]):
@@ -220,9 +227,9 @@ class Manager(Holder[ClusterPair]):
     """A manager."""
 
     __slots__ = (
-        "block", "building", "contact_at", "drain_at", "ends_at", "free", "gains", "held", "id", "idle_since", "listed",
-        "memory_bytes", "node", "ordered", "orders", "phase", "prefetch", "resident", "slots", "stopping", "taken",
-        "transit", "walltime_s", "workers",
+        "block", "building", "contact_at", "contexts_per_worker", "crowds", "drain_at", "ends_at", "free", "gains",
+        "held", "id", "idle_since", "listed", "memory_bytes", "node", "ordered", "orders", "phase", "prefetch",
+        "resident", "slotless", "slots", "stopping", "taken", "templates", "transit", "walltime_s", "workers",
     )  # fmt: skip
 
     def __init__(
@@ -237,6 +244,7 @@ class Manager(Holder[ClusterPair]):
         ends_at: float,
         walltime_s: float,
         memory_bytes: int | None,
+        contexts_per_worker: int | None,
         now: float,
     ) -> None:
         super().__init__()
@@ -249,21 +257,64 @@ class Manager(Holder[ClusterPair]):
         self.ends_at = ends_at
         self.walltime_s = walltime_s
         self.memory_bytes = memory_bytes
+        self.contexts_per_worker = contexts_per_worker
         self.contact_at = now
         self.idle_since: float | None = now
         self.phase = Phase.OPEN
         self.held: dict[TaskId, Call] = {}
         self.workers: dict[WorkerId, set[Digest]] = {}  # what each worker holds
+        self.crowds: Counter[int] = Counter()  # workers that hold so many contexts, but those that hold none
         self.resident: Counter[Digest] = Counter()  # workers that hold it
+        self.templates: dict[tuple[Digest, ...], None] = {}  # what workers can be forked from holds these
         self.building: dict[Digest, int] = {}  # builds that are going on
         self.orders: Counter[ClusterLine] = Counter()  # builds asked for and not settled
         self.ordered = 0  # of all lines
-        self.free = slots  # slots for which it has neither a call nor a build
+        self.free = slots  # slots for which it has neither a call nor a build that takes a worker
         self.gains: dict[ClusterLine, int] = {}  # calls that can run at a time after one of them
+        self.slotless: set[ClusterLine] = set()  # lines whose builds take no worker: a template does them
         self.transit = Floor()  # from here to a worker and back
         self.stopping = False
         self.listed: int | None = None  # as having so many free slots, in `FreeSlots`
         self.taken: tuple[int, int] | None = None  # memory of what is resident, and which sizes that was reckoned with
+
+    def hold(self, worker: WorkerId, context: Digest) -> set[Digest] | None:
+        """A worker holds a context. Gives all that it holds; None if it held that before."""
+        held = self.workers.setdefault(worker, set())
+        if context in held:
+            return None
+        self._crowd(len(held), len(held) + 1)
+        held.add(context)
+        self.resident[context] += 1
+        self.taken = None
+        return held
+
+    def drop(self, worker: WorkerId, context: Digest) -> None:
+        """A worker no longer holds a context that it held."""
+        held = self.workers[worker]
+        self._crowd(len(held), len(held) - 1)
+        held.discard(context)
+        self.resident[context] -= 1
+        if not self.resident[context]:
+            del self.resident[context]
+        self.taken = None
+
+    def roomy(self, contexts: int) -> int:
+        """Workers that hold no more than so many contexts."""
+        if contexts < 0:
+            return 0
+        return self.slots - sum(workers for held, workers in self.crowds.items() if held > contexts)
+
+    def holds(self, context: Digest) -> bool:
+        """Whether a worker or a template there holds a context."""
+        return context in self.resident or any(context in key for key in self.templates)
+
+    def _crowd(self, before: int, after: int) -> None:
+        if before:
+            self.crowds[before] -= 1
+            if not self.crowds[before]:
+                del self.crowds[before]
+        if after:
+            self.crowds[after] += 1
 
     def take(self, call: Call) -> None:
         """It was sent a call."""
@@ -279,7 +330,8 @@ class Manager(Holder[ClusterPair]):
         """So many more builds, or fewer, were asked for."""
         self.orders[line] += change
         self.ordered += change
-        self.free -= change
+        if line not in self.slotless:
+            self.free -= change
 
     def has_time_for(self, duration_s: float, now: float) -> bool:
         """Whether that much work can end before its block does; what fits into no block at all may be tried in any."""

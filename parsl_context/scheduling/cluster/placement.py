@@ -11,7 +11,6 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from operator import attrgetter
 
 from parsl_context.scheduling.cluster.builds import Builds
 from parsl_context.scheduling.cluster.events import (
@@ -24,14 +23,20 @@ from parsl_context.scheduling.cluster.events import (
 from parsl_context.scheduling.cluster.managers import Call, ClusterLine, ClusterPair, Manager, Phase
 from parsl_context.scheduling.cluster.registry import Record
 from parsl_context.scheduling.lines import CHOICES, Lane, Pair
-from parsl_context.scheduling.placement import MANAGER_LOOKAHEAD_S, RUN_PRIOR_S, Estimate, Floor, lookahead
+from parsl_context.scheduling.placement import (
+    FORK_PATIENCE_S,
+    MANAGER_LOOKAHEAD_S,
+    RUN_PRIOR_S,
+    Estimate,
+    Floor,
+    lookahead,
+)
 from parsl_context.wire.messages import Digest, ManagerId, TaskId
 
 # How often a line with calls behind slow ones is looked at, at the least. [s]
 _WATCH_S = 0.05
 # Work ahead of a manager's workers is made up for when this share of it is left, all at once: one message for many.
 _REFILL = 0.5
-_RANK = attrgetter("line.rank")
 
 
 class ClusterPlacement:
@@ -121,10 +126,15 @@ class ClusterPlacement:
             candidates = [manager for manager in self.managers.values() if manager.phase is Phase.OPEN]
             pairs = (line.pair(manager) for manager in self._preference(candidates))
             return next((pair for pair in pairs if self._is_idle(pair, now)), None)
+        ahead: ClusterPair | None = None
         for manager in self._fresh:
             pair = line.pairs.get(manager)
             if pair is not None and pair.serves and not pair.is_paused and self._is_idle(pair, now):
-                return pair
+                if manager.free > 0:
+                    return pair
+                ahead = ahead or pair  # to wait there, as the user wants it, unless a worker is free elsewhere
+        if ahead is not None:
+            return ahead
         found = line.find_idle(lambda pair: self._is_idle(pair, now))
         assert found is None or isinstance(found, ClusterPair)
         return found
@@ -177,7 +187,7 @@ class ClusterPlacement:
         if manager.phase is not Phase.OPEN:
             return self._stop_if_drained(manager)
         while True:
-            warm = self._latest_warm(manager, now, 1.0 if actions else _REFILL)
+            warm = self._latest_warm(manager, now, 1.0 if actions else _REFILL, ended)
             cold = self._builds.latest(manager, now)
             if cold is not None and (
                 manager.free > 0 if warm is None else self._builds.displaces(cold, warm.line, manager)
@@ -194,17 +204,20 @@ class ClusterPlacement:
                 actions += self._rebalance(ended, manager, now)
         return actions
 
-    def _latest_warm(self, manager: Manager, now: float, level: float) -> ClusterPair | None:
+    def _latest_warm(self, manager: Manager, now: float, level: float, ended: ClusterLine | None) -> ClusterPair | None:
         """Of the lines that wait and that the manager has room for, up to a level, the latest, with the manager."""
+        last = None if ended is None else ended.pairs.get(manager)
         while True:
             horizon_s = math.inf if manager.free > 0 or manager.prefetch is not None else _horizon_s(manager)
             if manager.free + (manager.prefetch or 0) <= 0 and self._shortest.or_prior(math.inf) >= horizon_s:
                 return None
             waiting = manager.waiting_lines()
+            if last is not None and last.templates and last.serves and last.line.waiting and last not in waiting:
+                waiting.append(last)  # its worker need not be forked
             if horizon_s < math.inf:
                 waiting = [pair for pair in waiting if pair.line.shortest.or_prior(math.inf) < horizon_s]
             if len(waiting) > 1:
-                waiting.sort(key=_RANK)
+                waiting.sort(key=_rank)
             for pair in waiting:
                 if self._has_room(pair, now, level):
                     return pair
@@ -285,9 +298,11 @@ class ClusterPlacement:
         if not line.is_anywhere:
             needed = line.lane.contexts
             warm = sum(1 for held in manager.workers.values() if held.issuperset(needed))
-            if not warm:
+            templates = sum(1 for key in manager.templates if set(key).issuperset(needed))
+            if not warm and not templates:
                 return
-            line.pair(manager).warm = warm
+            pair = line.pair(manager)
+            pair.warm, pair.templates = warm, templates
         self._count(line, manager)
 
     def _count(self, line: ClusterLine, manager: Manager) -> None:
@@ -297,8 +312,8 @@ class ClusterPlacement:
         elif line.is_anywhere:
             capacity = manager.slots
         else:
-            warm = line.pair(manager).warm
-            capacity = manager.slots if warm and self._builds.is_shared(line, manager) else warm
+            pair = line.pair(manager)
+            capacity = manager.slots if pair.templates and self._builds.is_shared(line, manager) else pair.warm
         line.set_capacity(manager, capacity)
 
     def _stop_if_drained(self, manager: Manager) -> list[Action]:
@@ -322,6 +337,12 @@ class ClusterPlacement:
         for task in tasks:
             del self._calls[task]
         return tasks
+
+
+def _rank(pair: ClusterPair) -> tuple[float, float]:
+    """Pairs in this order are served; one that needs a fork comes before others only if it is much later."""
+    priority, late = pair.line.rank
+    return (priority, late + FORK_PATIENCE_S) if pair.needs_fork else (priority, late)
 
 
 def _unclaimed(pair: ClusterPair) -> Iterable[Call]:

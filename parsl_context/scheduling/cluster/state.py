@@ -45,6 +45,7 @@ from parsl_context.scheduling.cluster.events import (
     ManagerJoined,
     ManagerLeaving,
     ManagerLeft,
+    ReleaseBuild,
     SendBuild,
     SendEviction,
     TaskCancelled,
@@ -52,6 +53,8 @@ from parsl_context.scheduling.cluster.events import (
     TaskLost,
     TasksReturned,
     TaskSubmitted,
+    TemplateGone,
+    TemplateHeld,
     Tick,
 )
 from parsl_context.scheduling.cluster.managers import Call, ClusterLine, Manager, Phase
@@ -116,7 +119,11 @@ class ClusterState(ClusterPlacement):
             case BuildBroke():
                 return self._break_build(event, now)
             case BuildSettled():
-                return self._settle(event.manager, event.contexts, now)
+                return self._settle(event, now)
+            case TemplateHeld():
+                return self._hold_template(event, now)
+            case TemplateGone():
+                return self._drop_template(event, now)
             case BuildRefused():
                 return self._refuse(event, now)
             case ContextGone():
@@ -233,6 +240,7 @@ class ClusterState(ClusterPlacement):
             ends_at=math.inf if event.ends_in_s is None else now + event.ends_in_s,
             walltime_s=event.walltime_s or 0.0,
             memory_bytes=event.memory_bytes,
+            contexts_per_worker=event.contexts_per_worker,
             now=now,
         )
         self.managers[manager.id] = self._nodes[event.node] = manager
@@ -319,12 +327,9 @@ class ClusterState(ClusterPlacement):
 
     def _hold(self, event: ContextHeld, now: float) -> list[Action]:
         manager = self.managers[event.manager]
-        held = manager.workers.setdefault(event.worker, set())
-        if event.context in held:
+        held = manager.hold(event.worker, event.context)
+        if held is None:
             return []
-        held.add(event.context)
-        manager.resident[event.context] += 1
-        manager.taken = None
         for line in self._lines_of.get(event.context, ()):
             if not line.is_anywhere and held.issuperset(line.lane.contexts):
                 line.pair(manager).warm += 1
@@ -349,12 +354,38 @@ class ClusterState(ClusterPlacement):
                 self._count(line, manager)
                 if line.waiting:
                     actions += self._consider(line, now)
-        held.discard(event.context)
-        manager.resident[event.context] -= 1
-        manager.taken = None
-        if not manager.resident[event.context]:
-            del manager.resident[event.context]
+        manager.drop(event.worker, event.context)
         return actions
+
+    def _hold_template(self, event: TemplateHeld, now: float) -> list[Action]:
+        manager = self.managers[event.manager]
+        if event.contexts in manager.templates:
+            return []
+        manager.templates[event.contexts] = None
+        manager.taken = None
+        for line in self._lines_within(event.contexts):
+            line.pair(manager).templates += 1
+            self._count(line, manager)
+        return [] if manager.ordered else self._serve(manager, now)
+
+    def _drop_template(self, event: TemplateGone, now: float) -> list[Action]:
+        manager = self.managers[event.manager]
+        if event.contexts not in manager.templates:
+            return []
+        del manager.templates[event.contexts]
+        manager.taken = None
+        actions: list[Action] = []
+        for line in self._lines_within(event.contexts):
+            line.pair(manager).templates -= 1
+            self._count(line, manager)
+            if line.waiting:
+                actions += self._consider(line, now)
+        return actions
+
+    def _lines_within(self, contexts: tuple[Digest, ...]) -> list[ClusterLine]:
+        """Lines whose calls need some of these contexts, and no others."""
+        lines = dict.fromkeys(line for context in contexts for line in self._lines_of.get(context, ()))
+        return [line for line in lines if not line.is_anywhere and set(contexts).issuperset(line.lane.contexts)]
 
     def _note(self, event: ContextNoted, now: float) -> list[Action]:
         record = self._records.get(event.context)
@@ -373,13 +404,20 @@ class ClusterState(ClusterPlacement):
                     actions += self._consider(line, now)
         return actions
 
-    def _settle(self, manager_id: ManagerId, contexts: tuple[Digest, ...], now: float) -> list[Action]:
-        manager = self.managers[manager_id]
-        line = self._lines.get(Lane(contexts, False))
+    def _settle(self, event: BuildSettled, now: float) -> list[Action]:
+        """An order has ended. What it built serves one of the calls it was built for, before anything else."""
+        manager = self.managers[event.manager]
+        line = self._lines.get(Lane(event.contexts, False))
         manager.resume(max(1, manager.free))
+        actions: list[Action] = []
         if line is not None:
+            has_worker = line not in manager.slotless or manager.free > 0
             self._builds.settle(line, manager)
-        actions = self._serve(manager, now, line)
+            pair = line.pairs.get(manager)
+            if has_worker and line.waiting and pair is not None and not pair.is_full and self._may_send(pair, now):
+                actions.append(self._send(pair, now))
+        actions.append(ReleaseBuild(order=event.order, manager=manager.id))
+        actions += self._serve(manager, now, line)
         return actions if line is None or not line.waiting else actions + self._consider(line, now)
 
     def _end_build(self, event: BuildEnded) -> list[Action]:
@@ -427,7 +465,7 @@ class ClusterState(ClusterPlacement):
         return [
             SendEviction(context=context, manager=manager.id)
             for manager in self.managers.values()
-            if context in manager.resident or context in manager.building
+            if manager.holds(context) or context in manager.building
         ]
 
     def _forget(self, digest: Digest) -> None:

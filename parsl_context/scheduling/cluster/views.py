@@ -11,7 +11,8 @@ from parsl_context.wire.messages import ContextRow, Digest, ManagerId
 
 def rebuild_s(manager: Manager, records: Mapping[Digest, Record]) -> float:
     """Time that one worker would take to build what the manager's workers hold. [s]"""
-    known = [(records[context], count) for context, count in manager.resident.items() if context in records]
+    counts = dict.fromkeys((context for key in manager.templates for context in key), 1) | manager.resident
+    known = [(records[context], count) for context, count in counts.items() if context in records]
     return sum(record.build.or_prior(0.0) * (1 if record.is_shared(manager.id) else count) for record, count in known)
 
 
@@ -36,12 +37,7 @@ def rows(
                 pairs.setdefault(pair.holder.id, []).append(pair)
     anywhere = False
     for manager in managers.values():
-        if (
-            manager.id in record.nodes
-            or manager.id in pairs
-            or digest in manager.building
-            or digest in manager.resident
-        ):
+        if manager.id in record.nodes or manager.id in pairs or digest in manager.building or manager.holds(digest):
             anywhere = True
             yield _row(digest, record, manager, pairs.get(manager.id, ()), now)
     if not anywhere:
@@ -53,7 +49,7 @@ def _row(
 ) -> ContextRow:
     node = OnNode() if manager is None else record.nodes.get(manager.id, OnNode())
     workers = 0 if manager is None else manager.resident.get(digest, 0)
-    if workers:
+    if manager is not None and manager.holds(digest):
         state = "ready"
     elif manager is not None and digest in manager.building:
         state = "building"

@@ -3,10 +3,15 @@
 An order is for one more worker that holds some contexts together. Contexts that workers share come from a template: it
 is started, and once it is ready a worker is forked from it; what is left the worker builds itself, one after the other.
 An order that finds no room, or no idle worker, waits; orders are tried in turn whenever either may have changed.
+
+What was built is *kept* for the calls that it was built for: no other order takes it away before the first of them has
+come, or the interchange says that none will. Or orders whose contexts do not fit together would build in turn, and none
+would serve a call.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable
 
@@ -21,12 +26,8 @@ from parsl_context.scheduling.node.events import (
     TemplateKey,
 )
 from parsl_context.scheduling.node.room import Room
-from parsl_context.scheduling.node.workers import Order, Worker
-from parsl_context.wire.messages import Digest, WorkerId
-
-# Before calls can have come for an instance that was just built, no other order takes it away: orders whose contexts do
-# not fit together would build in turn, and none would serve a call. Long enough for a far interchange. [s]
-_TRY_S = 1.0
+from parsl_context.scheduling.node.workers import Order, Template, Worker
+from parsl_context.wire.messages import Digest, OrderId, WorkerId
 
 
 class NodeBuilds:
@@ -36,11 +37,11 @@ class NodeBuilds:
         self._workers = workers
         self._room = room
         self._orders: deque[Order] = deque()  # that no worker has taken on
+        self._untried: deque[Order] = deque()  # of those, what is still to be tried in this turn
         self._shared: set[Digest] = set()  # contexts that templates build
         self._wanted: dict[Digest, None] = {}  # to build on every worker ahead of calls, in this order
         self.needs_worker = False  # an order waits for a worker to be idle
         self._needs_room = False  # an order waits for room
-        self.look_at: float | None = None  # when orders that wait for room should be tried again
         self.lost: dict[Digest, None] = {}  # what went with processes that were replaced; calls may wait for it
 
     # --- what is asked for
@@ -60,13 +61,23 @@ class NodeBuilds:
         """Build it for calls only."""
         self._wanted.pop(context, None)
 
-    def order(self, contexts: tuple[Digest, ...], now: float) -> list[Action]:
+    def order(self, number: OrderId, contexts: tuple[Digest, ...], now: float) -> list[Action]:
         """Have one more worker hold these."""
         reason = self._room.refusal(contexts)
         if reason is not None:
-            return [RefuseBuild(contexts=contexts, reason=reason), SettleBuild(contexts=contexts)]
-        self._orders.append(Order(contexts))
+            return [RefuseBuild(contexts=contexts, reason=reason), SettleBuild(order=number, contexts=contexts)]
+        self._orders.append(Order(contexts, number))
         return self.start(now)
+
+    def release(self, number: OrderId) -> Worker | None:
+        """What an order built is kept no longer than until its worker is idle. Gives the worker, if there is one."""
+        for template in self._room.templates.values():
+            template.kept_for.discard(number)
+        for worker in self._workers.values():
+            if worker.kept_for is not None and worker.kept_for.number == number:
+                worker.is_released = True
+                return worker
+        return None
 
     def cancel_all(self) -> list[Action]:
         """The node takes nothing on any more."""
@@ -78,36 +89,36 @@ class NodeBuilds:
     def start(self, now: float) -> list[Action]:
         """Take on what can be: each order by an idle worker. The others wait, in order."""
         self.needs_worker = self._needs_room = False
-        orders, self._orders = self._orders, deque()
-        return [action for order in orders for action in self._try(order, now)]
-
-    def look(self, now: float) -> list[Action]:
-        """Time has passed: instances that no call came for may make room now."""
-        if self.look_at is None or now < self.look_at:
-            return []
-        self.look_at = None
-        return self.start(now)
+        self._untried, self._orders = self._orders, deque()
+        actions: list[Action] = []
+        while self._untried:
+            actions += self._try(self._untried.popleft(), now)
+        return actions
 
     def _try(self, order: Order, now: float) -> list[Action]:
         """Take on an order, or do what brings that nearer and have it wait."""
         shared = self.template_key(order.contexts)
-        if shared and self.ready_template(shared) is None:
+        template = self.ready_template(shared) if shared else None
+        if shared and template is None:
             self._orders.append(order)
             return self._start_template(shared, now)
-        worker = self._builder(order, shared, now)
+        if template is not None and len(shared) == len(order.contexts):  # workers are forked from it as calls come
+            if order.number is not None:
+                self._room.templates[template].kept_for.add(order.number)
+            return self._settle(order)
+        worker = self._builder(order, shared)
         if worker is None and self._is_everywhere(order):
             return self._settle(order)
         if worker is None:
             self.needs_worker = True
             self._orders.append(order)
             return []
-        evictions, fits = self._room.make_for(worker, order.contexts, now, shared)
-        if not fits and not evictions and self._room.holders(order.contexts) and self._room.is_at_rest(now):
+        evictions, fits = self._room.make_for(worker, order.contexts, now, shared, self._needed_by_others())
+        if not fits and not evictions and self._room.holders(order.contexts) and self._room.is_at_rest():
             return self._settle(order)  # it could only take the place of another
         if not fits:
             self._orders.append(order)
             self._needs_room = True
-            self.look_at = self._room.untried_until(now)
             return evictions
         worker.order = order
         return evictions + self.advance(worker, now)
@@ -115,23 +126,27 @@ class NodeBuilds:
     def _start_template(self, key: TemplateKey, now: float) -> list[Action]:
         if self.has_template(key):
             return []
-        evictions, fits = self._room.make_for(None, key, now)
+        evictions, fits = self._room.make_for(None, key, now, (), self._needed_by_others())
         if not fits:
             self._needs_room = True
-            self.look_at = self._room.untried_until(now)
             return evictions
-        self._room.templates[key] = False
+        self._room.templates[key] = Template()
         return [*evictions, StartTemplate(template=key)]
 
-    def _builder(self, order: Order, shared: TemplateKey, now: float) -> Worker | None:
+    def _needed_by_others(self) -> TemplateKey:
+        """What templates have, or will have, for orders that wait; not for the one that is tried now."""
+        waiting = itertools.chain(self._orders, self._untried)
+        return self.template_key({context for order in waiting for context in order.contexts})
+
+    def _builder(self, order: Order, shared: TemplateKey) -> Worker | None:
         """The idle worker for which this is the least: it has some of it, and loses least."""
 
-        def burden(worker: Worker) -> tuple[bool, int, int, WorkerId]:
+        def burden(worker: Worker) -> tuple[int, int, WorkerId]:
             has = worker.resident.intersection(order.contexts)
             is_forked = not has.issuperset(shared)  # and loses everything
-            return is_forked and now < worker.untried_until, 0 if is_forked else -len(has), len(worker.kept), worker.id
+            return 0 if is_forked else -len(has), len(worker.kept), worker.id
 
-        idle = [w for w in self._workers.values() if w.is_idle and not w.resident.issuperset(order.contexts)]
+        idle = [w for w in self._workers.values() if w.is_spare and not w.resident.issuperset(order.contexts)]
         return min(idle, key=burden, default=None)
 
     def _is_everywhere(self, order: Order) -> bool:
@@ -145,7 +160,8 @@ class NodeBuilds:
         missing = [context for context in order.contexts if context not in worker.resident]
         if not missing:
             worker.order = None
-            worker.untried_until = now + _TRY_S if order.is_asked_for else 0.0
+            if order.number is not None:
+                worker.kept_for, worker.is_released = order, False
             return self._settle(order)
         shared = self.template_key(missing)
         if shared:
@@ -162,6 +178,7 @@ class NodeBuilds:
     def fork(self, worker: Worker, template: TemplateKey | None = None) -> Action:
         """Have another process serve a worker."""
         worker.up = False
+        worker.kept_for = None
         worker.fork_of = template
         worker.leave()
         self.lost.update(dict.fromkeys(sorted(worker.resident)))
@@ -192,11 +209,11 @@ class NodeBuilds:
             if template is not None and worker.resident.issubset(self._wanted):  # calls may come for the rest
                 return [self.fork(worker, template)]
             if not self.has_template(shared) and self._room.fits(shared):
-                self._room.templates[shared] = False
+                self._room.templates[shared] = Template()
                 return [StartTemplate(template=shared)]
         for context in missing:
             if context not in self._shared and self._room.fits([context]) and not self._room.is_full(worker, [context]):
-                worker.order = Order((context,), is_asked_for=False)
+                worker.order = Order((context,))
                 return self.advance(worker, now)
         return []
 
@@ -208,7 +225,8 @@ class NodeBuilds:
 
     def ready_template(self, key: TemplateKey) -> TemplateKey | None:
         """The smallest template that has all of these and can be forked from."""
-        fitting = [other for other, ready in self._room.templates.items() if ready and set(other).issuperset(key)]
+        ready = (other for other, template in self._room.templates.items() if template.is_ready)
+        fitting = (other for other in ready if set(other).issuperset(key))
         return min(fitting, key=len, default=None)
 
     def has_template(self, key: TemplateKey) -> bool:
@@ -221,4 +239,4 @@ class NodeBuilds:
 
     @staticmethod
     def _settle(order: Order) -> list[Action]:
-        return [SettleBuild(contexts=order.contexts)] if order.is_asked_for else []
+        return [] if order.number is None else [SettleBuild(order=order.number, contexts=order.contexts)]

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from parsl_context.scheduling.lines import Lane
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, OrderId, TaskId, WorkerId
 
 # Contexts that a template builds, sorted: what names it.
 TemplateKey: TypeAlias = tuple[Digest, ...]
@@ -179,7 +179,15 @@ class TasksReclaimed:
 class InstanceWanted:
     """Have one more worker hold these contexts together; answered by `SettleBuild`."""
 
+    order: OrderId
     contexts: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderReleased:
+    """The first of the calls that an order was made for has come, or none will (answer to `SettleBuild`)."""
+
+    order: OrderId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +250,7 @@ Event: TypeAlias = (
     | TasksRevoked
     | TasksReclaimed
     | InstanceWanted
+    | OrderReleased
     | SharedExpired
     | BuildWanted
     | BlobForgotten
@@ -311,6 +320,7 @@ class Revoke:
 class SettleBuild:
     """Tell the interchange that an order for one more instance ended, one way or another."""
 
+    order: OrderId
     contexts: tuple[Digest, ...]
 
 

@@ -9,17 +9,20 @@ import itertools
 from collections import deque
 from collections.abc import Sequence
 
-from parsl_context.scheduling.lines import Lane, Pair
+from parsl_context.scheduling.lines import CHOICES, Lane, Pair
 from parsl_context.scheduling.node.builds import NodeBuilds
 from parsl_context.scheduling.node.events import (
     Action,
     Assign,
     GiveBack,
     Revoke,
+    TemplateKey,
 )
 from parsl_context.scheduling.node.room import Room
-from parsl_context.scheduling.node.workers import NodeCall, Worker, WorkerLine
+from parsl_context.scheduling.node.workers import NodeCall, Order, Worker, WorkerLine
 from parsl_context.scheduling.placement import (
+    BUILD_PRIOR_S,
+    FORK_PATIENCE_S,
     FORK_S,
     MANAGER_LOOKAHEAD_S,
     RUN_PRIOR_S,
@@ -56,8 +59,8 @@ class NodePlacement:
 
     @property
     def look_at(self) -> float | None:
-        """When calls or orders should be looked at again, if ever."""
-        return min((at for at in (self._take_ahead_at, self._builds.look_at) if at is not None), default=None)
+        """When calls should be looked at again, if ever."""
+        return self._take_ahead_at
 
     @property
     def waiting(self) -> int:
@@ -143,7 +146,7 @@ class NodePlacement:
 
     def _least_loss(self, line: WorkerLine) -> Worker | None:
         """The idle worker whose process can best be spared, for a call that needs a fresh one."""
-        idle = [worker for worker in self._workers.values() if worker.is_idle and worker.serves(line)]
+        idle = [worker for worker in self._workers.values() if worker.is_spare and worker.serves(line)]
         pinned = self._room.pinned
         return min(idle, key=lambda w: (w.used, len(w.kept & pinned), *_loss(w)), default=None)
 
@@ -161,6 +164,8 @@ class NodePlacement:
         actions: list[Action] = []
         if not worker.up or worker.building is not None or worker.order is not None:
             return actions
+        if worker.kept_for is not None and not worker.held:
+            actions += self._give_first(worker, worker.kept_for, now)
         if not (self._builds.needs_worker and not self._draining):
             actions += self._give_calls(worker, now)
         if worker.is_idle:
@@ -168,25 +173,47 @@ class NodePlacement:
             actions += self._builds.start(now)
         if worker.is_idle and not self._draining:
             actions += self._give_calls(worker, now)
-            if worker.is_idle:
+            if worker.is_spare:
                 actions += self._employ(worker, now)
         if worker.is_idle and self._ahead and self._take_ahead_at is None:
             self._take_ahead_at = now + WORKER_LOOKAHEAD_S
         return actions
 
+    def _give_first(self, worker: Worker, order: Order, now: float) -> list[Action]:
+        """Give a worker a call that it was made ready for, before anything else."""
+        line = self._lines.get(Lane(order.contexts, False))
+        if line is not None and line.waiting and worker.serves(line):
+            return [self._assign(worker, line, now)]
+        if worker.is_released:
+            worker.kept_for = None
+        return []
+
     def _give_calls(self, worker: Worker, now: float) -> list[Action]:
         actions: list[Action] = []
         while (line := self._oldest(worker)) is not None:
+            if self._is_overtaken(line):
+                break
             if line.lane.fresh and worker.used:
                 return [*actions, self._builds.fork(worker)]
             actions.append(self._assign(worker, line, now))
         return actions
 
+    def _is_overtaken(self, line: WorkerLine) -> bool:
+        """Whether calls that no worker holds anything for wait so much longer that a fork for them comes first."""
+        first = line.queue.first()
+        for other in itertools.islice(self._unheld, CHOICES):
+            oldest = other.queue.first()
+            if first is None or oldest is None or first.since - oldest.since < FORK_PATIENCE_S:
+                continue
+            if not other.holders and other.coming < other.waiting and self._template_of(other) is not None:
+                return True
+        return False
+
     def _employ(self, worker: Worker, now: float) -> list[Action]:
         """For a worker without calls: it may be what others wait for whose template is ready, or build ahead."""
         lines, self._unheld = self._unheld, {}
         actions = [action for line in lines for action in self._place(line, now)]
-        return actions + self._builds.build_ahead(worker, now) if worker.is_idle else actions
+        return actions + self._builds.build_ahead(worker, now) if worker.is_spare else actions
 
     def _feed_idle(self, now: float) -> list[Action]:
         return [action for w in list(self._workers.values()) if w.is_idle for action in self._feed(w, now)]
@@ -213,6 +240,8 @@ class NodePlacement:
             first = line.queue.first()
             assert isinstance(line, WorkerLine)
             if first is None or first.since >= best_since or not self._may_start(line):
+                continue
+            if line.lane.fresh and worker.kept_for is not None:
                 continue
             if self._has_room(worker, first):
                 best, best_since = line, first.since
@@ -247,7 +276,8 @@ class NodePlacement:
             worker.fed_at = now
         worker.held.append(call)
         worker.used = True
-        worker.untried_until = 0.0
+        if worker.kept_for is not None and worker.kept_for.contexts == line.lane.contexts:
+            worker.kept_for = None
         line.pairs[worker].was_served = True
         self._running += 1
         if not call.task.nodes:
@@ -260,22 +290,34 @@ class NodePlacement:
 
     def _fork_for(self, line: WorkerLine) -> list[Action]:
         """Have idle workers forked from the template that has what the line needs, as many as pay."""
-        key = self._builds.template_key(line.lane.contexts)
-        template = self._builds.ready_template(key) if key else None
+        template = self._template_of(line)
         actions: list[Action] = []
-        if template is None or len(key) < len(line.lane.contexts):
+        if template is None:
             return actions
         first = line.queue.first()
         run = self._run_of(first.task.code if first is not None else None)
-        idle = sorted((w for w in self._workers.values() if w.is_idle and not w.serves(line)), key=_loss)
+        idle = sorted((w for w in self._workers.values() if w.is_spare and not w.serves(line)), key=self._forks_cost)
         for worker in idle:
-            waiting = line.waiting - line.coming
-            if not worth_a_build(waiting=waiting, holders=line.holders, run=run, build=Estimate(FORK_S)):
+            if line.coming >= line.waiting:
+                break
+            cost = Estimate(self._forks_cost(worker)[1])
+            if not worth_a_build(waiting=line.waiting, holders=line.holders + line.coming, run=run, build=cost):
                 break
             line.coming += 1
             worker.fork_for = line
             actions.append(self._builds.fork(worker, template))
         return actions
+
+    def _template_of(self, line: WorkerLine) -> TemplateKey | None:
+        """What workers can be forked from that have all that the line's calls need."""
+        key = self._builds.template_key(line.lane.contexts)
+        return self._builds.ready_template(key) if key and len(key) == len(line.lane.contexts) else None
+
+    def _forks_cost(self, worker: Worker) -> tuple[int, float, WorkerId]:
+        """What it costs to fork a worker: pinned contexts, and the time to do it and to build again what goes. [s]"""
+        kept = worker.kept
+        builds = (self._room.builds.get(context, Estimate()).or_prior(BUILD_PRIOR_S) for context in kept)
+        return len(kept & self._room.pinned), FORK_S + sum(builds), worker.id
 
     def _give_back_waiting(self) -> list[Action]:
         for line in self._lines.values():
@@ -293,7 +335,7 @@ class NodePlacement:
         """
         if not self._waiting or self._builds.needs_worker:
             return []
-        idle = sum(1 for worker in self._workers.values() if worker.is_idle)
+        idle = sum(1 for worker in self._workers.values() if worker.is_spare)
         if not idle:
             return []
         newest = itertools.islice(reversed(self._waiting.values()), _LOOKED_AT)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from parsl_context.scheduling.node.events import Action, EndTemplate, Evict, LimitsSet, TemplateKey
 from parsl_context.scheduling.node.memory import Holding, Sizes, choose_victims, least_valuable
-from parsl_context.scheduling.node.workers import Worker, WorkerLine
+from parsl_context.scheduling.node.workers import Template, Worker, WorkerLine
 from parsl_context.scheduling.placement import BUILD_PRIOR_S, Estimate
 from parsl_context.wire.messages import Digest, WorkerId
 
@@ -31,7 +31,7 @@ class Room:
         self.builds: dict[Digest, Estimate] = {}
         self.pinned: set[Digest] = set()
         self._looked_at = float("-inf")  # for idle instances
-        self.templates: dict[TemplateKey, bool] = {}  # whether it is ready
+        self.templates: dict[TemplateKey, Template] = {}
 
     def measured(self, context: Digest, load_s: float, size_bytes: int) -> None:
         """A build ended."""
@@ -50,19 +50,22 @@ class Room:
         )
 
     def make_for(
-        self, worker: Worker | None, contexts: Collection[Digest], now: float, shared: Collection[Digest] = ()
+        self,
+        worker: Worker | None,
+        contexts: Collection[Digest],
+        now: float,
+        shared: Collection[Digest] = (),
+        needed: Collection[Digest] = (),
     ) -> tuple[list[Action], bool]:
         """What to give up so that a worker, or a template, may build these contexts, and whether it may do so at once.
 
-        A worker has those that are shared from a template that is there. If it is to be forked from there, what it has
-        now goes.
+        A worker has those that are `shared` from a template that is there. If it is to be forked from there, what it
+        has now goes. Templates of what is `needed` by others that wait are given up only if nothing else helps.
 
         No worker gives them up that holds them all: that would trade one instance for another. Where all that can be
         given up is not enough, and nobody holds them, it may all the same: what waits for it would wait for ever.
         """
         forked = None if worker is None or worker.resident.issuperset(shared) else worker
-        if forked is not None and now < forked.untried_until:
-            return [], False
         lost = set() if forked is None else forked.kept
         has = set(shared) if worker is None or worker is forked else worker.resident
         missing = [context for context in contexts if context not in has]
@@ -70,28 +73,33 @@ class Room:
             return [], True
         actions: list[Action] = []
         if worker is not None and worker is not forked:
-            if now < worker.untried_until and self.is_full(worker, missing):
-                return [], False
             actions += self._keep_few(worker, missing, contexts, now)
         lacking = self._lacking(missing, lost)
         if lacking <= 0:
             return actions, True
         leaving = sum(self.sizes.of(c) for w in self._workers.values() for c in w.leaving - w.inherited)
         keep = set() if worker is None else {worker.id, *self.holders(contexts)}
-        candidates = [h for h in self._holdings(now, shared) if h.context not in contexts or h.worker not in keep]
-        if forked is not None:
-            candidates = [holding for holding in candidates if holding.worker != forked.id]
+
+        def spare(spared: Collection[Digest]) -> list[Holding]:
+            found = [h for h in self._holdings(now, spared) if h.context not in contexts or h.worker not in keep]
+            return found if forked is None else [holding for holding in found if holding.worker != forked.id]
+
+        candidates = spare([*shared, *needed])
         victims = choose_victims(candidates, lacking - leaving)
-        may_exceed = victims is None and not leaving and len(keep) < 2 and not self._anything_runs(now)
+        is_stuck = victims is None and not leaving and len(keep) < 2 and not self._anything_runs()
+        if is_stuck and needed:
+            candidates = spare(shared)
+            victims = choose_victims(candidates, lacking)
+        may_exceed = is_stuck and victims is None
         given_up = [a for victim in (candidates if may_exceed else victims or ()) for a in self.give_up(victim)]
         actions += given_up
         if leaving or any(isinstance(action, Evict) for action in given_up):
             return actions, False  # until they are gone
         return actions, may_exceed or self._lacking(missing, lost) <= 0  # templates have ended
 
-    def is_at_rest(self, now: float) -> bool:
+    def is_at_rest(self) -> bool:
         """Whether there will not be more room by itself."""
-        return not (self._anything_runs(now) or any(worker.leaving for worker in self._workers.values()))
+        return not (self._anything_runs() or any(worker.leaving for worker in self._workers.values()))
 
     def fits(self, contexts: Iterable[Digest]) -> bool:
         """Whether these can be built without giving anything up."""
@@ -201,29 +209,27 @@ class Room:
         """Workers that hold all of these."""
         return [worker.id for worker in self._workers.values() if worker.resident.issuperset(contexts)]
 
-    def untried_until(self, now: float) -> float | None:
-        """When calls will have come, or not, for an instance that is kept for them; None if there is none."""
-        times = [w.untried_until for w in self._workers.values() if w.untried_until > now]
-        return min(times, default=None)
-
-    def _anything_runs(self, now: float) -> bool:
-        workers = self._workers.values()
-        builds = not all(self.templates.values())
-        return builds or any(w.held or w.building or w.order or now < w.untried_until for w in workers)
+    def _anything_runs(self) -> bool:
+        """Whether anything goes on, or is about to, after which there may be more room."""
+        if any(not template.is_ready or template.kept_for for template in self.templates.values()):
+            return True
+        if any(w.held or w.building or w.order or w.kept_for or w.fork_for for w in self._workers.values()):
+            return True
+        return any(line.waiting for lines in self._lines_of.values() for line in lines)
 
     def _holdings(self, now: float, needed: Collection[Digest] = ()) -> list[Holding]:
         """Instances that no call uses or waits for now, but templates that have what is needed."""
         found = []
         for worker in self._workers.values():
-            if worker.is_idle and now >= worker.untried_until:
+            if worker.is_spare:
                 for context in worker.kept - worker.leaving - self.pinned:
                     found.append(self._holding(context, worker.id, worker.used_at.get(context, 0.0), now))
-        busy = [w for w in self._workers.values() if w.held or w.order or now < w.untried_until]
-        in_use = {context for worker in busy for context in worker.inherited}.union(needed)
-        for key, ready in self.templates.items():
-            if ready and not in_use.intersection(key) and not self.pinned.intersection(key):
-                if any(self._is_awaited(context) for context in key):
-                    continue
+        busy = [w for w in self._workers.values() if w.held or w.order or w.kept_for]
+        in_use = {context for worker in busy for context in worker.inherited}.union(needed, self.pinned)
+        for key, template in self.templates.items():
+            if not template.is_ready or template.kept_for or in_use.intersection(key):
+                continue
+            if not any(self._is_awaited(context) for context in key):
                 used = [w.used_at.get(c, 0.0) for w in self._workers.values() for c in key]
                 found += [self._holding(context, None, max(used, default=0.0), now, key) for context in key]
         return found

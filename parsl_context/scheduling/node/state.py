@@ -29,6 +29,7 @@ from parsl_context.scheduling.node.events import (
     LoadBroke,
     LoadEnded,
     Lose,
+    OrderReleased,
     Revoke,
     SettleBuild,
     SharedExpired,
@@ -100,7 +101,7 @@ class NodeState(NodePlacement):
                 return self._give_back_waiting() + self._builds.cancel_all() + self._revoke_all()
             case Tick():
                 self._take_ahead_at = None
-                return self._room.evict_idle(now) + self._take_ahead(now) + self._builds.look(now)
+                return self._room.evict_idle(now) + self._take_ahead(now)
             case _:
                 return self._handle_context(event, now)
 
@@ -119,8 +120,11 @@ class NodeState(NodePlacement):
                 return []
             case InstanceWanted():
                 if self._draining:
-                    return [SettleBuild(contexts=event.contexts)]
-                return builds.order(event.contexts, now)
+                    return [SettleBuild(order=event.order, contexts=event.contexts)]
+                return builds.order(event.order, event.contexts, now)
+            case OrderReleased():
+                worker = builds.release(event.order)
+                return builds.start(now) if worker is None else self._feed(worker, now)
             case BuildWanted():
                 builds.want(event.context)
                 return self._feed_idle(now)
@@ -153,7 +157,7 @@ class NodeState(NodePlacement):
                 return []
             case TemplateReady():
                 if event.template in room.templates:
-                    room.templates[event.template] = True
+                    room.templates[event.template].is_ready = True
                 return self._restart(now)
             case TemplateBroke():
                 room.templates.pop(event.template, None)
@@ -215,8 +219,9 @@ class NodeState(NodePlacement):
             self._release_nodes(call.id)
         self._reclaimed.difference_update(call.id for call in held)
         building = worker.building
-        if building is None and worker.order is not None and worker.fork_of:
+        if building is None and worker.fork_of:
             building = worker.fork_of[0]  # it died of what it was to share
+            self._builds.unwant(building)
         settled = self._builds.drop_order(worker)
         self._workers[worker.id] = Worker(worker.id)
         if building is not None:
@@ -270,6 +275,7 @@ class NodeState(NodePlacement):
 
     def _worker_up(self, event: WorkerReady, now: float) -> list[Action]:
         old = self._workers[event.worker]
+        first = old.fork_for
         self._leave(old)
         worker = self._workers[event.worker] = Worker(event.worker, up=True, inherited=event.inherited)
         worker.order = old.order
@@ -277,7 +283,10 @@ class NodeState(NodePlacement):
             self._admit(worker, line)
         if worker.order is not None:
             return self._builds.advance(worker, now) + self._feed(worker, now)
-        return self._feed(worker, now)
+        actions: list[Action] = []
+        if first is not None and first.waiting and worker.serves(first) and self._may_start(first):
+            actions.append(self._assign(worker, first, now))  # what it was forked for comes before orders
+        return actions + self._feed(worker, now)
 
     def _leave(self, worker: Worker) -> None:
         """The process that served a worker serves nobody any more."""

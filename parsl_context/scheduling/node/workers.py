@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from parsl_context.scheduling.lines import Holder, Lane, Line, Pair
 from parsl_context.scheduling.node.events import NodeTask, TemplateKey
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, OrderId, TaskId, WorkerId
 
 
 @dataclass(eq=False, slots=True)
@@ -55,15 +55,31 @@ class Order:
     """One more instance that is to be built."""
 
     contexts: tuple[Digest, ...]
-    is_asked_for: bool = True  # by the interchange, which waits to hear of its end
+    number: OrderId | None = None  # of the interchange's, which waits to hear of its end; None: nobody asked for it
+
+
+@dataclass(eq=False)
+class Template:
+    """A process that workers are forked from.
+
+    Attributes
+    ----------
+    is_ready : bool
+        Workers can be forked from it.
+    kept_for : set of OrderId
+        The orders that it was built for, until the first of their calls has come, or none will.
+    """
+
+    is_ready: bool = False
+    kept_for: set[OrderId] = field(default_factory=set)
 
 
 class Worker(Holder[Pair]):
     """A worker and the process that serves it now."""
 
     __slots__ = (
-        "building", "failed", "fed_at", "fork_for", "fork_of", "held", "id", "inherited", "leaving", "order",
-        "resident", "revoked", "untried_until", "up", "used", "used_at",
+        "building", "failed", "fed_at", "fork_for", "fork_of", "held", "id", "inherited", "is_released", "kept_for",
+        "leaving", "order", "resident", "revoked", "up", "used", "used_at",
     )  # fmt: skip
 
     def __init__(self, id: WorkerId, *, up: bool = False, inherited: frozenset[Digest] = frozenset()) -> None:
@@ -81,7 +97,8 @@ class Worker(Holder[Pair]):
         self.fork_of: TemplateKey | None = None  # the template that the next process comes from
         self.fork_for: WorkerLine | None = None  # the line that it is made ready for
         self.failed: set[Digest] = set()  # contexts that could not be built ahead of calls
-        self.untried_until = 0.0  # until then, calls may come for what was built on order
+        self.kept_for: Order | None = None  # it was built, and a call that it was built for comes before other orders
+        self.is_released = False  # the first of those calls has come, or none will
         self.revoked = 0  # calls that it will skip and has not yet
         self.fed_at = 0.0  # when it was last sent a call, or ended one
 
@@ -89,6 +106,11 @@ class Worker(Holder[Pair]):
     def is_idle(self) -> bool:
         """Whether it can start something at once."""
         return self.up and not self.held and self.building is None and self.order is None
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether it may be made ready for something else at once."""
+        return self.kept_for is None and self.is_idle
 
     @property
     def kept(self) -> set[Digest]:

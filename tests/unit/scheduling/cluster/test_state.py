@@ -10,6 +10,7 @@ from parsl_context.scheduling.cluster.events import (
     FailTasks,
     FailUnservable,
     OrderBuild,
+    ReleaseBuild,
     SendBuild,
     SendTask,
     StopManager,
@@ -18,7 +19,7 @@ from parsl_context.scheduling.cluster.events import (
 from parsl_context.scheduling.cluster.registry import BUILD_ATTEMPTS
 from parsl_context.scheduling.cluster.state import ClusterState
 from parsl_context.scheduling.lines import Lane
-from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
+from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, OrderId, TaskId, WorkerId
 
 A, B, CODE = Digest("a"), Digest("b"), Digest("code")
 M1, M2 = ManagerId("m1"), ManagerId("m2")
@@ -57,6 +58,20 @@ def end(
     state: ClusterState, manager: ManagerId, number: int, run_s: float = 1.0, now: float = 2.0
 ) -> list[cluster.Action]:
     return state.handle(cluster.TaskEnded(manager=manager, task=TaskId(number), run_s=run_s), now=now)
+
+
+def order(number: int, manager: ManagerId, *contexts: Digest) -> OrderBuild:
+    return OrderBuild(order=OrderId(number), contexts=contexts, manager=manager)
+
+
+def settle(
+    state: ClusterState, manager: ManagerId, *contexts: Digest, now: float, number: int = 0
+) -> list[cluster.Action]:
+    """An order ends. Gives what is done about it but the answer that comes each time."""
+    settled = cluster.BuildSettled(manager=manager, order=OrderId(number), contexts=contexts)
+    actions = state.handle(settled, now=now)
+    actions.remove(ReleaseBuild(order=OrderId(number), manager=manager))
+    return actions
 
 
 def test_a_call_goes_where_its_context_is_warm() -> None:
@@ -119,7 +134,7 @@ def test_one_more_instance_is_built_only_where_it_pays() -> None:
     sent = [submit(state, number, A, now=2.0) for number in range(2, 30)]
     assert sent[0] == [SendTask(task=TaskId(2), manager=M1)]
     assert [i for i, actions in enumerate(sent) if actions] == [0, 10], "ten calls of 1 s outlast a build"
-    assert sent[10] == [OrderBuild(contexts=(A,), manager=M2)]
+    assert sent[10] == [order(0, M2, A)]
 
 
 def hold(state: ClusterState, manager: ManagerId, *contexts: Digest, now: float) -> list[cluster.Action]:
@@ -129,23 +144,23 @@ def hold(state: ClusterState, manager: ManagerId, *contexts: Digest, now: float)
         state.handle(cluster.BuildEnded(manager=manager, context=context, load_s=1.0, size_bytes=100), now=now)
         held = cluster.ContextHeld(manager=manager, worker=WorkerId(0), context=context)
         assert state.handle(held, now=now) == []
-    return state.handle(cluster.BuildSettled(manager=manager, contexts=contexts), now=now)
+    return settle(state, manager, *contexts, now=now)
 
 
 def test_a_call_waits_until_its_contexts_are_built_and_goes_wherever_they_are_first() -> None:
     state = make({M1: 1, M2: 1})
     lane = (A, B)
-    assert submit(state, 1, *lane) == [OrderBuild(contexts=lane, manager=M1)]
-    assert submit(state, 2, *lane) == [OrderBuild(contexts=lane, manager=M2)]
+    assert submit(state, 1, *lane) == [order(0, M1, *lane)]
+    assert submit(state, 2, *lane) == [order(1, M2, *lane)]
     assert hold(state, M2, *lane, now=5.0) == [SendTask(task=TaskId(1), manager=M2)]
     assert hold(state, M1, *lane, now=6.0) == [SendTask(task=TaskId(2), manager=M1)]
 
 
 def test_a_manager_that_is_lost_during_a_build_takes_no_call_with_it() -> None:
     state = make({M1: 1, M2: 1})
-    assert submit(state, 1, A) == [OrderBuild(contexts=(A,), manager=M1)]
+    assert submit(state, 1, A) == [order(0, M1, A)]
     lost = state.handle(cluster.ManagerLeft(manager=M1, reason="gone"), now=2.0)
-    assert lost == [OrderBuild(contexts=(A,), manager=M2)]
+    assert lost == [order(1, M2, A)]
     assert hold(state, M2, A, now=5.0) == [SendTask(task=TaskId(1), manager=M2)]
 
 
@@ -156,7 +171,7 @@ def test_a_build_is_ordered_elsewhere_when_those_that_should_serve_are_stuck() -
     submit(state, 2, A, now=2.0)
     assert submit(state, 3, A, now=2.0) == []
     assert state.handle(cluster.Tick(), now=3.9) == []
-    assert state.handle(cluster.Tick(), now=4.1) == [OrderBuild(contexts=(A,), manager=M2)]
+    assert state.handle(cluster.Tick(), now=4.1) == [order(0, M2, A)]
 
 
 def test_lines_share_managers_in_proportion_to_their_work() -> None:
@@ -192,8 +207,74 @@ def test_a_shared_context_makes_a_manager_warm_for_all_its_workers() -> None:
     state = make({M1: 4})
     options = ContextOptions(name="a()", reuse="node")
     state.handle(cluster.ContextDeclared(context=A, options=options), now=0.0)
-    assert [submit(state, number, A) for number in range(1, 4)] == [[OrderBuild(contexts=(A,), manager=M1)], [], []]
-    assert len(hold(state, M1, A, now=2.0)) == 3
+    assert [submit(state, number, A) for number in range(1, 4)] == [[order(0, M1, A)], [], []]
+    state.handle(cluster.BuildEnded(manager=M1, context=A, load_s=1.0, size_bytes=100), now=2.0)
+    assert state.handle(cluster.TemplateHeld(manager=M1, contexts=(A,)), now=2.0) == []
+    assert len(settle(state, M1, A, now=2.0)) == 3
+
+
+def test_what_was_built_for_calls_serves_one_before_its_worker_is_given_to_another_order() -> None:
+    state = make({})
+    state.handle(joined(M1, contexts_per_worker=1), now=0.0)
+    assert submit(state, 1, A) == [order(0, M1, A)]
+    assert [submit(state, number, *needs) for number, needs in ((2, (A,)), (3, (B,)), (4, (B,)))] == [[], [], []]
+    state.handle(cluster.BuildEnded(manager=M1, context=A, load_s=1.0, size_bytes=100), now=2.0)
+    state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=A), now=2.0)
+    settled = cluster.BuildSettled(manager=M1, order=OrderId(0), contexts=(A,))
+    assert state.handle(settled, now=2.0) == [
+        SendTask(task=TaskId(1), manager=M1),
+        ReleaseBuild(order=OrderId(0), manager=M1),
+    ]
+    assert end(state, M1, 1, now=3.0) == [SendTask(task=TaskId(2), manager=M1)], "B would displace A"
+    assert end(state, M1, 2, now=4.0) == [order(1, M1, B)]
+
+
+def test_what_no_call_waits_for_any_more_is_released() -> None:
+    state = make({M1: 1})
+    submit(state, 1, A)
+    state.handle(cluster.TaskCancelled(task=TaskId(1)), now=1.5)
+    settled = cluster.BuildSettled(manager=M1, order=OrderId(0), contexts=(A,))
+    assert state.handle(settled, now=2.0) == [ReleaseBuild(order=OrderId(0), manager=M1)]
+
+
+def share(state: ClusterState, manager: ManagerId, context: Digest, number: int, now: float) -> list[cluster.Action]:
+    """A template that was ordered is ready."""
+    state.handle(cluster.BuildEnded(manager=manager, context=context, load_s=5.0, size_bytes=100), now=now)
+    state.handle(cluster.TemplateHeld(manager=manager, contexts=(context,)), now=now)
+    return settle(state, manager, context, now=now, number=number)
+
+
+def make_shared(slots: int) -> ClusterState:
+    """A manager with templates of A and B that have served a call each."""
+    state = make({M1: slots})
+    for number, context in ((1, A), (2, B)):
+        options = ContextOptions(name=f"{context}()", reuse="node")
+        state.handle(cluster.ContextDeclared(context=context, options=options), now=0.0)
+        assert submit(state, number, context) == [order(number - 1, M1, context)]
+        assert share(state, M1, context, number - 1, now=2.0) == [SendTask(task=TaskId(number), manager=M1)]
+        end(state, M1, number, run_s=0.1, now=2.5)
+    return state
+
+
+def test_a_manager_serves_all_lines_of_its_templates_whatever_its_workers_hold() -> None:
+    state = make_shared(2)
+    state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=B), now=3.0)
+    assert submit(state, 3, A, now=4.0) == [SendTask(task=TaskId(3), manager=M1)]
+    state.handle(cluster.TemplateGone(manager=M1, contexts=(A,)), now=5.0)
+    assert submit(state, 4, A, now=5.0) == [order(2, M1, A)]
+
+
+def test_a_worker_goes_on_with_what_it_was_forked_for_until_others_wait_much_longer() -> None:
+    state = make_shared(1)
+    state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=A), now=3.0)
+    submit(state, 3, A, now=4.0)
+    submit(state, 4, B, now=4.0)
+    for number in range(5, 9):
+        submit(state, number, A, now=4.1)
+    assert end(state, M1, 3, run_s=0.1, now=4.1) == [SendTask(task=TaskId(5), manager=M1)], "although B came before"
+    for number in range(9, 14):
+        submit(state, number, B, now=4.1)
+    assert end(state, M1, 5, run_s=0.1, now=4.2) == [SendTask(task=TaskId(4), manager=M1)], "0.4 s more are to be done"
 
 
 def test_what_cannot_be_shared_after_all_is_built_by_each_worker() -> None:
@@ -202,13 +283,13 @@ def test_what_cannot_be_shared_after_all_is_built_by_each_worker() -> None:
     submit(state, 1, A)
     submit(state, 2, A)
     note = cluster.ContextNoted(manager=M1, context=A, note="not shared: threads", is_shared=False)
-    assert state.handle(note, now=2.0) == [OrderBuild(contexts=(A,), manager=M1)]
+    assert state.handle(note, now=2.0) == [order(1, M1, A)]
 
 
 def refuse_build(state: ClusterState, manager: ManagerId) -> list[cluster.Action]:
     refused = cluster.BuildRefused(manager=manager, contexts=(A,), reason="too large")
     actions = state.handle(refused, now=2.0)
-    return actions + state.handle(cluster.BuildSettled(manager=manager, contexts=(A,)), now=2.0)
+    return actions + settle(state, manager, A, now=2.0)
 
 
 def test_contexts_that_fit_nowhere_fail_their_calls_at_once() -> None:
@@ -216,7 +297,7 @@ def test_contexts_that_fit_nowhere_fail_their_calls_at_once() -> None:
     submit(state, 1, A)
     outcome = [refuse_build(state, manager) for manager in (M1, M2)]
     assert outcome == [
-        [OrderBuild(contexts=(A,), manager=M2)],
+        [order(1, M2, A)],
         [FailUnservable(tasks=[TaskId(1)], reason="too large")],
     ]
     assert submit(state, 2, A) == [FailUnservable(tasks=[TaskId(2)], reason="too large")]
@@ -290,7 +371,7 @@ def test_warm_work_goes_on_unless_a_line_cannot_do_its_part_with_the_workers_it_
         return end(state, M2, 2)[0]
 
     assert next_of_b(24) == SendTask(task=TaskId(100), manager=M2), "A ends 24 s from now, all work 17 s"
-    assert next_of_b(40) == OrderBuild(contexts=(A,), manager=M2), "A ends 40 s from now, all work 25 s"
+    assert next_of_b(40) == order(0, M2, A), "A ends 40 s from now, all work 25 s"
 
 
 def test_no_instance_is_ordered_that_could_only_take_the_place_of_another() -> None:
@@ -301,7 +382,7 @@ def test_no_instance_is_ordered_that_could_only_take_the_place_of_another() -> N
     state.handle(cluster.BuildEnded(manager=M1, context=A, load_s=0.1, size_bytes=100), now=2.0)
     state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=A), now=2.0)
     for _ in range(2):
-        settled = state.handle(cluster.BuildSettled(manager=M1, contexts=(A,)), now=2.0)
+        settled = settle(state, M1, A, now=2.0)
         assert not [action for action in settled if isinstance(action, OrderBuild)]
 
 
@@ -335,20 +416,20 @@ def test_a_held_manager_gets_no_more_and_is_not_stopped() -> None:
 
 def break_build(state: ClusterState, manager: ManagerId, now: float) -> list[cluster.Action]:
     broke = state.handle(cluster.BuildBroke(manager=manager, context=A, tasks=[]), now=now)
-    return broke + state.handle(cluster.BuildSettled(manager=manager, contexts=(A,)), now=now)
+    return broke + settle(state, manager, A, now=now)
 
 
 def test_a_context_that_cannot_be_built_is_tried_with_pauses_and_then_fails_its_calls() -> None:
     state = make({M1: 1})
     now = 1.0
-    assert submit(state, 1, A, now=now) == [OrderBuild(contexts=(A,), manager=M1)]
+    assert submit(state, 1, A, now=now) == [order(0, M1, A)]
     submit(state, 2, A, now=now)
     for attempt in range(1, BUILD_ATTEMPTS):
         assert break_build(state, M1, now=now) == []
         pause_s = 0.2 * 2 ** (attempt - 1)
         assert state.handle(cluster.Tick(), now=now + 0.9 * pause_s) == []
         now += 1.01 * pause_s
-        assert state.handle(cluster.Tick(), now=now) == [OrderBuild(contexts=(A,), manager=M1)]
+        assert state.handle(cluster.Tick(), now=now) == [order(attempt, M1, A)]
     assert break_build(state, M1, now=now) == [
         FailBuild(tasks=[TaskId(1), TaskId(2)], context=A, attempts=BUILD_ATTEMPTS)
     ]
@@ -356,7 +437,7 @@ def test_a_context_that_cannot_be_built_is_tried_with_pauses_and_then_fails_its_
     assert submit(state, 4, now=now) == [SendTask(task=TaskId(4), manager=M1)], "others go on"
     end(state, M1, 4, now=now)
     state.handle(cluster.Tick(), now=now + 1.0)
-    assert submit(state, 5, A, now=now + 1.0) == [OrderBuild(contexts=(A,), manager=M1)], "tried again after the pause"
+    assert submit(state, 5, A, now=now + 1.0) == [order(3, M1, A)], "tried again after the pause"
 
 
 def test_a_call_that_builds_where_it_runs_is_tried_again_after_its_build_failed() -> None:
@@ -371,9 +452,9 @@ def test_a_call_that_builds_where_it_runs_is_tried_again_after_its_build_failed(
 
 def test_a_build_that_failed_is_tried_elsewhere_first() -> None:
     state = make({M1: 1, M2: 1})
-    assert submit(state, 1, A) == [OrderBuild(contexts=(A,), manager=M1)]
+    assert submit(state, 1, A) == [order(0, M1, A)]
     assert break_build(state, M1, now=2.0) == []
-    assert state.handle(cluster.Tick(), now=2.3) == [OrderBuild(contexts=(A,), manager=M2)]
+    assert state.handle(cluster.Tick(), now=2.3) == [order(1, M2, A)]
 
 
 def test_wanted_contexts_are_built_on_managers_that_are_there_and_that_come() -> None:

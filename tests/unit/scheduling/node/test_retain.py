@@ -16,10 +16,11 @@ from parsl_context.scheduling.node.events import (
     StartTemplate,
 )
 from parsl_context.scheduling.node.state import NodeState
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, OrderId, TaskId, WorkerId
 
 A, B, C, CODE = Digest("a"), Digest("b"), Digest("c"), Digest("code")
 W0, W1 = WorkerId(0), WorkerId(1)
+ORDER = OrderId(0)
 
 
 def call(number: int, *contexts: Digest) -> node.NodeTask:
@@ -41,7 +42,7 @@ def arrive(state: NodeState, *tasks: node.NodeTask, now: float = 1.0) -> list[no
 
 
 def want(state: NodeState, *contexts: Digest, now: float = 1.0) -> list[node.Action]:
-    return state.handle(node.InstanceWanted(contexts=contexts), now=now)
+    return state.handle(node.InstanceWanted(order=ORDER, contexts=contexts), now=now)
 
 
 def build(state: NodeState, worker: WorkerId, *contexts: Digest, now: float, size: int = 0) -> list[node.Action]:
@@ -51,7 +52,12 @@ def build(state: NodeState, worker: WorkerId, *contexts: Digest, now: float, siz
         state.handle(node.LoadBegan(worker=worker, context=context), now=now)
         ended = node.LoadEnded(worker=worker, context=context, load_s=1.0, size_bytes=size)
         actions = state.handle(ended, now=now)
-    return actions
+    return actions + release(state, now)
+
+
+def release(state: NodeState, now: float) -> list[node.Action]:
+    """Calls have come for what was built, or none will."""
+    return state.handle(node.OrderReleased(order=ORDER), now=now)
 
 
 def run(state: NodeState, worker: WorkerId, number: int, context: Digest, now: float) -> list[node.Action]:
@@ -60,19 +66,20 @@ def run(state: NodeState, worker: WorkerId, number: int, context: Digest, now: f
     return state.handle(node.TaskEnded(worker=worker, task=TaskId(number), run_s=1.0), now=now)
 
 
-def share(state: NodeState, worker: WorkerId, *contexts: Digest, now: float = 2.0) -> list[node.Action]:
-    """A template of contexts that were ordered is ready, and the worker forked from it."""
+def share(state: NodeState, worker: WorkerId, number: int, *contexts: Digest, now: float = 2.0) -> list[node.Action]:
+    """A template of contexts that were ordered is ready, and the worker is forked from it for a call and given that."""
     ready = state.handle(node.TemplateReady(template=contexts), now=now)
-    assert ready == [Replace(worker=worker, template=contexts)]
+    assert ready == [SettleBuild(order=ORDER, contexts=contexts)]
+    assert arrive(state, call(number, *contexts), now=now) == [Replace(worker=worker, template=contexts)]
+    release(state, now)
     return state.handle(node.WorkerReady(worker=worker, inherited=frozenset(contexts)), now=now + 1)
 
 
 def test_a_shared_context_is_built_once_and_workers_are_forked_from_there() -> None:
     state = make(shared=(A,))
     assert want(state, A) == [StartTemplate(template=(A,))]
-    assert share(state, W0, A) == [SettleBuild(contexts=(A,))]
-    forks = arrive(state, call(1, A), call(2, A), now=4.0)
-    assert forks == [Assign(task=TaskId(1), worker=W0), Replace(worker=W1, template=(A,))]
+    assert share(state, W0, 1, A) == [Assign(task=TaskId(1), worker=W0)]
+    assert arrive(state, call(2, A), now=4.0) == [Replace(worker=W1, template=(A,))]
     ready = node.WorkerReady(worker=W1, inherited=frozenset({A}))
     assert state.handle(ready, now=5.0) == [Assign(task=TaskId(2), worker=W1)]
 
@@ -80,15 +87,18 @@ def test_a_shared_context_is_built_once_and_workers_are_forked_from_there() -> N
 def test_a_template_with_more_contexts_serves_too() -> None:
     state = make(shared=(A, B))
     assert want(state, A, B) == [StartTemplate(template=(A, B))]
-    share(state, W0, A, B)
-    assert want(state, A, now=4.0) == [Replace(worker=W1, template=(A, B))]
+    share(state, W0, 1, A, B)
+    assert want(state, A, now=4.0) == [SettleBuild(order=ORDER, contexts=(A,))]
+    assert arrive(state, call(2, A), now=4.0) == [Replace(worker=W1, template=(A, B))]
 
 
 def test_own_contexts_are_built_on_top_of_shared_ones() -> None:
     state = make(shared=(A,))
     assert want(state, A, B) == [StartTemplate(template=(A,))]
-    assert share(state, W0, A) == [Load(worker=W0, context=B)]
-    assert build(state, W0, B, now=4.0) == [SettleBuild(contexts=(A, B))]
+    assert state.handle(node.TemplateReady(template=(A,)), now=2.0) == [Replace(worker=W0, template=(A,))]
+    ready = node.WorkerReady(worker=W0, inherited=frozenset({A}))
+    assert state.handle(ready, now=3.0) == [Load(worker=W0, context=B)]
+    assert build(state, W0, B, now=4.0) == [SettleBuild(order=ORDER, contexts=(A, B))]
 
 
 def test_what_must_not_be_shared_is_built_by_workers() -> None:
@@ -102,24 +112,26 @@ def test_a_template_that_cannot_build_ends_what_was_ordered() -> None:
     state = make(shared=(A,))
     want(state, A)
     actions = state.handle(node.TemplateBroke(template=(A,), context=A), now=2.0)
-    assert actions == [GiveBack(tasks=[], broken=A), SettleBuild(contexts=(A,))]
+    assert actions == [GiveBack(tasks=[], broken=A), SettleBuild(order=ORDER, contexts=(A,))]
     assert want(state, A, now=3.0) == [StartTemplate(template=(A,))], "tried anew when asked anew"
 
 
 def test_a_template_that_died_is_started_again_only_when_it_is_needed() -> None:
     state = make(workers=1, shared=(A,))
     want(state, A)
-    share(state, W0, A)
+    share(state, W0, 1, A)
     assert state.handle(node.TemplateEnded(template=(A,)), now=4.0) == []
-    assert arrive(state, call(1, A), now=5.0) == [Assign(task=TaskId(1), worker=W0)]
+    state.handle(node.TaskEnded(worker=W0, task=TaskId(1), run_s=1.0), now=4.5)
+    assert arrive(state, call(2, A), now=5.0) == [Assign(task=TaskId(2), worker=W0)]
 
 
 def test_a_worker_that_dies_of_what_it_inherits_is_a_build_that_failed() -> None:
     state = make(workers=1, shared=(A,))
     want(state, A)
     state.handle(node.TemplateReady(template=(A,)), now=2.0)
+    assert arrive(state, call(1, A), now=2.0) == [Replace(worker=W0, template=(A,))]
     ended = state.handle(node.WorkerEnded(worker=W0), now=3.0)
-    assert ended == [GiveBack(tasks=[], broken=A), SettleBuild(contexts=(A,))]
+    assert ended == [GiveBack(tasks=[TaskId(1)], broken=A)]
 
 
 def test_room_is_made_before_a_build_that_waits_for_it() -> None:
@@ -164,9 +176,10 @@ def test_builds_that_do_not_fit_together_come_one_after_the_other() -> None:
         state.handle(node.ContextDeclared(context=context, size_bytes=60), now=0.0)
     assert want(state, A) == [Load(worker=W0, context=A)]
     assert want(state, B) == []
-    assert build(state, W0, A, now=2.0, size=60) == [SettleBuild(contexts=(A,))], "calls may come for it"
-    assert state.next_deadline(2.0) == 3.0
-    assert state.handle(node.Tick(), now=3.0) == [Evict(worker=W0, context=A)]
+    loaded = node.LoadEnded(worker=W0, context=A, load_s=1.0, size_bytes=60)
+    assert state.handle(loaded, now=2.0) == [SettleBuild(order=ORDER, contexts=(A,))], "calls may come for it"
+    assert state.next_deadline(2.0) is None, "however long that takes"
+    assert release(state, now=3.0) == [Evict(worker=W0, context=A)]
     assert state.handle(node.ContextGone(worker=W0, context=A), now=3.1) == [Load(worker=W0, context=B)]
 
 
@@ -176,9 +189,8 @@ def test_an_instance_makes_room_for_others_as_soon_as_calls_have_used_it() -> No
         state.handle(node.ContextDeclared(context=context, size_bytes=60), now=0.0)
     want(state, A)
     want(state, B)
-    build(state, W0, A, now=2.0, size=60)
-    task = node.NodeTask(id=TaskId(1), lane=node.Lane((A,), False), code=None)
-    state.handle(node.TasksArrived(tasks=[task]), now=2.1)
+    state.handle(node.LoadEnded(worker=W0, context=A, load_s=1.0, size_bytes=60), now=2.0)
+    arrive(state, call(1, A), now=2.1)
     ended = node.TaskEnded(worker=W0, task=TaskId(1), run_s=0.1)
     assert state.handle(ended, now=2.2) == [Evict(worker=W0, context=A)]
 
@@ -188,7 +200,7 @@ def test_one_instance_is_not_traded_for_another_of_the_same_context() -> None:
     state.handle(node.ContextDeclared(context=A, size_bytes=60), now=0.0)
     want(state, A)
     build(state, W0, A, now=2.0, size=60)
-    assert want(state, A, now=50.0) == [SettleBuild(contexts=(A,))]
+    assert want(state, A, now=50.0) == [SettleBuild(order=ORDER, contexts=(A,))]
 
 
 def test_pinned_contexts_are_given_up_only_when_asked_for() -> None:
@@ -217,7 +229,7 @@ def test_what_is_declared_larger_than_the_budget_is_refused() -> None:
     refused, settled = want(state, A)
     assert isinstance(refused, RefuseBuild)
     assert "context_memory_gb" in refused.reason
-    assert settled == SettleBuild(contexts=(A,))
+    assert settled == SettleBuild(order=ORDER, contexts=(A,))
 
 
 def test_what_proves_larger_than_the_budget_is_built_when_nothing_else_runs() -> None:
@@ -263,8 +275,8 @@ def test_a_pinned_instance_is_given_up_on_demand_alone_and_not_looked_at_all_the
 def test_evicting_a_shared_context_ends_its_template_too() -> None:
     state = make(workers=1, shared=(A,))
     want(state, A)
-    share(state, W0, A)
-    run(state, W0, 1, A, now=4.0)
+    share(state, W0, 1, A)
+    state.handle(node.TaskEnded(worker=W0, task=TaskId(1), run_s=1.0), now=4.0)
     actions = state.handle(node.EvictionWanted(context=A), now=5.0)
     assert actions == [EndTemplate(template=(A,)), Evict(worker=W0, context=A)]
 
@@ -272,9 +284,10 @@ def test_evicting_a_shared_context_ends_its_template_too() -> None:
 def test_a_shared_context_that_is_too_old_is_built_anew_when_it_is_needed() -> None:
     state = make(workers=1, shared=(A,))
     want(state, A)
-    share(state, W0, A)
+    share(state, W0, 1, A)
+    state.handle(node.TaskEnded(worker=W0, task=TaskId(1), run_s=1.0), now=4.0)
     assert state.handle(node.SharedExpired(context=A), now=5.0) == [
         EndTemplate(template=(A,)),
         Evict(worker=W0, context=A),
     ]
-    assert arrive(state, call(1, A), now=6.0) == [GiveBack(tasks=[TaskId(1)])]
+    assert arrive(state, call(2, A), now=6.0) == [GiveBack(tasks=[TaskId(2)])]

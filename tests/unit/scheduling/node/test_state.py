@@ -6,10 +6,11 @@ from parsl_context.scheduling.lines import Lane
 from parsl_context.scheduling.node import events as node
 from parsl_context.scheduling.node.events import Assign, GiveBack, Load, Lose, Replace, Revoke, SettleBuild
 from parsl_context.scheduling.node.state import NodeState
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, OrderId, TaskId, WorkerId
 
 A, B, CODE = Digest("a"), Digest("b"), Digest("code")
 W0, W1 = WorkerId(0), WorkerId(1)
+ORDER = OrderId(0)
 
 
 def call(number: int, *contexts: Digest, fresh: bool = False, code: Digest = CODE) -> node.NodeTask:
@@ -92,20 +93,20 @@ def test_a_call_whose_context_is_gone_goes_back() -> None:
 
 def test_an_instance_that_is_wanted_is_built_by_an_idle_worker_step_by_step() -> None:
     state = node_with(2, warm={W0: A})
-    assert state.handle(node.InstanceWanted(contexts=(A, B)), now=1.0) == [Load(worker=W0, context=B)]
+    assert state.handle(node.InstanceWanted(order=ORDER, contexts=(A, B)), now=1.0) == [Load(worker=W0, context=B)]
     loaded = node.LoadEnded(worker=W0, context=B, load_s=1.0)
-    assert state.handle(loaded, now=2.0) == [SettleBuild(contexts=(A, B))]
-    assert state.handle(node.InstanceWanted(contexts=(A, B)), now=3.0) == [Load(worker=W1, context=A)]
+    assert state.handle(loaded, now=2.0) == [SettleBuild(order=ORDER, contexts=(A, B))]
+    assert state.handle(node.InstanceWanted(order=ORDER, contexts=(A, B)), now=3.0) == [Load(worker=W1, context=A)]
     assert state.handle(node.LoadEnded(worker=W1, context=A, load_s=1.0), now=4.0) == [Load(worker=W1, context=B)]
 
 
 def test_an_instance_is_built_as_soon_as_a_worker_has_nothing_else() -> None:
     state = node_with(1)
     arrive(state, call(1), call(2))
-    assert state.handle(node.InstanceWanted(contexts=(A,)), now=1.0) == []
+    assert state.handle(node.InstanceWanted(order=ORDER, contexts=(A,)), now=1.0) == []
     assert end(state, W0, 1) == [Load(worker=W0, context=A)]
     loaded = node.LoadEnded(worker=W0, context=A, load_s=1.0)
-    assert state.handle(loaded, now=3.0) == [SettleBuild(contexts=(A,)), Assign(task=TaskId(2), worker=W0)]
+    assert state.handle(loaded, now=3.0) == [SettleBuild(order=ORDER, contexts=(A,)), Assign(task=TaskId(2), worker=W0)]
 
 
 def ahead_of_one() -> NodeState:
@@ -183,19 +184,19 @@ def test_a_worker_that_dies_while_it_builds_loses_no_call() -> None:
 
 def test_an_order_ends_with_the_worker_that_built_for_it() -> None:
     state = node_with(1)
-    state.handle(node.InstanceWanted(contexts=(A,)), now=1.0)
+    state.handle(node.InstanceWanted(order=ORDER, contexts=(A,)), now=1.0)
     ended = state.handle(node.WorkerEnded(worker=W0), now=2.0)
-    assert ended == [GiveBack(tasks=[], broken=A), SettleBuild(contexts=(A,))]
+    assert ended == [GiveBack(tasks=[], broken=A), SettleBuild(order=ORDER, contexts=(A,))]
 
 
 def test_an_order_that_fails_is_told_and_others_go_on() -> None:
     state = node_with(1)
-    state.handle(node.InstanceWanted(contexts=(A,)), now=1.0)
+    state.handle(node.InstanceWanted(order=ORDER, contexts=(A,)), now=1.0)
     arrive(state, call(3))
     actions = state.handle(node.LoadBroke(worker=W0, context=A, task=None), now=2.0)
     assert actions == [
         GiveBack(tasks=[], broken=A),
-        SettleBuild(contexts=(A,)),
+        SettleBuild(order=ORDER, contexts=(A,)),
         Assign(task=TaskId(3), worker=W0),
     ]
 

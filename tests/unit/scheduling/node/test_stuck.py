@@ -16,10 +16,11 @@ from parsl_context.scheduling.node.events import (
     StartTemplate,
 )
 from parsl_context.scheduling.node.state import NodeState
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, OrderId, TaskId, WorkerId
 
 A, B, C, CODE = Digest("a"), Digest("b"), Digest("c"), Digest("code")
 W0, W1, W2 = WorkerId(0), WorkerId(1), WorkerId(2)
+ORDER = OrderId(0)
 
 
 def call(number: int, *contexts: Digest, fresh: bool = False, nodes: int = 0) -> node.NodeTask:
@@ -50,7 +51,12 @@ def end(state: NodeState, worker: WorkerId, number: int, now: float, run_s: floa
 
 
 def want(state: NodeState, *contexts: Digest, now: float = 1.0) -> list[node.Action]:
-    return state.handle(node.InstanceWanted(contexts=contexts), now=now)
+    return state.handle(node.InstanceWanted(order=ORDER, contexts=contexts), now=now)
+
+
+def release(state: NodeState, now: float) -> list[node.Action]:
+    """Calls have come for what was built, or none will."""
+    return state.handle(node.OrderReleased(order=ORDER), now=now)
 
 
 def hold(state: NodeState, worker: WorkerId, context: Digest, now: float, size: int = 0) -> list[node.Action]:
@@ -129,13 +135,14 @@ def test_a_worker_is_forked_for_calls_once_it_is_idle_if_their_template_is_ready
     want(state, B, now=4.0)
     assert end(state, W0, 2, now=5.0) == [Load(worker=W0, context=B)]
     state.handle(node.ContextGone(worker=W0, context=A), now=5.5)
-    assert hold(state, W0, B, now=6.0) == [SettleBuild(contexts=(B,)), Replace(worker=W0, template=(A,))]
+    assert hold(state, W0, B, now=6.0) == [SettleBuild(order=ORDER, contexts=(B,))]
+    assert release(state, now=6.1) == [Replace(worker=W0, template=(A,))]
 
 
 def test_an_order_during_a_drain_has_ended() -> None:
     state = make()
     state.handle(node.DrainBegan(), now=0.0)
-    assert want(state, A) == [SettleBuild(contexts=(A,))]
+    assert want(state, A) == [SettleBuild(order=ORDER, contexts=(A,))]
 
 
 def test_an_order_whose_template_is_evicted_starts_another() -> None:
@@ -149,6 +156,7 @@ def test_an_order_goes_on_at_once_where_a_template_that_ends_makes_room() -> Non
     state = make(shared="a", memory_bytes=100)
     want(state, A)
     ready(state, A, size=60)
+    release(state, now=3.0)
     up(state, W0, A, now=3.0)
     state.handle(node.WorkerEnded(worker=W0), now=4.0)
     up(state, W0, now=5.0)
@@ -186,6 +194,7 @@ def test_a_template_is_given_up_without_those_that_share_a_context_with_it() -> 
     state = make(shared="abc", pinned="a", memory_bytes=100)
     want(state, B)
     ready(state, B, size=20)
+    release(state, now=3.0)
     up(state, W0, B, now=3.0)
     want(state, A, B, now=5.0)
     ready(state, A, B, now=6.0, size=20)
@@ -200,8 +209,9 @@ def test_what_is_preloaded_takes_no_worker_from_calls() -> None:
     ready(state, A, now=1.0)
     up(state, W0, A, now=1.0)
     want(state, B, now=2.0)
-    assert ready(state, B, now=3.0) == [Replace(worker=W0, template=(B,))]
-    assert up(state, W0, B, now=4.0) == [SettleBuild(contexts=(B,))]
+    assert ready(state, B, now=3.0) == [SettleBuild(order=ORDER, contexts=(B,))]
+    assert arrive(state, call(1, B), now=3.0) == [Replace(worker=W0, template=(B,))]
+    assert up(state, W0, B, now=4.0) == [Assign(task=TaskId(1), worker=W0)]
 
 
 def test_what_is_preloaded_takes_no_room_from_an_order() -> None:
@@ -228,9 +238,78 @@ def test_a_full_worker_waits_for_calls_before_it_takes_the_next_order() -> None:
     want(state, A)
     hold(state, W0, A, now=2.0)
     assert want(state, B, now=2.1) == []
-    due = state.next_deadline(2.1)
-    assert due is not None
-    assert state.handle(node.Tick(), now=due) == [Evict(worker=W0, context=A), Load(worker=W0, context=B)]
+    assert state.next_deadline(2.1) is None, "however long they take to come"
+    assert release(state, now=99.0) == [Evict(worker=W0, context=A), Load(worker=W0, context=B)]
+
+
+def test_the_first_call_for_what_was_built_comes_before_another_order_although_another_call_was_there_first() -> None:
+    state = make(contexts_per_worker=1)
+    want(state, A)
+    hold(state, W0, A, now=2.0)
+    arrive(state, call(1), now=2.1)
+    arrive(state, call(2, A), now=2.2)
+    assert release(state, now=2.2) == []
+    assert want(state, B, now=2.3) == []
+    assert end(state, W0, 1, now=3.0) == [Assign(task=TaskId(2), worker=W0)]
+    assert end(state, W0, 2, now=4.0) == [Evict(worker=W0, context=A), Load(worker=W0, context=B)]
+
+
+def test_what_was_built_is_not_lost_to_a_call_that_needs_a_fresh_process_before_its_own_have_come() -> None:
+    state = make()
+    want(state, A)
+    hold(state, W0, A, now=2.0)
+    assert arrive(state, call(1, fresh=True), now=2.1) == []
+    assert arrive(state, call(2, A), now=2.2) == [Assign(task=TaskId(2), worker=W0)]
+    assert end(state, W0, 2, now=3.0) == [Replace(worker=W0)]
+
+
+def test_a_worker_that_was_forked_for_a_call_serves_it_before_an_order() -> None:
+    state = make(shared="a")
+    want(state, A)
+    ready(state, A)
+    assert arrive(state, call(1, A), now=3.0) == [Replace(worker=W0, template=(A,))]
+    assert want(state, B, now=3.1) == []
+    assert up(state, W0, A, now=3.2) == [Assign(task=TaskId(1), worker=W0)]
+    assert end(state, W0, 1, now=4.0) == [Load(worker=W0, context=B)]
+
+
+def test_a_template_is_kept_for_the_calls_that_it_was_built_for() -> None:
+    state = make(shared="ab", memory_bytes=100)
+    for context in (A, B):
+        state.handle(node.ContextDeclared(context=context, is_shared=True, size_bytes=60), now=0.0)
+    want(state, A)
+    assert want(state, B) == []
+    assert ready(state, A, size=60) == [SettleBuild(order=ORDER, contexts=(A,))]
+    assert release(state, now=3.0) == [EndTemplate(template=(A,)), StartTemplate(template=(B,))]
+
+
+def test_a_line_that_no_worker_holds_anything_for_is_not_passed_over_for_ever() -> None:
+    """Its template is ready, and calls of another template keep its only worker busy."""
+    state = make(shared="ab")
+    for context in (A, B):
+        want(state, context)
+        ready(state, context)
+    arrive(state, call(1, A), call(2, A), now=3.0)
+    up(state, W0, A, now=3.0)
+    arrive(state, call(3, B), now=3.0)
+    arrive(state, call(4, A), now=3.1)
+    arrive(state, call(5, A), now=3.5)
+    assert end(state, W0, 1, now=4.0) == [Assign(task=TaskId(2), worker=W0)]
+    assert end(state, W0, 2, now=4.1) == [Assign(task=TaskId(4), worker=W0)]
+    assert end(state, W0, 4, now=4.2) == [Replace(worker=W0, template=(B,))], "0.5 s older than call 5"
+    assert up(state, W0, B, now=4.3) == [Assign(task=TaskId(3), worker=W0)]
+
+
+def test_a_worker_is_not_forked_for_short_calls_where_that_costs_more_than_their_time() -> None:
+    state = make(workers=2, shared="a")
+    hold(state, W1, B, now=0.0)
+    want(state, A)
+    ready(state, A)
+    arrive(state, call(1, A), now=3.0)
+    up(state, W0, A, now=3.0)
+    end(state, W0, 1, now=3.1, run_s=0.5)
+    actions = arrive(state, call(2, A), call(3, A), now=4.0)
+    assert actions == [Assign(task=TaskId(2), worker=W0), GiveBack(tasks=[TaskId(3)])], "B takes 1 s to build again"
 
 
 def test_an_instance_that_calls_are_about_to_come_for_does_not_go_with_a_fork_for_another_order() -> None:
@@ -241,8 +320,6 @@ def test_an_instance_that_calls_are_about_to_come_for_does_not_go_with_a_fork_fo
     up(state, W0, A, now=1.0)
     ready(state, C, now=1.0, size=2)
     actions = hold(state, W0, B, now=2.0, size=2)
-    assert actions == [SettleBuild(contexts=(A, B))]
-    due = state.next_deadline(2.0)
-    assert due is not None
+    assert actions == [SettleBuild(order=ORDER, contexts=(A, B))]
     given_up = [EndTemplate(template=(A,)), Evict(worker=W0, context=A), Evict(worker=W0, context=B)]
-    assert state.handle(node.Tick(), now=due) == given_up
+    assert release(state, now=3.0) == given_up
