@@ -24,12 +24,6 @@ def check(simulation: Simulation) -> None:
 
 def idle_beside_work(simulation: Simulation) -> set[tuple[TaskId, str, int]]:
     """Calls that no worker has begun, each with an idle worker that holds what it needs."""
-    begun = {
-        worker.task
-        for manager in simulation.managers.values()
-        for worker in manager.workers.values()
-        if worker.task is not None
-    }
     idle = [
         (manager.id, worker)
         for manager in simulation.managers.values()
@@ -39,7 +33,7 @@ def idle_beside_work(simulation: Simulation) -> set[tuple[TaskId, str, int]]:
     return {
         (task, name, worker.number)
         for task, call in simulation.calls.items()
-        if task not in begun and not call.fresh
+        if task not in simulation.begun and not call.fresh
         for name, worker in idle
         if worker.resident.issuperset(call.contexts)
     }

@@ -2,8 +2,8 @@
 
     While calls wait or run and a worker is there that takes calls, one ends within
         R + 2 B + 4 F + 12 L
-    where R is the longest run time of those calls, B the time that the longest build of all contexts of one call takes,
-    F that of a fork, L the longest way of a message. Two builds: one may be going on that no call needs any more.
+    where R is the longest run time of those calls, B the longest that all contexts of one call take to build, F the
+    time of a fork, L the longest way of a message. Two builds: one may be going on that no call needs any more.
 
 Nothing in it grows with calls, contexts or workers. It holds while nothing comes from outside that undoes work: a
 manager or worker that dies, a call that is cancelled, a context that is evicted, cannot be built or turns out not to be
@@ -13,6 +13,7 @@ shareable. From each such event on it holds anew.
 from __future__ import annotations
 
 from tests.simulation.simulator import Simulation
+from tests.simulation.world import Call
 
 
 class Progress:
@@ -22,6 +23,7 @@ class Progress:
         self._simulation = simulation
         self._since = 0.0  # the last progress, or the last event that undid any
         self._longest_run_s = 0.0
+        self._longest_build_s = max(map(self._build_s, simulation.world.calls), default=0.0)
         self._worst = 0.0
         simulation.on_end = self._ended
         simulation.on_fresh_start = self.disturbed
@@ -36,11 +38,12 @@ class Progress:
         self.check()
         self._restart()
 
-    def made(self, run_s: float) -> None:
-        """A call was made."""
+    def made(self, call: Call) -> None:
+        """A call is about to be made."""
         if not self._simulation.calls:
             self._since = self._simulation.clock.now
-        self._longest_run_s = max(self._longest_run_s, run_s)
+        self._longest_run_s = max(self._longest_run_s, call.run_s)
+        self._longest_build_s = max(self._longest_build_s, self._build_s(call))
 
     def check(self) -> None:
         """Raise if a call should have ended by now."""
@@ -59,14 +62,12 @@ class Progress:
     @property
     def bound_s(self) -> float:
         """Time within which a call ends. [s]"""
-        world = self._simulation.world
-        build = {content.digest: content.build_s for content in world.contents}
-        lanes = [call.contexts for call in self._simulation.calls.values()]
-        build_s = max(
-            max((sum(build[c] for c in lane) for lane in lanes), default=0.0), max(build.values(), default=0.0)
-        )
-        way_s = max(world.delays.link_s, world.delays.worker_s)
-        return self._longest_run_s + 2 * build_s + 4 * world.delays.fork_s + 12 * way_s
+        delays = self._simulation.world.delays
+        way_s = max(delays.link_s, delays.worker_s)
+        return self._longest_run_s + 2 * self._longest_build_s + 4 * delays.fork_s + 12 * way_s
+
+    def _build_s(self, call: Call) -> float:
+        return sum(content.build_s for content in self._simulation.world.contents if content.digest in call.contexts)
 
     def _ended(self) -> None:
         self.check()

@@ -87,6 +87,7 @@ class Simulation:
         self.state = policy.cluster()
         self.managers: dict[ManagerId, SimManager] = {}
         self.calls: dict[TaskId, Call] = {}  # made and not ended
+        self.begun: set[TaskId] = set()  # of these, calls whose bodies have begun
         self.missing = 0  # calls that have not ended, made or not
         self.on_end: Callable[[], None] = lambda: None  # called when a result is accepted
         # Called when a build was for nothing, or the first manager is there that takes calls.
@@ -178,6 +179,7 @@ class Simulation:
     def _forget(self, task: TaskId) -> None:
         del self.calls[task]
         del self._made_at[task]
+        self.begun.discard(task)
         self.missing -= 1
         if not self.missing:
             self.clock.stop()
@@ -341,6 +343,7 @@ class Simulation:
 
     def began(self, manager: SimManager, worker: SimWorker, task: TaskId, at: float) -> None:
         """A body begins."""
+        self.begun.add(task)
         self.tally.waits_s.append(at - self._made_at[task])
 
     def undone(self) -> None:

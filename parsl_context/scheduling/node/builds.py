@@ -87,13 +87,21 @@ class NodeBuilds:
     # --- how it is done
 
     def start(self, now: float) -> list[Action]:
-        """Take on what can be: each order by an idle worker. The others wait, in order."""
+        """Take on what can be: each order by an idle worker. The others wait, in order.
+
+        First those whose templates are ready, or others might end these before they were of use.
+        """
         self.needs_worker = self._needs_room = False
-        self._untried, self._orders = self._orders, deque()
+        self._untried, self._orders = deque(sorted(self._orders, key=self._is_far)), deque()
         actions: list[Action] = []
         while self._untried:
             actions += self._try(self._untried.popleft(), now)
         return actions
+
+    def _is_far(self, order: Order) -> bool:
+        """Whether it takes more than a worker until it is done."""
+        shared = self.template_key(order.contexts)
+        return not shared or self.ready_template(shared) is None
 
     def _try(self, order: Order, now: float) -> list[Action]:
         """Take on an order, or do what brings that nearer and have it wait."""

@@ -323,3 +323,19 @@ def test_an_instance_that_calls_are_about_to_come_for_does_not_go_with_a_fork_fo
     assert actions == [SettleBuild(order=ORDER, contexts=(A, B))]
     given_up = [EndTemplate(template=(A,)), Evict(worker=W0, context=A), Evict(worker=W0, context=B)]
     assert release(state, now=3.0) == given_up
+
+
+def test_a_template_that_is_ready_serves_its_order_before_an_older_one_can_end_it() -> None:
+    state = make(shared="abc", memory_bytes=3)
+    for context, size in ((A, 1), (B, 2), (C, 1)):
+        declared = node.ContextDeclared(context=context, is_shared=True, size_bytes=size)
+        state.handle(declared, now=0.0)
+    want(state, A)
+    assert want(state, A, B) == [], "no room beside A"
+    ready(state, A, size=1)
+    arrive(state, call(1, A), now=3.0)
+    release(state, now=3.0)
+    up(state, W0, A, now=3.0)
+    assert want(state, A, C, now=4.0) == [StartTemplate(template=(A, C))]
+    end(state, W0, 1, now=5.0)
+    assert SettleBuild(order=ORDER, contexts=(A, C)) in ready(state, A, C, size=1)
