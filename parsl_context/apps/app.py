@@ -83,6 +83,9 @@ class ContextApp(AppBase):
         # On a worker there is no DataFlowKernel to submit to: there, an app is what it calls.
         return _itself, (self.func,)
 
+    def __reduce_code__(self) -> tuple[Any, ...]:
+        return _itself, (self.func,)
+
     def map(
         self,
         *iterables: Iterable[Any],

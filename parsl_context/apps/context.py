@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import pickle
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict
@@ -101,11 +102,20 @@ class Context:
                 f"Context {self.name} has futures as arguments. Use it in a context app called under a "
                 "DataFlowKernel, which waits for them, or pass their results."
             )
+        active = _digested_now()
+        active.add(id(self))
         try:
             parts = [self._function.function, self._args, self._kwargs, self.options.identity]
             return digest_content(parts, escape=_escape_context)
         except Exception as error:
             raise ContextSerializationError(self._culprit(), error) from error
+        finally:
+            active.discard(id(self))
+
+    @property
+    def is_being_digested(self) -> bool:
+        """Whether this thread is about to find its digest: its function knows an app that uses the context."""
+        return id(self) in _digested_now()
 
     def packed(self, reuse: str) -> bytes:
         """Function and arguments, pickled; required contexts stand in them by their digests.
@@ -319,7 +329,20 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
 
 
 def _escape_context(value: object) -> str | None:
-    return f"context {value.digest}" if isinstance(value, Context) else None
+    if not isinstance(value, Context):
+        return None
+    return f"context {value.name}, within itself" if value.is_being_digested else f"context {value.digest}"
+
+
+_local = threading.local()
+
+
+def _digested_now() -> set[int]:
+    """Contexts, by id, that this thread is about to digest."""
+    found: set[int] | None = getattr(_local, "digested", None)
+    if found is None:
+        found = _local.digested = set()
+    return found
 
 
 def _replace_context(value: object) -> Any:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -21,8 +22,10 @@ from parsl_context.apps.context import Context
 from parsl_context.apps.portable import process_contexts
 from parsl_context.content.digests import digest_content
 from parsl_context.content.serialization import pack_code
-from parsl_context.errors import ConfigurationError
+from parsl_context.errors import ConfigurationError, ContextSerializationError
+from parsl_context.retain import calls
 from parsl_context.retain.calls import BodyCall, ChunkCall, bind
+from parsl_context.wire.messages import Digest
 
 _AWAITED = "_parsl_context_argument_{}"
 
@@ -51,6 +54,7 @@ class ContextCall:
         "body",
         "chunked",
         "contexts",
+        "digests",
         "late",
         "names",
         "walltime_s",
@@ -72,9 +76,15 @@ class ContextCall:
         self.chunked = chunked
         self.walltime_s = walltime_s
         self.late = late  # some contexts wait for values that come with the call
+        self.digests: tuple[Digest, ...] = ()  # of its contexts, where the process that it came from knew them
         self.__name__ = getattr(body, "__name__", type(body).__name__)
         self.__qualname__ = self.__name__
         self._memo: dict[Any, Any] = {}
+
+    @property
+    def func(self) -> ContextCall:
+        """Itself: on a worker it stands for its app, whose `func` it is."""
+        return self
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -83,11 +93,17 @@ class ContextCall:
         return signature.replace(parameters=[p for p in parameters if p.name not in self.names])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        resident = calls.resident
+        if resident is not None and self.digests and all(digest in resident for digest in self.digests):
+            return self._run([resident[digest] for digest in self.digests], args, kwargs)  # within another call
         call, kwargs = self.settled(kwargs)
         with process_contexts.using(call.contexts) as instances:
-            body = call.body if call.walltime_s is None else timeout(call.body, call.walltime_s)
-            bound = bind(body, call.names, instances)
-            return [bound(*item) for item in args[0]] if call.chunked else bound(*args, **kwargs)
+            return call._run(instances, args, kwargs)
+
+    def _run(self, instances: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        body = self.body if self.walltime_s is None else timeout(self.body, self.walltime_s)
+        bound = bind(body, self.names, instances)
+        return [bound(*item) for item in args[0]] if self.chunked else bound(*args, **kwargs)
 
     def settled(self, kwargs: dict[str, Any]) -> tuple[ContextCall, dict[str, Any]]:
         """This call with the values filled in that its contexts waited for, and the arguments without them."""
@@ -144,8 +160,27 @@ class ContextCall:
             self.late,
         )
 
+    def __reduce_code__(self) -> tuple[Any, ...]:
+        # The body may mention the app that this is of: what is taken apart is there before its parts are.
+        digests: tuple[Digest, ...] = ()
+        if not self.late and not any(context.is_being_digested for context in self.contexts):
+            with contextlib.suppress(ContextSerializationError):
+                digests = tuple(context.digest for context in self.contexts)
+        state = (self.body, self.names, self.contexts, self.chunked, self.walltime_s, self.late, digests)
+        return _bare_call, (), state, None, None, _fill_call
+
     def __repr__(self) -> str:
         return f"<ContextCall {self.__name__}>"
+
+
+def _bare_call() -> ContextCall:
+    return ContextCall.__new__(ContextCall)
+
+
+def _fill_call(call: ContextCall, state: tuple[Any, ...]) -> None:
+    body, names, contexts, chunked, walltime_s, late, digests = state
+    call.__init__(body, names, contexts, chunked=chunked, walltime_s=walltime_s, late=late)  # type: ignore[misc]
+    call.digests = digests
 
 
 def _unpack_call(packed: bytes, chunked: bool, walltime_s: float | None, late: bool) -> ContextCall:

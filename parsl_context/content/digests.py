@@ -23,6 +23,7 @@ from typing import Any
 import cloudpickle
 
 from parsl_context.content.modules import is_installed
+from parsl_context.content.reducing import reduce_code
 from parsl_context.wire.messages import Digest
 
 _SIZE_BYTES = 16
@@ -261,7 +262,9 @@ class _ContentHasher:
         kind = type(value)
         self._mark("type", f"{kind.__module__}.{kind.__qualname__}")
         reduce = cloudpickle.Pickler.dispatch_table.get(kind) or copyreg.dispatch_table.get(kind)
-        reduced = reduce(value) if reduce is not None else value.__reduce_ex__(5)
+        reduced = reduce_code(value)
+        if reduced is NotImplemented:
+            reduced = reduce(value) if reduce is not None else value.__reduce_ex__(5)
         if isinstance(reduced, str):
             self._mark("name", reduced)
             return

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-import threading
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +24,7 @@ from parsl.serialize import serialize as parsl_serialize
 from parsl.serialize.concretes import DillSerializer
 
 from parsl_context.content.modules import is_installed
+from parsl_context.content.reducing import reduce_code
 from parsl_context.wire.codec import Buffer
 
 _PICKLE_START = 0x80  # opcode PROTO; no identifier of a Parsl serializer starts with it
@@ -113,46 +114,51 @@ def _writable(frame: Buffer) -> Buffer:
     return bytearray(frame) if memoryview(frame).readonly else frame
 
 
-_registry_lock = threading.Lock()
-
-
 def _pickle_code(value: object, replace: Callable[[object], Any] | None, *, by_value: bool) -> bytes:
     file = io.BytesIO()
-    with _registry_lock:
-        registered = _register_user_modules() if by_value else []
-        try:
-            _CodePickler(file, replace).dump(value)
-        finally:
-            for module in registered:
-                cloudpickle.unregister_pickle_by_value(module)
+    _CodePickler(file, replace, by_value=by_value).dump(value)
     return file.getvalue()
 
 
-def _register_user_modules() -> list[Any]:
-    known = cloudpickle.list_registry_pickle_by_value()
-    modules = [
-        module
-        for name, module in list(sys.modules.items())
-        if "." not in name
-        and name not in known
-        and name != "__main__"
-        and not is_installed(name)
-        and getattr(module, "__name__", None) == name
-        and name != "parsl_context"
-    ]
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    return modules
-
-
 class _CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO, replace: Callable[[object], Any] | None) -> None:
+    """cloudpickle's, which also takes modules of the user's by value.
+
+    cloudpickle has a registry for that, which is one for the process: what one thread registers changes what others
+    pickle, and would have to stay while code of the user runs. So it is decided here, for this stream alone.
+    """
+
+    def __init__(self, file: io.BytesIO, replace: Callable[[object], Any] | None, *, by_value: bool) -> None:
         super().__init__(file, protocol=5)
         self._replace = replace
+        self._by_value = by_value
+        self._users: dict[str, bool] = {}  # by name of the module
 
     def reducer_override(self, obj: Any) -> Any:
         if self._replace is not None:
             reduced = self._replace(obj)
             if reduced is not NotImplemented:
                 return reduced
+        reduced = reduce_code(obj)
+        if reduced is not NotImplemented:
+            return reduced
+        if self._by_value:
+            if type(obj) is types.FunctionType and self._is_users(obj.__module__):
+                return self._dynamic_function_reduce(obj)
+            if isinstance(obj, type) and self._is_users(obj.__module__):
+                return cloudpickle.cloudpickle._dynamic_class_reduce(obj)
+            if type(obj) is types.ModuleType and self._is_users(obj.__name__):
+                state = {name: value for name, value in vars(obj).items() if name != "__builtins__"}
+                return cloudpickle.cloudpickle.dynamic_subimport, (obj.__name__, state)
         return super().reducer_override(obj)
+
+    def _is_users(self, module: Any) -> bool:
+        """Whether a module is one that a worker cannot be expected to have."""
+        if not isinstance(module, str):
+            return False
+        found = self._users.get(module)
+        if found is None:
+            top = module.partition(".")[0]
+            is_ours = top in ("__main__", "parsl_context")
+            found = not is_ours and module in sys.modules and top in sys.modules and not is_installed(top)
+            self._users[module] = found
+        return found

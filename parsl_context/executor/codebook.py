@@ -11,9 +11,9 @@ import functools
 import threading
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from parsl.serialize.errors import SerializationError
 
@@ -30,6 +30,7 @@ from parsl_context.wire.messages import Digest
 
 MAX_FUNCTIONS = 1024
 MAX_BYTES = 256 << 20
+_T = TypeVar("_T")
 _SEARCH_DEPTH = 6  # wrappers that may lie around a context app
 
 
@@ -48,6 +49,16 @@ class Code:
     def names(self) -> tuple[Digest, ...]:
         """All that a call names."""
         return (self.digest, *self.contexts)
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """Code that is ready to be sent."""
+
+    code: Code
+    label: str
+    data: bytes
+    contexts: tuple[Context, ...]
 
 
 class CodeBook:
@@ -99,18 +110,13 @@ class CodeBook:
             return self._app(function), kwargs
         settled, kwargs = call.settled(kwargs)
         if function is call:
-            return self._remember(id(settled), settled, self._pack_call), kwargs
-
-        def pack(wrapper: Any) -> Code:
-            return self._pack_wrapped(wrapper, call, settled)
-
-        return self._remember((_key(function), id(settled)), function, pack), kwargs
+            return self._remember(id(settled), lambda: self._pack_call(settled)), kwargs
+        key = (_key(function), id(settled))
+        return self._remember(key, lambda: self._pack_wrapped(function, call, settled)), kwargs
 
     def provide(self, context: Context) -> Digest:
         """Make sure that a context and those it requires were sent."""
-        with self._lock:
-            self._provide(context)
-            self._provided.add(context.digest)
+        self._commit([context], lambda: self._provided.add(context.digest))
         return context.digest
 
     def release(self, context: Context) -> Digest:
@@ -119,18 +125,44 @@ class CodeBook:
             self._provided.discard(context.digest)
         return context.digest
 
-    def _remember(self, key: Any, function: Any, pack: Callable[[Any], Code]) -> Code:
-        with self._lock:
-            code = self._codes.get(key)
-            if code is not None:
+    def _remember(self, key: Any, pack: Callable[[], _Packed]) -> Code:
+        """The code under a key; packed if there is none, which runs code of the user's, so without a lock."""
+        code = self._codes.get(key)
+        if code is not None:
+            with contextlib.suppress(KeyError):
                 self._codes.move_to_end(key)
-            else:
-                code = pack(function)
-                self._codes[key] = code
+            return code
+        packed = pack()
+
+        def store() -> Code:
+            code = self._codes.get(key)  # of another thread that was as quick
+            if code is None:
+                code = self._codes[key] = packed.code
                 self._bytes += code.size
+                self._send_blob(code.digest, packed.label, packed.data)
                 if len(self._codes) > MAX_FUNCTIONS or self._bytes > MAX_BYTES:
                     self._forget_some(keep=code)
             return code
+
+        return self._commit(packed.contexts, store)
+
+    def _commit(self, contexts: Sequence[Context], store: Callable[[], _T]) -> _T:
+        """Send what was not sent of these contexts and of those that they require, then store what names them.
+
+        Contexts are pickled without the lock, because code of the user's runs then. So it may turn out, once the lock
+        is held, that one more is needed, which others had forgotten meanwhile.
+        """
+        wanted = _with_required_contexts(contexts)
+        contents: dict[Digest, bytes] = {}
+        while True:
+            lacking = [context for context in wanted if context.digest not in {*self._sent, *contents}]
+            contents |= {context.digest: context.packed(self._reuse) for context in lacking}
+            with self._lock:
+                if all(context.digest in self._sent or context.digest in contents for context in wanted):
+                    for context in wanted:
+                        if context.digest not in self._sent:
+                            self._send_context(context, contents[context.digest])
+                    return store()
 
     def _forget_some(self, keep: Code) -> None:
         """Forget the oldest quarter of what no call needs."""
@@ -162,25 +194,25 @@ class CodeBook:
         """An ordinary app: serialized by Parsl, which remembers it, unless no worker can import it."""
         try:
             if any(module != "__main__" and not is_installed(module) for module in _modules(function)):
-                return self._remember(_key(function), function, self._pack_local_app)
+                return self._remember(_key(function), lambda: self._pack_local_app(function))
             data = pack_app(function)
-            return self._remember(data, function, lambda app: self._store(app, data, (), fresh=False, keep=None))
+            return self._remember(data, lambda: self._packed(function, data, (), fresh=False, keep=None))
         except Exception as error:
             raise SerializationError(getattr(function, "__name__", repr(function))) from error
 
-    def _pack_local_app(self, function: Callable[..., Any]) -> Code:
-        return self._store(function, pack_code(function), (), fresh=False, keep=function)
+    def _pack_local_app(self, function: Callable[..., Any]) -> _Packed:
+        return self._packed(function, pack_code(function), (), fresh=False, keep=function)
 
-    def _pack_call(self, call: ContextCall) -> Code:
+    def _pack_call(self, call: ContextCall) -> _Packed:
         try:
             data = pack_code(call.for_worker())
         except ContextSerializationError:
             raise
         except Exception as error:
             raise ContextSerializationError(f"The body {call.__name__}", error) from error
-        return self._store(call, data, call.contexts, fresh=self._is_fresh(call), keep=call)
+        return self._packed(call, data, call.contexts, fresh=self._is_fresh(call), keep=call)
 
-    def _pack_wrapped(self, wrapper: Callable[..., Any], call: ContextCall, settled: ContextCall) -> Code:
+    def _pack_wrapped(self, wrapper: Callable[..., Any], call: ContextCall, settled: ContextCall) -> _Packed:
         def replace(value: object) -> Any:
             return settled.for_worker().__reduce__() if value is call else NotImplemented
 
@@ -189,23 +221,17 @@ class CodeBook:
         except Exception as error:
             raise ContextSerializationError(f"The body {call.__name__}", error) from error
         keep = (wrapper, settled)
-        return self._store(wrapper, data, settled.contexts, fresh=self._is_fresh(settled), keep=keep)
+        return self._packed(wrapper, data, settled.contexts, fresh=self._is_fresh(settled), keep=keep)
 
-    def _store(self, function: Any, data: bytes, contexts: tuple[Context, ...], *, fresh: bool, keep: Any) -> Code:
-        for context in contexts:
-            self._provide(context)
-        digest = digest_bytes(data)
-        self._send_blob(digest, getattr(function, "__name__", type(function).__name__), data)
-        digests = tuple(context.digest for context in contexts)
+    @staticmethod
+    def _packed(function: Any, data: bytes, contexts: tuple[Context, ...], *, fresh: bool, keep: Any) -> _Packed:
         chunked = isinstance(function, ContextCall) and function.chunked
-        return Code(digest, digests, fresh, chunked, keep, len(data))
+        digests = tuple(context.digest for context in contexts)
+        code = Code(digest_bytes(data), digests, fresh, chunked, keep, len(data))
+        return _Packed(code, getattr(function, "__name__", type(function).__name__), data, contexts)
 
-    def _provide(self, context: Context) -> None:
-        if context.digest in self._sent:
-            return
-        for required in context.requires:
-            self._provide(required)
-        self._send_blob(context.digest, context.name, context.packed(self._reuse))
+    def _send_context(self, context: Context, packed: bytes) -> None:
+        self._send_blob(context.digest, context.name, packed)
         requires = self._requires[context.digest] = tuple(required.digest for required in context.requires)
         options = m.ContextOptions(
             name=context.name,
@@ -224,6 +250,21 @@ class CodeBook:
 
     def _is_fresh(self, call: ContextCall) -> bool:
         return any((context.options.reuse or self._reuse) in UNKEPT_LEVELS for context in call.contexts)
+
+
+def _with_required_contexts(contexts: Sequence[Context]) -> list[Context]:
+    """These and those that they require, each after what it requires."""
+    found: dict[Digest, Context] = {}
+
+    def add(context: Context) -> None:
+        if context.digest not in found:
+            for required in context.requires:
+                add(required)
+            found[context.digest] = context
+
+    for context in contexts:
+        add(context)
+    return list(found.values())
 
 
 def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:

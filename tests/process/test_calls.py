@@ -209,3 +209,28 @@ def test_calls_wait_for_futures_that_are_arguments_of_their_context(load: Load) 
     app = context_app(context=model(trained))(lambda loaded, x: loaded * x)
     assert [future.result() for future in [app(1), app(2), app(3)]] == [11, 22, 33]
     assert [row.name for row in executor.contexts()] == ["model(<list>)"]
+
+
+@context
+def counter() -> dict[str, int]:
+    return {"calls": 0, "pid": os.getpid()}
+
+
+@context_app(context=counter())
+def factorial(count: dict[str, int], n: int) -> tuple[int, int, bool]:
+    count["calls"] += 1
+    smaller = 1 if n < 2 else factorial.func(n - 1)[0]
+    return n * smaller, count["calls"], count["pid"] == os.getpid()
+
+
+@context_app(context=table(10))
+def with_another_app(values: list[int], n: int) -> tuple[int, int]:
+    return values[n], factorial(n)[0]  # type: ignore[index]  # there, an app is what it calls
+
+
+def test_an_app_may_call_itself_and_others_which_run_on_the_same_worker(load: Load) -> None:
+    executor = load(max_workers_per_node=1)
+    threads: list[Any] = [factorial(5), with_another_app(3)]
+    assert threads[0].result(timeout=20) == (120, 5, True)
+    assert threads[1].result(timeout=20) == (9, 6)
+    assert {row.name: row.loads for row in executor.contexts()} == {"counter()": 1, "table(10)": 1}

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 
+import cloudpickle
 import pytest
 from parsl.app.errors import wrap_error
 from parsl.app.python import timeout
@@ -13,6 +14,7 @@ from parsl.serialize.errors import SerializationError
 
 from parsl_context.apps.app import context_app
 from parsl_context.apps.context import context
+from parsl_context.apps.portable import process_contexts
 from parsl_context.content.digests import digest_bytes
 from parsl_context.content.serialization import unpack_code
 from parsl_context.errors import ContextSerializationError
@@ -205,3 +207,98 @@ def test_a_context_can_be_sent_ahead_of_calls(wire):
     top = model("top", model("base"))
     assert wire.book.provide(top) == wire.book.provide(top) == top.digest
     assert wire.labels == ["model('base')", "model('top', model('base'))"]
+
+
+# --- code that knows itself, and code of the user's that runs while code is packed
+
+SCRIPT = """
+@context
+def held(): return "held"
+@context_app(context=held())
+def even(held, n): return n == 0 or odd.func(n - 1)
+@context_app(context=held())
+def odd(held, n): return n != 0 and even.func(n - 1)
+@context
+def knows(): return user.__name__
+@context_app(context=knows())
+def user(name): return name
+"""
+
+
+def app_of_script(name):
+    return script(SCRIPT, name, context=context, context_app=context_app)
+
+
+def on_a_worker(wire, code, *contexts):
+    """What the code is on a worker that holds these contexts."""
+    instances = Instances()
+    for made in contexts:
+        instances.add(made.digest, build(made.name, lambda made=made: made.build({}.__getitem__)))
+    calls.resident = instances
+    return unpack_code(wire.blobs[code.digest])
+
+
+@pytest.fixture(autouse=True)
+def no_worker():
+    yield
+    calls.resident = None
+
+
+def test_apps_that_call_each_other_run_on_the_contexts_of_their_worker(wire):
+    even = app_of_script("even")
+    code = wire.code(even.func)
+    run = on_a_worker(wire, code, *even.contexts)
+    assert [run(n) for n in range(4)] == [True, False, True, False]
+    assert len(process_contexts) == 0, "nothing was built beside them"
+
+
+def test_an_app_that_knows_itself_has_one_digest_in_all_threads(wire):
+    even = app_of_script("even")
+    with ThreadPoolExecutor(8) as pool:
+        codes = {future.result(timeout=10).digest for future in [pool.submit(wire.code, even.func) for _ in range(8)]}
+    assert codes == {Wire().code(even.func).digest}
+
+
+def test_a_context_whose_function_knows_an_app_that_uses_it_has_a_digest(wire):
+    user = app_of_script("user")
+    (made,) = user.contexts
+    assert made.digest == app_of_script("user").contexts[0].digest
+    code = wire.code(user.func)
+    assert code.contexts == (made.digest,)
+    assert on_a_worker(wire, code, made)() == "user"
+
+
+class Calls:
+    """An object that makes a call when it is pickled."""
+
+    def __init__(self, wire, app):
+        self.wire, self.app = wire, app
+
+    def __reduce__(self):
+        self.wire.code(self.app)
+        return str, ("made a call",)
+
+
+def test_code_of_the_user_may_make_calls_while_code_is_packed(wire):
+    other = app(model("a"))
+    captured = Calls(wire, other)
+    given = app(model(Calls(wire, other)), function=lambda held: captured)
+    with ThreadPoolExecutor(1) as pool:
+        code = pool.submit(wire.code, given).result(timeout=10)
+    assert on_a_worker(wire, code, model("b")) is not None
+    assert sorted(wire.labels) == ["<lambda>", "body", "model('a')", "model(<Calls>)"]
+
+
+def test_packing_leaves_the_registry_of_cloudpickle_alone(wire):
+    """It is one for the process: other threads would pickle otherwise than they should."""
+    before = dict(cloudpickle.list_registry_pickle_by_value())
+    seen = []
+
+    class Looks:
+        def __reduce__(self):
+            seen.append(dict.fromkeys(cloudpickle.list_registry_pickle_by_value()))
+            return str, ()
+
+    looks = Looks()
+    wire.code(app(model("a"), function=lambda held: looks))
+    assert seen == [dict.fromkeys(before)]
