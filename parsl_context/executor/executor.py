@@ -27,6 +27,7 @@ from parsl_context.errors import ConfigurationError, ExecutorClosedError, Interc
 from parsl_context.executor.blocks import BlocksAhead, walltime_s
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook
+from parsl_context.executor.failures import another
 from parsl_context.executor.outcomes import CallFuture, Outcomes
 from parsl_context.executor.preload import Preload
 from parsl_context.executor.resources import check_values, priority
@@ -270,13 +271,13 @@ class ContextExecutor(HighThroughputExecutor):
         self.tasks[task.id] = future
         if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
             self._segments.drop(task.payload)
-            raise self.executor_exception  # it came between our check and the list of calls to fail
+            raise another(self.executor_exception)  # it came between our check and the list of calls to fail
         client.submit(task, frames, is_only=len(self.tasks) == 1)
         return future
 
     def _accepting(self) -> tuple[InterchangeClient, CodeBook]:
         if self.bad_state_is_set:
-            raise self.executor_exception
+            raise another(self.executor_exception)
         return self._running()
 
     def _running(self) -> tuple[InterchangeClient, CodeBook]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +19,56 @@ from parsl_context.wire.codec import Buffer, open_payload
 def remote_exception(value: Any) -> BaseException:
     """What a body or a context function raised, from the value that a worker sent for it."""
     if isinstance(value, RemoteExceptionWrapper):
-        return value.get_exception()
+        try:
+            value = value.get_exception()
+        except BaseException as error:  # `with_traceback` and the like are the user's to write
+            failure = DeserializationError(f"Received an exception that cannot be used here: {_text(error)}")
+            failure.__cause__ = error
+            return failure
     if isinstance(value, BaseException):
-        return value
-    return DeserializationError(f"Received {value!r} in place of an exception")
+        return _with_text(value)
+    return DeserializationError(f"Received {_text(value)} in place of an exception")
+
+
+def another(error: Exception) -> Exception:
+    """An exception like this one, for a future of its own: raising one adds to its traceback, each time."""
+    made: object = None
+    with contextlib.suppress(Exception):
+        made = copy.copy(error)
+    if type(made) is not type(error):
+        return error  # it cannot be copied
+    assert isinstance(made, Exception)
+    made.__cause__, made.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return made.with_traceback(None)
+
+
+def cannot_unpickle(what: str, error: BaseException) -> DeserializationError:
+    """The exception for what a worker sent and what cannot be made here, whatever that raises."""
+    failure = DeserializationError(f"Received {what} that cannot be unpickled here: {_text(error)}")
+    failure.__cause__ = error
+    return failure
+
+
+def _with_text(error: BaseException) -> BaseException:
+    """The exception, with a text of ours if it has none: the DataFlowKernel logs it before it passes it on."""
+    try:
+        str(error), repr(error)
+    except BaseException as failed:
+        kind, text = type(error), f"<it has no text: {type(failed).__name__} was raised for it>"
+        shown = f"{kind.__name__}({text})"
+        methods = {"__module__": kind.__module__, "__str__": lambda _: text, "__repr__": lambda _: shown}
+        try:
+            error.__class__ = type(kind.__name__, (kind,), methods)
+        except BaseException:
+            return DeserializationError(f"Received an exception of type {kind.__qualname__}: {text}")
+    return error
+
+
+def _text(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"an object of type {type(value).__qualname__} that cannot be shown"
 
 
 def exception_of(cause: m.Cause, frames: Sequence[Buffer]) -> Exception:
@@ -62,8 +110,8 @@ def _build_cause(cause: m.BuildFailed, frames: Sequence[Buffer]) -> BaseExceptio
         return None
     try:
         return remote_exception(unpack_value(open_payload(cause.error, frames)))
-    except Exception as error:
-        return DeserializationError(f"The exception of the context function cannot be unpickled here: {error!r}")
+    except BaseException as error:  # unpickling runs code of the user's, which may raise anything
+        return cannot_unpickle("an exception of the context function", error)
 
 
 def _worker_lost(died: m.WorkerDied) -> WorkerLost:

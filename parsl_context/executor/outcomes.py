@@ -5,29 +5,42 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import MutableMapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from parsl.executors.high_throughput.executor import HTEXFuture
-from parsl.serialize.errors import DeserializationError
 
 from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import PayloadLostError
-from parsl_context.executor.failures import exception_of, remote_exception
+from parsl_context.executor.failures import another, cannot_unpickle, exception_of, remote_exception
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer
 from parsl_context.wire.messages import Digest, TaskId
 from parsl_context.wire.segments import Segments
 
+logger = logging.getLogger(f"parsl.{__name__}")
+
 
 class CallFuture(HTEXFuture):
-    """Future of a call; knows what the call names and where its arguments are, for as long as it may need them."""
+    """Future of a call; knows what the call names and where its arguments are, for as long as it may need them.
+
+    Whatever a callback raises is logged: the thread that settles futures has others to settle.
+    """
 
     def __init__(self, task_id: TaskId, names: tuple[Digest, ...], arguments: m.Payload | None) -> None:
         super().__init__(task_id)
         self.names = names
         self.arguments = arguments  # if they are in a segment
+
+    def _invoke_callbacks(self) -> None:
+        # concurrent.futures goes on after an Exception alone, and would skip the callbacks that follow.
+        for callback in self._done_callbacks:  # type: ignore[attr-defined]
+            try:
+                callback(self)
+            except BaseException:
+                logger.exception("A callback of call %s failed", self.parsl_executor_task_id)
 
 
 class Outcomes:
@@ -57,11 +70,8 @@ class Outcomes:
         except PayloadLostError as error:
             _settle(future, error=error)
             return
-        except Exception as error:
-            kind = "result" if result.ok else "exception"
-            failure = DeserializationError(f"Received a {kind} that cannot be unpickled here: {error!r}")
-            failure.__cause__ = error
-            _settle(future, error=failure)
+        except BaseException as error:  # unpickling runs code of the user's, which may raise anything
+            _settle(future, error=cannot_unpickle("a result" if result.ok else "an exception", error))
             return
         if result.ok:
             _settle(future, value)
@@ -83,7 +93,7 @@ class Outcomes:
         while self._calls:
             _, future = self._calls.popitem()
             self._drop_arguments(future)
-            _settle(future, error=error)
+            _settle(future, error=another(error))
 
     def _drop_arguments(self, future: Future[Any]) -> None:
         """The call has ended; whoever reads its arguments now has them already."""

@@ -2,8 +2,11 @@
 
 import os
 import pickle
+from types import SimpleNamespace
 
 import pytest
+from parsl.app.errors import RemoteExceptionWrapper
+from parsl.executors.errors import BadStateException
 from parsl.serialize.errors import DeserializationError
 
 from parsl_context.content.serialization import pack_value
@@ -99,5 +102,113 @@ def test_at_the_end_all_calls_fail_but_those_that_were_cancelled(calls):
     error = RuntimeError("closed")
     calls.outcomes.fail_all(error)
     assert cancelled.cancelled()
-    assert waiting.exception() is error
+    assert repr(waiting.exception()) == repr(error)
     assert (calls.open, calls.files) == ({}, set())
+
+
+# --- whatever code of the user's raises where futures are settled
+
+
+def leave(kind):
+    raise kind("out of place")
+
+
+class Leaves:
+    """Raises when it is unpickled."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __reduce__(self):
+        return leave, (self.kind,)
+
+
+class NoException(Exception):
+    def __reduce__(self):
+        return str, ("not an exception at all",)
+
+
+class NoTraceback(Exception):
+    def with_traceback(self, tb):
+        leave(SystemExit)
+
+
+class Unprintable(Exception):
+    def __repr__(self):
+        leave(ValueError)
+
+    __str__ = __repr__
+
+
+LEAVING = [SystemExit, KeyboardInterrupt, GeneratorExit, RecursionError, MemoryError, ValueError]
+
+
+@pytest.mark.parametrize("kind", LEAVING)
+@pytest.mark.parametrize("ok", [True, False])
+def test_what_raises_when_it_is_unpickled_fails_its_call(calls, kind, ok):
+    future = calls.submit(1)
+    calls.report(1, Leaves(kind), ok=ok)
+    with pytest.raises(DeserializationError, match="out of place") as raised:
+        future.result(timeout=0)
+    assert type(raised.value.__cause__) is kind
+
+
+@pytest.mark.parametrize("kind", LEAVING)
+def test_a_callback_that_raises_stops_neither_others_nor_its_thread(calls, kind):
+    future, seen = calls.submit(1), []
+    future.add_done_callback(lambda _: leave(kind))
+    future.add_done_callback(seen.append)
+    calls.report(1, "value")
+    assert seen == [future]
+    assert future.result(timeout=0) == "value"
+
+
+@pytest.mark.parametrize("error", [NoException(), NoTraceback(), Unprintable()])
+def test_whatever_exception_a_body_raised_its_call_ends(calls, error):
+    future = calls.submit(1)
+    calls.report(1, RemoteExceptionWrapper(type(error), error, None), ok=False)
+    assert future.exception(timeout=0) is not None
+    traced = calls.submit(2)
+    try:
+        raise error
+    except Exception as raised:
+        traceback = raised.__traceback__
+    calls.report(2, RemoteExceptionWrapper(type(error), error, traceback), ok=False)
+    assert isinstance(traced.exception(timeout=0), DeserializationError | Unprintable)
+
+
+@pytest.mark.parametrize(
+    "error", [UnservableTaskError("why"), BadStateException(SimpleNamespace(label="x"), ValueError("why"))]
+)
+def test_calls_that_fail_together_do_not_share_their_exception(calls, error):
+    error.__cause__ = ValueError("the cause")
+    futures = [calls.submit(number) for number in range(3)]
+    calls.outcomes.fail_all(error)
+    errors = [future.exception(timeout=0) for future in futures]
+    assert len({id(made) for made in [error, *errors]}) == 4
+    assert {(type(made), str(made), made.__cause__) for made in errors} == {(type(error), str(error), error.__cause__)}
+
+
+def test_an_exception_without_a_text_gets_one_and_keeps_its_type(calls):
+    """The DataFlowKernel logs it before it passes it on."""
+    future = calls.submit(1)
+    calls.report(1, RemoteExceptionWrapper(Unprintable, Unprintable(), None), ok=False)
+    error = future.exception(timeout=0)
+    assert isinstance(error, Unprintable)
+    assert "no text: ValueError" in str(error)
+    assert repr(error).startswith("Unprintable(")
+
+
+class NeedsTwo(Exception):
+    """Cannot be made from its arguments alone, as many exceptions."""
+
+    def __init__(self, one, two):
+        super().__init__(one)
+        self.two = two
+
+
+def test_calls_fail_also_with_what_cannot_be_copied(calls):
+    future = calls.submit(1)
+    error = NeedsTwo("one", "two")
+    calls.outcomes.fail_all(error)
+    assert future.exception(timeout=0) is error
