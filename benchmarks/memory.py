@@ -6,7 +6,7 @@ Each system runs in an interpreter of its own, one after the other. Every worker
 have used all of it; then the proportional set size (PSS, /proc/PID/smaps_rollup) of all processes of the block is added
 up: memory that processes share counts once. The same is measured with the workers running and no context, and
 subtracted, so that the figures are those of the context. `--network` measures the sentence-embedding network of
-`examples/lnni.py` instead of an array (needs the extra `examples`).
+`examples/lnni.py` instead of an array (needs the extra `minilm`).
 """
 
 from __future__ import annotations

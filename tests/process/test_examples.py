@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -39,3 +41,30 @@ def test_the_example_of_the_readme_runs(run_dir: Path) -> None:
     output = run(script, run_dir)
     assert output.startswith("[0, 1, 2, 3, 4, ")
     assert "ContextRow(name=\"classifier('svm')\"" in output
+
+
+def run_lnni(folder: Path, network: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "examples" / "lnni.py", "--network", network, "--calls", "6", "--output", folder]
+    levels = ["--levels", "none,memory,node"]
+    given = {**os.environ, **environment}
+    return subprocess.run([*command, *levels], cwd=folder, capture_output=True, text=True, timeout=100, env=given)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.library("onnxruntime", "magika")
+def test_a_network_computes_the_same_at_all_levels(run_dir: Path) -> None:
+    """From another directory: its modules lie beside the script."""
+    done = run_lnni(run_dir, "filetypes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads((run_dir / "lnni.json").read_text())
+    assert [level["contexts_built"] for level in figures["levels"]][::2] == [6, 1]
+    assert (run_dir / "lnni.png").stat().st_size > 10_000
+
+
+def test_a_network_whose_libraries_are_missing_says_how_to_get_them(run_dir: Path) -> None:
+    (run_dir / "magika").mkdir()
+    (run_dir / "magika" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'magika'\")")
+    done = run_lnni(run_dir, "filetypes", PYTHONPATH=str(run_dir))
+    assert done.returncode == 2
+    assert "make lnni NETWORK=filetypes" in done.stdout

