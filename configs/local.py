@@ -1,6 +1,8 @@
-"""Workers on the machine where the script runs: a workstation, or one node that you are logged in to.
+"""Workers on the machine where the script runs: a workstation, or one node that you are
+logged in to.
 
-Use it as ``parsl.load(config)``, with ``from local import config`` in a script beside this file.
+Use it as ``parsl.load(config)``, with ``from local import config`` in a script beside
+this file.
 """
 
 from parsl.config import Config
@@ -12,8 +14,8 @@ config = Config(
     executors=[
         ContextExecutor(
             label="local",
-            # One worker runs one call at a time. Each keeps a context of its own: count the memory of one,
-            # times the workers, before you raise this.
+            # One worker runs one call at a time. Each keeps a context of its own: count
+            # the memory of one, times the workers, before you raise this.
             max_workers_per_node=4,
             # Everything stays on this machine, so listen here only.
             address="127.0.0.1",
@@ -22,11 +24,12 @@ config = Config(
             provider=LocalProvider(
                 init_blocks=1,
                 max_blocks=1,
-                # Commands to run before the workers start, as for an environment of their own:
+                # Commands to run before the workers start, as for an environment of
+                # their own:
                 # worker_init="source ~/envs/science/bin/activate",
             ),
         )
     ],
-    # Parsl starts the first block when this time has passed, and then looks after the blocks as often.
+    # Parsl looks after the blocks as often. The first are there at once.
     strategy_period=0.5,  # [s]; 5 if not given
 )

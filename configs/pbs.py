@@ -1,7 +1,8 @@
 """Blocks of nodes from PBS Pro or OpenPBS.
 
-Values in capitals are yours to fill in; your centre's documentation has them. The script that loads this runs
-on the login node and must stay alive, in tmux or as a job of its own.
+Values in capitals are yours to fill in; your centre's documentation has them. The
+script that loads this runs on the login node and must stay alive, in tmux or as a job
+of its own.
 """
 
 from parsl.config import Config
@@ -14,33 +15,40 @@ config = Config(
     executors=[
         ContextExecutor(
             label="pbs",
-            # One worker for each GPU of a node, which it alone sees. On nodes without GPUs:
-            # max_workers_per_node=32, at most the cores divided by what one call uses, and the memory divided
+            # One worker for each GPU of a node, which it alone sees. On nodes without
+            # GPUs: max_workers_per_node=32, at most the cores divided by what one call
+            # uses, and the memory divided
             # by what one context takes.
             available_accelerators=4,
-            # Pin each worker to cores of its own; matters when a call uses several threads.
+            # Pin each worker to cores of its own; matters when a call uses several
+            # threads.
             cpu_affinity="block",
-            # Workers try all addresses of the login node. If they find none, or take long, name the network
-            # interface that compute nodes can reach (`ip address` lists them):
+            # Workers try all addresses of the login node. If they find none, or take
+            # long, name the network interface that compute nodes can reach (`ip
+            # address` lists them):
             # address=parsl.addresses.address_by_interface("ib0"),
             provider=PBSProProvider(
                 account="YOUR_ACCOUNT",
                 queue="YOUR_QUEUE",
-                # Runs on the first node of the block before its workers start: make the same Python
-                # environment active as here. mpiexec must pass the variables on to the others, as most do.
+                # Runs on the first node of the block before its workers start: make the
+                # same Python environment active as here. mpiexec must pass the
+                # variables on to the others, as most do.
                 worker_init="source YOUR_ENVIRONMENT/bin/activate",
                 walltime="02:00:00",
                 nodes_per_block=2,
                 cpus_per_node=64,
                 # Appended to "-l select=...": here, the GPUs of each node.
                 select_options="ngpus=4",
-                # Blocks come when tasks wait (up to max_blocks) and go when idle. A block that goes takes
-                # its warm contexts along: min_blocks=1 keeps some.
+                # Blocks come when tasks wait (up to max_blocks) and go when idle. A
+                # block that goes takes its warm contexts along: min_blocks=1 keeps
+                # some.
                 init_blocks=1,
                 min_blocks=0,
                 max_blocks=4,
                 # One manager on each node of the block, allowed to use all its cores.
-                launcher=MpiExecLauncher(bind_cmd="--cpu-bind", overrides="--depth=64 --ppn 1"),
+                launcher=MpiExecLauncher(
+                    bind_cmd="--cpu-bind", overrides="--depth=64 --ppn 1"
+                ),
                 # Anything else for qsub, as for file systems:
                 # scheduler_options="#PBS -l filesystems=home:scratch",
             ),

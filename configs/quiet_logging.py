@@ -1,8 +1,9 @@
-"""Log warnings and errors only, everywhere: in the script, the interchange, the managers and the workers.
+"""Log warnings and errors only, everywhere: in the script, the interchange, the
+managers and the workers.
 
-By default Parsl writes several DEBUG records for each task. For short calls that costs more than all else
-that its DataFlowKernel does for a call. The setting is called `initialize_logging`; it takes a `LogConfig`
-since version 2026.7.
+By default Parsl writes several DEBUG records for each task. For short calls that costs
+more than all else that its DataFlowKernel does for a call. The setting is called
+`initialize_logging`; it takes a `LogConfig` since version 2026.7.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """Blocks of nodes from Slurm.
 
-Values in capitals are yours to fill in; your centre's documentation has them. The script that loads this runs
-on the login node and must stay alive, in tmux or as a job of its own.
+Values in capitals are yours to fill in; your centre's documentation has them. The
+script that loads this runs on the login node and must stay alive, in tmux or as a job
+of its own.
 """
 
 from parsl.config import Config
@@ -14,32 +15,40 @@ config = Config(
     executors=[
         ContextExecutor(
             label="slurm",
-            # Workers on a node: at most its cores divided by what one call uses, and its memory divided by
-            # what one context takes. With GPUs, one for each: available_accelerators=4 replaces this line.
+            # Workers on a node: at most its cores divided by what one call uses, and
+            # its memory divided by what one context takes. With GPUs, one for each:
+            # available_accelerators=4 replaces this line.
             max_workers_per_node=32,
-            # Pin each worker to cores of its own; matters when a call uses several threads.
+            # Pin each worker to cores of its own; matters when a call uses several
+            # threads.
             cpu_affinity="block",
-            # Workers try all addresses of the login node. If they find none, or take long, name the network
-            # interface that compute nodes can reach (`ip address` lists them):
+            # Workers try all addresses of the login node. If they find none, or take
+            # long, name the network interface that compute nodes can reach (`ip
+            # address` lists them):
             # address=parsl.addresses.address_by_interface("ib0"),
             provider=SlurmProvider(
                 account="YOUR_ACCOUNT",
                 partition="YOUR_PARTITION",
-                # Runs on each node before its workers start: make the same Python environment active as here.
+                # Runs once for each block, on its first node, before srun starts the
+                # managers: make the same Python environment active as here. srun passes
+                # its variables on.
                 worker_init="source YOUR_ENVIRONMENT/bin/activate",
                 walltime="02:00:00",
                 nodes_per_block=2,
-                # Blocks come when tasks wait (up to max_blocks) and go when idle. A block that goes takes
-                # its warm contexts along: min_blocks=1 keeps some.
+                # Blocks come when tasks wait (up to max_blocks) and go when idle. A
+                # block that goes takes its warm contexts along: min_blocks=1 keeps
+                # some.
                 init_blocks=1,
                 min_blocks=0,
                 max_blocks=4,
                 # One manager on each node of the block.
                 launcher=SrunLauncher(),
-                # Whole nodes; set to False, and cores_per_node and mem_per_node as well, to share them.
+                # Whole nodes; set to False, and cores_per_node and mem_per_node as
+                # well, to share them.
                 exclusive=True,
                 # With GPUs: gpus_per_node=4,
-                # Anything else for sbatch: scheduler_options="#SBATCH --constraint=...",
+                # Anything else for sbatch:
+                # scheduler_options="#SBATCH --constraint=...",
             ),
         )
     ],

@@ -53,13 +53,19 @@ from typing import Any
 
 import numpy as np
 import parsl
-from networks import Network
 from parsl.data_provider.files import File
 from parsl.providers import LocalProvider
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
+from networks import Network
 from parsl_context import ContextExecutor, context_app
 
 LEVELS = ("none", "disk", "memory", "node")
@@ -82,7 +88,9 @@ class Outcome:
     contexts_built: int
     fetched_bytes: int
     slots_busy: float  # [0, 1]
-    saved: float | None = None  # of the makespan at level none; None where that level did not run
+    saved: float | None = (
+        None  # of the makespan at level none; None where that level did not run
+    )
 
 
 class Origin(ThreadingHTTPServer):
@@ -91,7 +99,9 @@ class Origin(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, folder: pathlib.Path) -> None:
-        super().__init__(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
+        super().__init__(
+            ("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder))
+        )
         self.sent_bytes = 0
         self._lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -108,7 +118,9 @@ class _Handler(SimpleHTTPRequestHandler):
     server: Origin
 
     def copyfile(self, source, outputfile) -> None:
-        self.server.count(self.connection.sendfile(source))  # by the kernel: it takes little from the workers
+        self.server.count(
+            self.connection.sendfile(source)
+        )  # by the kernel: it takes little from the workers
 
     def log_message(self, *_) -> None:
         pass
@@ -121,16 +133,26 @@ def make_executor(level: str, workers: int, store: str) -> ContextExecutor:
         max_workers_per_node=workers,
         cores_per_worker=1,
         address="127.0.0.1",
-        provider=LocalProvider(init_blocks=1, max_blocks=1, worker_init=f"export PARSL_CONTEXT_STORE={store}"),
+        provider=LocalProvider(
+            init_blocks=1,
+            max_blocks=1,
+            worker_init=f"export PARSL_CONTEXT_STORE={store}",
+        ),
     )
 
 
 def wait_for_workers(executor: ContextExecutor, workers: int) -> None:
     """Return when all workers are connected; raise TimeoutError after `CONNECT_TIMEOUT_S`."""
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
-    while (connected := sum(manager["worker_count"] for manager in executor.connected_managers())) < workers:
+    while (
+        connected := sum(
+            manager["worker_count"] for manager in executor.connected_managers()
+        )
+    ) < workers:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{connected} of {workers} workers connected after {CONNECT_TIMEOUT_S:.0f} s")
+            raise TimeoutError(
+                f"{connected} of {workers} workers connected after {CONNECT_TIMEOUT_S:.0f} s"
+            )
         time.sleep(0.05)
 
 
@@ -138,12 +160,23 @@ def run_level(
     level: str, workers: int, network: Network, batches: list[list[Any]], origin: Origin
 ) -> tuple[Outcome, np.ndarray]:
     """Run all calls at one level. Returns what was measured, and the results in order."""
-    columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    app = context_app(context=network.load(File(origin.url(network.weights.name))))(network.run)
+    columns = (
+        TextColumn("{task.description:<8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    app = context_app(context=network.load(File(origin.url(network.weights.name))))(
+        network.run
+    )
     sent_bytes = origin.sent_bytes
     with tempfile.TemporaryDirectory(prefix="lnni-") as run_dir:
-        executor = make_executor(level, workers, f"{run_dir}/store")  # each level starts with an empty store
-        with parsl.load(parsl.Config(executors=[executor], run_dir=run_dir, strategy_period=0.5)):
+        executor = make_executor(
+            level, workers, f"{run_dir}/store"
+        )  # each level starts with an empty store
+        with parsl.load(
+            parsl.Config(executors=[executor], run_dir=run_dir, strategy_period=0.5)
+        ):
             with console.status(f"{level}: starting {workers} workers"):
                 wait_for_workers(executor, workers)
             with Progress(*columns, console=console) as progress:
@@ -178,7 +211,9 @@ def with_savings(outcomes: list[Outcome]) -> list[Outcome]:
     base_s = next((o.makespan_s for o in outcomes if o.level == "none"), None)
     if base_s is None:
         return outcomes
-    return [Outcome(**{**asdict(o), "saved": 1 - o.makespan_s / base_s}) for o in outcomes]
+    return [
+        Outcome(**{**asdict(o), "saved": 1 - o.makespan_s / base_s}) for o in outcomes
+    ]
 
 
 def print_table(outcomes: list[Outcome], title: str) -> None:
@@ -195,7 +230,11 @@ def print_table(outcomes: list[Outcome], title: str) -> None:
 
 
 def _saved(outcome: Outcome) -> str:
-    return "" if outcome.saved is None or outcome.level == "none" else f"{outcome.saved:.0%}"
+    return (
+        ""
+        if outcome.saved is None or outcome.level == "none"
+        else f"{outcome.saved:.0%}"
+    )
 
 
 def draw(outcomes: list[Outcome], title: str, path: pathlib.Path) -> None:
@@ -205,7 +244,9 @@ def draw(outcomes: list[Outcome], title: str, path: pathlib.Path) -> None:
     matplotlib.use("Agg")  # a file is all that is wanted: no display needed
     from matplotlib import pyplot
 
-    colours = dict(zip(LEVELS, ("#7f7f7f", "#E69F00", "#0072B2", "#009E73"), strict=True))  # Okabe and Ito's
+    colours = dict(
+        zip(LEVELS, ("#7f7f7f", "#E69F00", "#0072B2", "#009E73"), strict=True)
+    )  # Okabe and Ito's
     figure, axes = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
     bars = axes.bar(
         [o.level for o in outcomes],
@@ -213,7 +254,10 @@ def draw(outcomes: list[Outcome], title: str, path: pathlib.Path) -> None:
         color=[colours[o.level] for o in outcomes],
         width=0.6,
     )
-    labels = [f"{o.makespan_s:.1f} s" + (f"\n{_saved(o)} saved" if _saved(o) else "") for o in outcomes]
+    labels = [
+        f"{o.makespan_s:.1f} s" + (f"\n{_saved(o)} saved" if _saved(o) else "")
+        for o in outcomes
+    ]
     axes.bar_label(bars, labels=labels, padding=3)
     axes.margins(y=0.2)
     axes.set_xlabel("level of context reuse")
@@ -226,13 +270,22 @@ def draw(outcomes: list[Outcome], title: str, path: pathlib.Path) -> None:
 def levels_agree(results: dict[str, np.ndarray]) -> bool:
     """Say whether all levels computed the same, and by how much they differ."""
     (first, expected), *others = results.items()
-    differences = {level: float(np.abs(found - expected).max()) for level, found in others}
+    differences = {
+        level: float(np.abs(found - expected).max()) for level, found in others
+    }
     for level, difference in differences.items():
-        console.print(f"Results at levels {first} and {level} differ by at most {difference:.1e}")
+        console.print(
+            f"Results at levels {first} and {level} differ by at most {difference:.1e}"
+        )
     return all(np.allclose(found, expected, rtol=0, atol=1e-6) for _, found in others)
 
 
-def write_figures(outcomes: list[Outcome], network: Network, arguments: argparse.Namespace, path: pathlib.Path) -> None:
+def write_figures(
+    outcomes: list[Outcome],
+    network: Network,
+    arguments: argparse.Namespace,
+    path: pathlib.Path,
+) -> None:
     """Write what was measured, and on what, as JSON."""
     record = {
         "network": network.title,
@@ -242,7 +295,10 @@ def write_figures(outcomes: list[Outcome], network: Network, arguments: argparse
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("parsl", "parsl-context", "numpy", *network.packages)},
+        "versions": {
+            name: version(name)
+            for name in ("parsl", "parsl-context", "numpy", *network.packages)
+        },
         "levels": [asdict(outcome) for outcome in outcomes],
     }
     path.write_text(json.dumps(record, indent=2) + "\n")
@@ -259,16 +315,28 @@ def parse_arguments() -> argparse.Namespace:
     def levels(text: str) -> list[str]:
         chosen = text.split(",")
         if unknown := set(chosen) - set(LEVELS):
-            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose from {', '.join(LEVELS)}")
+            raise argparse.ArgumentTypeError(
+                f"{', '.join(sorted(unknown))}: choose from {', '.join(LEVELS)}"
+            )
         return chosen
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--network", choices=NETWORKS, default=NETWORKS[0])
     parser.add_argument("--calls", type=positive, default=60)
     parser.add_argument("--workers", type=positive, default=2)
-    parser.add_argument("--levels", type=levels, default=list(LEVELS), help=f"default: {','.join(LEVELS)}")
+    parser.add_argument(
+        "--levels",
+        type=levels,
+        default=list(LEVELS),
+        help=f"default: {','.join(LEVELS)}",
+    )
     output = pathlib.Path(__file__).parent / "output"
-    parser.add_argument("--output", type=pathlib.Path, default=output, help="folder for lnni.json and .png")
+    parser.add_argument(
+        "--output",
+        type=pathlib.Path,
+        default=output,
+        help="folder for lnni.json and .png",
+    )
     return parser.parse_args()
 
 
@@ -278,8 +346,13 @@ def find_network(name: str) -> Network | None:
         network: Network = importlib.import_module(f"networks.{name}").NETWORK
     except ModuleNotFoundError as error:
         extra = "examples" if name == NETWORKS[0] else name
-        console.print(f"[red]{error}.[/red] make lnni NETWORK={name} installs it.", soft_wrap=True)
-        console.print(f"In an environment of your own, from a checkout: pip install '.\\[{extra}]'", soft_wrap=True)
+        console.print(
+            f"[red]{error}.[/red] make lnni NETWORK={name} installs it.", soft_wrap=True
+        )
+        console.print(
+            f"In an environment of your own, from a checkout: pip install '.\\[{extra}]'",
+            soft_wrap=True,
+        )
         return None
     return network
 
@@ -293,16 +366,22 @@ def main() -> int:
     inferences = f"{arguments.calls} calls x {network.inferences_per_call} inferences"
     title = f"{inferences} on {arguments.workers} workers"
     console.print(f"{title}: {network.title}", soft_wrap=True)
-    with console.status("loading the network once, so that every level finds its files in the page cache"):
+    with console.status(
+        "loading the network once, so that every level finds its files in the page cache"
+    ):
         load = f"import networks.{arguments.network} as n; n.NETWORK.load.function(str(n.NETWORK.weights))"
         folder = pathlib.Path(__file__).parent
-        subprocess.run([sys.executable, "-c", load], cwd=folder, check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", load], cwd=folder, check=True, capture_output=True
+        )
 
     outcomes: list[Outcome] = []
     results: dict[str, np.ndarray] = {}
     with Origin(network.weights.parent) as origin:
         for level in arguments.levels:
-            outcome, results[level] = run_level(level, arguments.workers, network, batches, origin)
+            outcome, results[level] = run_level(
+                level, arguments.workers, network, batches, origin
+            )
             outcomes.append(outcome)
         origin.shutdown()
 

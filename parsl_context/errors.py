@@ -62,7 +62,8 @@ class ContextSerializationError(ParslContextError, SerializationError):
 
     def __init__(self, part: str, cause: BaseException, advice: str = _CREATE_THERE) -> None:
         self.part = part
-        ParslError.__init__(self, f"{part} cannot be serialized: {type(cause).__name__}: {cause}. {advice}")
+        reason = sentence(f"{type(cause).__name__}: {cause}")
+        ParslError.__init__(self, f"{part} cannot be serialized: {reason} {advice}")
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -110,7 +111,7 @@ class ContextBuildError(ParslContextError):
         tries = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
         text = (
             f"Context {self.context} could not be built after {tries}, the last on manager {self.manager} "
-            f"(host {self.host}, block {self.block}): {reason}."
+            f"(host {self.host}, block {self.block}): {sentence(reason)}"
         )
         if isinstance(cause, ImportError):
             text += " The worker may run another environment than the submitter; see worker_init of the provider."
@@ -138,7 +139,7 @@ class FileFetchError(ParslContextError):
         self.url = url
         self.host = platform.node()
         self.reason = reason
-        super().__init__(f"File {url} cannot be had on node {self.host}: {reason}.")
+        super().__init__(f"File {url} cannot be had on node {self.host}: {sentence(reason)}")
 
 
 class ContextIsolationError(ParslContextError):
@@ -157,8 +158,8 @@ class ContextIsolationError(ParslContextError):
         self.reason = reason
         super().__init__(
             f'Context {context} has isolation="call": each of its calls runs in a fork of the process that holds it. '
-            f"That process cannot be forked: {reason}. Start threads and open accelerators in the body, or in a "
-            'function given as after_fork=, rather than in the context function; or do without isolation="call".'
+            f"That process cannot be forked: {sentence(reason)} Start threads and open accelerators in the body, or "
+            'in a function given as after_fork=, rather than in the context function; or do without isolation="call".'
         )
 
 
@@ -234,7 +235,8 @@ class ManagerLost(ParslContextError, HTEXManagerLost):
         self.reason = reason
         ParslError.__init__(
             self,
-            f"Task failure due to loss of manager {manager_id.decode()} on host {hostname} (block {block}): {reason}. "
+            f"Task failure due to loss of manager {manager_id.decode()} on host {hostname} (block {block}): "
+            f"{sentence(reason)} "
             "The task may have run; let Parsl retry it (Config(retries=...)) if running twice does no harm.",
         )
 
@@ -305,13 +307,20 @@ class PayloadLostError(ParslContextError):
         self.segment = segment
         self.reason = reason
         super().__init__(
-            f"A large value of this call was in shared memory (segment {segment}) and cannot be opened: {reason}. "
+            f"A large value of this call was in shared memory (segment {segment}) and cannot be opened: "
+            f"{sentence(reason)} "
             "Nothing but the run itself may remove its directory parsl-context-* in /dev/shm. Call again."
         )
 
 
 class MessageError(ParslContextError):
     """A message between processes could not be understood. Logged and counted, never fatal."""
+
+
+def sentence(text: str) -> str:
+    """A text of somebody else's, with a full stop unless it ends like a sentence."""
+    text = text.rstrip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _signal_name(number: int) -> str:

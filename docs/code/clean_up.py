@@ -1,4 +1,5 @@
-"""A context with a clean-up, for docs/how-to/clean-up.rst. Prints what is left of the folder: nothing."""
+"""A context with a clean-up, for docs/how-to/clean-up.rst. Prints what is left of the
+folder: nothing."""
 
 import pathlib
 import tempfile
@@ -24,7 +25,9 @@ def store(folder, name, text):
 
 
 if __name__ == "__main__":
-    executor = ContextExecutor(max_workers_per_node=1, provider=LocalProvider(init_blocks=1, max_blocks=1))
+    executor = ContextExecutor(
+        max_workers_per_node=1, provider=LocalProvider(init_blocks=1, max_blocks=1)
+    )
     with tempfile.TemporaryDirectory() as run_dir:
         with parsl.load(parsl.Config([executor], run_dir=run_dir, strategy_period=0.5)):
             path = pathlib.Path(store("greeting.txt", "hello").result())

@@ -31,7 +31,9 @@ def try_without_parsl():
 
 if __name__ == "__main__":
     try_without_parsl()
-    executor = ContextExecutor(max_workers_per_node=1, provider=LocalProvider(init_blocks=1, max_blocks=1))
+    executor = ContextExecutor(
+        max_workers_per_node=1, provider=LocalProvider(init_blocks=1, max_blocks=1)
+    )
     with (
         tempfile.TemporaryDirectory() as run_dir,
         parsl.load(parsl.Config([executor], run_dir=run_dir, strategy_period=0.5)),
@@ -40,5 +42,7 @@ if __name__ == "__main__":
             translate("hello").result()
         except ContextBuildError as error:
             print("what: ", error)
-            print("where:", error.host, error.block, "after", error.attempts, "attempts")
+            print(
+                "where:", error.host, error.block, "after", error.attempts, "attempts"
+            )
             print("cause:", repr(error.__cause__))

@@ -1,4 +1,5 @@
-"""Contexts that bodies change, for docs/how-to/protect-a-context.rst. Prints what each call found."""
+"""Contexts that bodies change, for docs/how-to/protect-a-context.rst. Prints what each
+call found."""
 
 import tempfile
 
@@ -35,10 +36,14 @@ def query(held, number):
 
 
 if __name__ == "__main__":
-    executor = ContextExecutor(max_workers_per_node=1, provider=LocalProvider(init_blocks=1, max_blocks=1))
+    executor = ContextExecutor(
+        max_workers_per_node=1, provider=LocalProvider(init_blocks=1, max_blocks=1)
+    )
     with (
         tempfile.TemporaryDirectory() as run_dir,
         parsl.load(parsl.Config([executor], run_dir=run_dir, strategy_period=0.5)),
     ):
-        print("isolated:", [try_out(mode).result() for mode in ("exact", "wild", "slow")])
+        print(
+            "isolated:", [try_out(mode).result() for mode in ("exact", "wild", "slow")]
+        )
         print("renewed: ", [query(number).result() for number in range(4)])

@@ -25,7 +25,9 @@ READ_BYTES = 4096  # from the beginning and from the end of a file
 ENDS = 1024  # bytes of each end that the network sees
 PADDING = 256  # stands for no byte
 (MODEL,) = sorted(pathlib.Path(magika.__file__).parent.glob("models/*/model.onnx"))[-1:]
-LABELS = json.loads((MODEL.parent / "config.min.json").read_text())["target_labels_space"]
+LABELS = json.loads((MODEL.parent / "config.min.json").read_text())[
+    "target_labels_space"
+]
 
 
 @context
@@ -33,12 +35,18 @@ def classifier(weights):
     """Load the network. `weights` is a path on this node."""
     import os
 
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it is a thread, and a process with several cannot be shared by forks
+    os.environ["ORT_DISABLE_TELEMETRY"] = (
+        "1"  # it is a thread, and a process with several cannot be shared by forks
+    )
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # one worker for each core
-    return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads = options.inter_op_num_threads = (
+        1  # one worker for each core
+    )
+    return onnxruntime.InferenceSession(
+        weights, options, providers=["CPUExecutionProvider"]
+    )
 
 
 def classify(session, files):
@@ -59,7 +67,9 @@ def classify(session, files):
 def batches(calls: int) -> tuple[list[str], list[list[tuple[bytes, bytes]]]]:
     """Return the names of files and, call by call, their first and last bytes. Starts again when all were used."""
     folders = {pathlib.Path(sysconfig.get_path(name)) for name in ("stdlib", "platlib")}
-    paths = sorted({path for folder in folders for path in folder.rglob("*") if path.is_file()})
+    paths = sorted(
+        {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+    )
     random.Random(0).shuffle(paths)  # the same order in every run
     names, made = [], []
     files = itertools.cycle(path for path in paths if path.stat().st_size > ENDS)
@@ -80,7 +90,11 @@ def _ends(path: pathlib.Path) -> tuple[bytes, bytes]:
 def tell(names: list[str], probabilities: np.ndarray) -> str:
     """What the files are, as the network sees them."""
     kinds = Counter(LABELS[kind] for kind in probabilities.argmax(1))
-    return f"{len(names)} files: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(6)) + ", ..."
+    return (
+        f"{len(names)} files: "
+        + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(6))
+        + ", ..."
+    )
 
 
 NETWORK = Network(

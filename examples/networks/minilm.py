@@ -36,9 +36,13 @@ def encoder(weights, threads=1):
     from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory(prefix="lnni-") as folder:  # the loader wants all files in one place
+    with tempfile.TemporaryDirectory(
+        prefix="lnni-"
+    ) as folder:  # the loader wants all files in one place
         for path in get_model_path().iterdir():
-            pathlib.Path(folder, path.name).symlink_to(weights if path.name == WEIGHTS else path)
+            pathlib.Path(folder, path.name).symlink_to(
+                weights if path.name == WEIGHTS else path
+            )
         return SentenceTransformer(folder, device="cpu")
 
 
@@ -53,7 +57,9 @@ def batches(calls: int) -> tuple[list[str], list[list[str]]]:
     """Return the names of docstrings and, call by call, their texts. Starts again when all were used."""
     used = list(itertools.islice(itertools.cycle(_docstrings()), calls * PER_CALL))
     texts = [text for _, text in used]
-    return [name for name, _ in used], [texts[start : start + PER_CALL] for start in range(0, len(texts), PER_CALL)]
+    return [name for name, _ in used], [
+        texts[start : start + PER_CALL] for start in range(0, len(texts), PER_CALL)
+    ]
 
 
 def _docstrings() -> list[tuple[str, str]]:
@@ -64,7 +70,9 @@ def _docstrings() -> list[tuple[str, str]]:
             documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
             if documented and (text := ast.get_docstring(node)):
                 summary = " ".join(text.partition("\n\n")[0].split())
-                found.append((f"{path.stem}.{getattr(node, 'name', '')}".rstrip("."), summary))
+                found.append(
+                    (f"{path.stem}.{getattr(node, 'name', '')}".rstrip("."), summary)
+                )
     random.Random(0).shuffle(found)  # the same order in every run
     return found
 

@@ -22,7 +22,7 @@ from parsl_context.apps.options import Options, make_options
 from parsl_context.content.digests import digest_content
 from parsl_context.content.serialization import pack_code
 from parsl_context.distribute import origins
-from parsl_context.errors import ConfigurationError, ContextSerializationError
+from parsl_context.errors import ConfigurationError, ContextSerializationError, sentence
 from parsl_context.retain.arguments import NodeFile, RequiredContext, map_leaves
 from parsl_context.retain.instances import Upkeep
 from parsl_context.wire.messages import Digest
@@ -315,7 +315,7 @@ def as_context(value: object) -> Context:
             return function()
         except TypeError as error:
             raise ConfigurationError(
-                f"{error}. Give the arguments where the app is made: context={function.__name__}(...)."
+                f"{sentence(str(error))} Give the arguments where the app is made: context={function.__name__}(...)."
             ) from None
     raise ConfigurationError(f"context={value!r} is neither a context nor a function that builds one.")
 

@@ -138,3 +138,23 @@ def test_an_advice_fits_its_signal():
 
 def test_only_losses_are_worth_a_retry():
     assert {kind for kind in all_errors() if kind.transient} == {e.WorkerLost, e.ManagerLost, e.PayloadLostError}
+
+
+@pytest.mark.parametrize(("text", "shown"), [("it ended", "it ended."), ("It ended. ", "It ended."), ("Why?", "Why?")])
+def test_what_others_say_ends_with_one_full_stop(text: str, shown: str) -> None:
+    assert e.sentence(text) == shown
+
+
+def test_no_message_has_a_doubled_full_stop() -> None:
+    reason = "Somebody's sentence."
+    errors = [
+        e.ContextSerializationError("An argument", ValueError(reason)),
+        build_error(ValueError(reason)),
+        e.FileFetchError(url="file:///x", reason=reason),
+        e.ContextIsolationError(context="c()", reason=reason),
+        e.ManagerLost(manager_id=b"m", hostname="h", block="0", reason=reason),
+        e.PayloadLostError("segment", reason),
+    ]
+    for error in errors:
+        assert reason in str(error)
+        assert ".." not in str(error)
