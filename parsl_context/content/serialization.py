@@ -25,7 +25,7 @@ from parsl.serialize.concretes import DillSerializer
 
 from parsl_context.content.modules import is_installed
 from parsl_context.content.reducing import reduce_code
-from parsl_context.wire.codec import Buffer
+from parsl_context.wire.codec import MAX_BUFFERS, Buffer
 
 _PICKLE_START = 0x80  # opcode PROTO; no identifier of a Parsl serializer starts with it
 _ATOMS = frozenset({int, float, bool, str, bytes, type(None), complex})
@@ -48,6 +48,8 @@ def pack_value(value: object) -> tuple[bytes, Sequence[Buffer]]:
     buffers: list[pickle.PickleBuffer] = []
     try:
         stream = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        if len(buffers) > MAX_BUFFERS:
+            return cloudpickle.dumps(value, protocol=5), ()
         return stream, [_flat(buffer) for buffer in buffers]
     except Exception:
         return parsl_serialize(value, buffer_threshold=_QUIET_SIZE), ()

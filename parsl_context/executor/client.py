@@ -22,11 +22,10 @@ from typing import IO, TypeVar
 
 from typing_extensions import assert_never
 
-from parsl_context.errors import MessageError
 from parsl_context.interchange.config import InterchangeConfig, write_config
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import Channel
-from parsl_context.wire.codec import Buffer, Decoder, Frames, deal, encode
+from parsl_context.wire.codec import BATCH_FRAMES, Buffer, Decoder, Frames, deal, encode
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.giving_way import GivingWay
 
@@ -239,6 +238,9 @@ class InterchangeClient:
         while outbox:
             item, own = outbox.popleft()
             if isinstance(item, m.Task):
+                if len(frames) + len(own) > BATCH_FRAMES:
+                    self._send_now(m.SubmitTasks(tasks=tasks), frames)
+                    tasks, frames = [], []
                 tasks.append(item)
                 frames += own
                 continue
@@ -253,11 +255,7 @@ class InterchangeClient:
         self._channel.send(encode(message, frames))
 
     def _received(self, parts: Frames) -> None:
-        try:
-            message, frames = self._decoder.decode(parts)
-        except MessageError as error:
-            logger.warning("Ignored a message of the interchange: %s", error)
-            return
+        message, frames = self._decoder.decode(parts)
         match message:
             case m.Results():
                 for result, own in deal(message.results, frames):

@@ -55,7 +55,10 @@ class ClusterDriver:
     def decide(self, event: cluster.Event) -> None:
         """Take an event into account and do what follows from it."""
         for action in self._state.handle(event, now=time.monotonic()):
-            self._carry_out(action)
+            try:
+                self._carry_out(action)
+            except Exception:
+                self._failed(action)
         if self._state.next_deadline() < self._tick_at:
             self._arm_tick()
 
@@ -66,6 +69,12 @@ class ClusterDriver:
             self._overview.report_node(manager, active=False)
             self.decide(cluster.ManagerLeft(manager=manager, reason=reason))
         self._managers.sessions.pop(manager, None)
+
+    def give_up(self, manager: ManagerId, reason: str) -> None:
+        """What a manager was told, or said, is lost: its calls, which would wait for ever, fail; it may join anew."""
+        if manager in self._state.managers:
+            self._managers.send(manager, m.Rejoin())
+            self.lose_manager(manager, reason)
 
     def fail_task(self, manager: ManagerId, task: TaskId, cause: m.Cause) -> None:
         """A call that a manager holds has failed."""
@@ -90,6 +99,16 @@ class ClusterDriver:
             self.lose_manager(manager, "it was given up")
 
     # --- actions
+
+    def _failed(self, action: cluster.Action) -> None:
+        """An action could not be carried out, to the end at least. Those after it are; what it was for is settled."""
+        logger.exception("Action %r failed", action)
+        manager = getattr(action, "manager", None)
+        if isinstance(action, cluster.FailTasks | cluster.FailBuild | cluster.FailUnservable) or manager is None:
+            logger.critical("The executor cannot be told what became of its calls; the interchange ends")
+            self._loop.stop()
+        else:
+            self._loop.call_later(0.0, lambda: self.give_up(manager, f"{type(action).__name__} failed there"))
 
     def _carry_out(self, action: cluster.Action) -> None:
         match action:

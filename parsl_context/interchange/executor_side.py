@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from parsl_context.wire.channel import Channel
-from parsl_context.wire.codec import Buffer, Decoder, Frames, encode
+from parsl_context.wire.codec import BATCH_FRAMES, Buffer, Decoder, Frames, encode
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.giving_way import GivingWay
 from parsl_context.wire.messages import FromInterchange, Result, Results, ToInterchange
@@ -42,6 +42,8 @@ class ExecutorSide:
 
     def add_result(self, result: Result, frames: Sequence[Buffer]) -> None:
         """Send an outcome at the next flush."""
+        if len(self._frames) + len(frames) > BATCH_FRAMES:
+            self.flush()
         self._results.append(result)
         self._frames += frames
 

@@ -17,7 +17,7 @@ import zmq
 from parsl import curvezmq
 from parsl.addresses import tcp_url
 
-from parsl_context.wire.codec import Buffer, Decoder, Frames, encode
+from parsl_context.wire.codec import BATCH_FRAMES, Buffer, Decoder, Frames, encode
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.local_link import LocalListener
 from parsl_context.wire.messages import Digest, FromManager, Joined, ManagerId, Ping, RunTasks, Task, ToManager
@@ -120,6 +120,8 @@ class ManagerSide:
     def add_task(self, manager: ManagerId, task: Task, frames: Sequence[Buffer]) -> None:
         """Send a call at the next flush."""
         session = self.sessions[manager]
+        if len(session.frames) + len(frames) > BATCH_FRAMES:
+            self._flush_one(manager, session)
         session.tasks.append(task)
         session.frames += frames
         self._pending.add(manager)
@@ -129,11 +131,13 @@ class ManagerSide:
         while self._pending:
             manager = self._pending.pop()
             session = self.sessions.get(manager)
-            if session is None:
-                continue
-            tasks, frames = session.tasks, session.frames
-            session.tasks, session.frames = [], []
-            self.send(manager, RunTasks(tasks=tasks), frames)
+            if session is not None:
+                self._flush_one(manager, session)
+
+    def _flush_one(self, manager: ManagerId, session: Session) -> None:
+        tasks, frames = session.tasks, session.frames
+        session.tasks, session.frames = [], []
+        self.send(manager, RunTasks(tasks=tasks), frames)
 
     def ping_all(self) -> None:
         """Find the managers whose links are broken."""

@@ -128,11 +128,7 @@ class Interchange:
     # --- from the executor
 
     def _from_executor(self, parts: Frames) -> None:
-        try:
-            message, frames = self._executor.decode(parts)
-        except MessageError as error:
-            self._ignore("the executor", error)
-            return
+        message, frames = self._executor.decode(parts)
         match message:
             case m.SubmitTasks():
                 self._submit(message, frames)
@@ -200,7 +196,9 @@ class Interchange:
         try:
             manager, message, frames = self._managers.decode(parts)
         except MessageError as error:
-            self._ignore(f"manager {bytes(parts[0])!r}", error)
+            sender = bytes(parts[0])
+            self._ignore(f"manager {sender!r}", error)
+            self._driver.give_up(ManagerId(sender.decode("utf-8", "replace")), "its message could not be understood")
             return
         if isinstance(message, m.Probe):
             self._managers.send(manager, m.ProbeReply(segments=self._segments.path, local=self._managers.local_name))
@@ -212,11 +210,16 @@ class Interchange:
             logger.warning("Message %s of unknown manager %s", type(message).__name__, manager)
             self._managers.send(manager, m.Rejoin())
         else:
+            self._hear(manager, message, frames)
+
+    def _hear(self, manager: ManagerId, message: m.FromManager, frames: Frames) -> None:
+        """A message of a manager that has joined. If it cannot be handled, the manager is lost: so is what it said."""
+        try:
             self._driver.decide(cluster.ManagerContact(manager=manager))
-            try:
-                self._reports.message(manager, message, frames)
-            except MessageError as error:
-                self._ignore(f"manager {manager}", error)
+            self._reports.message(manager, message, frames)
+        except Exception:
+            logger.exception("Message %s of manager %s could not be handled", type(message).__name__, manager)
+            self._driver.give_up(manager, f"its message {type(message).__name__} could not be handled")
 
     def _join(self, manager: ManagerId, joined: m.Joined) -> None:
         theirs = f"py.v={_minor(joined.python_version)} parsl.v={joined.parsl_version}"

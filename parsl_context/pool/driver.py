@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from typing_extensions import assert_never
 
@@ -14,11 +15,14 @@ from parsl_context.pool.family import Family, Member
 from parsl_context.pool.link import InterchangeLink
 from parsl_context.scheduling.node import events as node
 from parsl_context.scheduling.node.events import TemplateKey
+from parsl_context.scheduling.node.restarts import PATIENCE_S, Restarts
 from parsl_context.scheduling.node.state import NodeState
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer
 from parsl_context.wire.eventloop import EventLoop, Timer
-from parsl_context.wire.messages import TaskId
+from parsl_context.wire.messages import TaskId, WorkerId
+
+logger = logging.getLogger(f"parsl.{__name__}")
 
 
 class NodeDriver:
@@ -32,25 +36,37 @@ class NodeDriver:
         Workers of the node.
     nodes
         Nodes of the block, for calls that ask for some (MPI).
+    on_give_up
+        Called with the reason when no process can be started here.
     """
 
     def __init__(
-        self, loop: EventLoop, family: Family, link: InterchangeLink, *, slots: int, nodes: Sequence[str]
+        self,
+        loop: EventLoop,
+        family: Family,
+        link: InterchangeLink,
+        *,
+        slots: int,
+        nodes: Sequence[str],
+        on_give_up: Callable[[str], None],
     ) -> None:
         self._loop = loop
         self._family = family
         self._link = link
         self._slots = slots
         self._nodes = nodes
+        self._on_give_up = on_give_up
         self._state = NodeState(slots, nodes)
         self._tick: Timer | None = None
+        self._restarts = Restarts()
+        self._templates: set[TemplateKey] = set()  # that should be there
         self._is_draining = False
         self.tasks: dict[TaskId, tuple[m.Task, Sequence[Buffer]]] = {}  # calls that this node holds
 
     def decide(self, event: node.Event) -> None:
         """Take an event into account and do what follows from it."""
         for action in self._state.handle(event, now=time.monotonic()):
-            self._carry_out(action)
+            self._try_to(action)
         look_at = self._state.look_at
         if self._tick is None or (look_at is not None and look_at < self._tick.at):
             self._arm_tick()
@@ -70,7 +86,7 @@ class NodeDriver:
                 self._link.send(m.WorkerFell(task=action.task, died=died))
                 self._drop([action.task])
             else:
-                self._carry_out(action)
+                self._try_to(action)
 
     def drain(self) -> None:
         """Hand back what has not started; the loop stops when nothing runs any more."""
@@ -86,6 +102,7 @@ class NodeDriver:
     def reset(self) -> None:
         """The interchange has given up the calls of this session; so do we. Idle workers keep their contexts."""
         self.tasks.clear()
+        self._templates.clear()
         self._family.forget_all()
         for key in list(self._family.templates):
             self._family.end_template(key)
@@ -105,8 +122,33 @@ class NodeDriver:
             self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=kill))
         for action in self._state.handle(node.WorkerEnded(worker=worker), now=time.monotonic()):
             self._carry_out(node.GiveBack(tasks=[action.task]) if isinstance(action, node.Lose) else action)
-        self._family.start_worker(worker)
+        self.start_worker(worker)
         self.stop_if_drained()
+
+    def start_worker(self, worker: WorkerId, template: TemplateKey | None = None) -> None:
+        """Start a process for a worker, sooner or later."""
+        try:
+            self._family.start_worker(worker, template)
+        except OSError as error:
+            self._try_later(lambda: self.start_worker(worker, template), f"worker {worker} cannot be started: {error}")
+
+    def start_worker_later(self, worker: WorkerId) -> None:
+        """The process of a worker died before it was of any use."""
+        self._try_later(lambda: self.start_worker(worker), f"worker {worker} dies as it starts")
+
+    def came_up(self) -> None:
+        """A process of this node has been of use."""
+        if not self._restarts.is_first:
+            self._restarts.came_up()
+
+    def _try_later(self, start: Callable[[], None], reason: str) -> None:
+        if self._restarts.is_first:
+            logger.warning("Tried again after a pause: %s", reason)
+        pause_s = self._restarts.failed(time.monotonic())
+        if pause_s is None:
+            self._on_give_up(f"no process has come up here for {PATIENCE_S:g} s: {reason}")
+        else:
+            self._loop.call_later(pause_s, start)
 
     def _arm_tick(self) -> None:
         """Wake up when the state wants to be told the time."""
@@ -121,6 +163,19 @@ class NodeDriver:
         self.decide(node.Tick())
 
     # --- actions
+
+    def _try_to(self, action: node.Action) -> None:
+        """Carry an action out. If that fails, the others are all the same; the end of whom it is about settles it."""
+        try:
+            self._carry_out(action)
+        except Exception:
+            logger.exception("Action %r failed", action)
+            worker = getattr(action, "worker", None)
+            member = None if worker is None else self._family.workers.get(worker)
+            if member is not None and not member.retired:
+                self._family.kill(member)
+            else:
+                self._loop.call_later(0.0, lambda: self._link.break_off(f"{type(action).__name__} failed there"))
 
     def _carry_out(self, action: node.Action) -> None:
         match action:
@@ -141,7 +196,8 @@ class NodeDriver:
             case node.Replace():
                 self._replace(self._family.workers[action.worker], action.template)
             case node.StartTemplate():
-                self._start_template(action.template)
+                self._templates.add(action.template)
+                self.start_template(action.template)
             case node.EndTemplate():
                 self._end_template(action.template)
             case node.GiveBack():
@@ -175,16 +231,24 @@ class NodeDriver:
         self._family.retire(member, kill=kill)
         for context in member.resident:
             self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
-        self._family.start_worker(worker, template)
+        self.start_worker(worker, template)
 
-    def _start_template(self, template: TemplateKey) -> None:
-        member = self._family.start_template(template)
+    def start_template(self, template: TemplateKey) -> None:
+        """Start a template, sooner or later, unless it is not wanted any more."""
+        if template not in self._templates:
+            return
+        try:
+            member = self._family.start_template(template)
+        except OSError as error:
+            self._try_later(lambda: self.start_template(template), f"a template cannot be started: {error}")
+            return
         self._family.provide(member, template)
         for context in template:
             member.send(m.LoadContext(context=context))
         member.send(m.Freeze())
 
     def _end_template(self, template: TemplateKey) -> None:
+        self._templates.discard(template)
         if self._family.end_template(template):
             self._link.send(m.TemplateDown(contexts=template))
 

@@ -6,6 +6,7 @@ and that they have died.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -198,7 +199,14 @@ class Family:
     # --- life
 
     def start_worker(self, worker: WorkerId, template: TemplateKey | None = None) -> None:
-        """Start a process for a worker, forked from a template or from the zygote."""
+        """Start a process for a worker, forked from a template or from the zygote.
+
+        Raises
+        ------
+        OSError
+            If the system has no room for it; there is no process for the worker then.
+        """
+        self.workers.pop(worker, None)
         settings = self._settings
         environment: dict[str, str] = {}
         cores = hardware.cores_of_worker(settings.cpu_affinity, worker, settings.workers)
@@ -207,21 +215,35 @@ class Family:
         if settings.accelerators:
             environment |= hardware.accelerator_environment(settings.accelerators[worker], settings.workers)
         message = m.ForkWorker(worker=worker, environment=environment, cores=cores, segments=self._segments)
-        ours, theirs = socket.socketpair()
-        claims = socket.socketpair()
-        with theirs:
+        with contextlib.ExitStack() as made:
+            ours, theirs = (made.enter_context(end) for end in socket.socketpair())
+            claims = socket.socketpair()
+            for end in claims:
+                made.enter_context(end)
             parent = self.templates.get(template) if template is not None else None
             if parent is None or not self._try_fork(parent, message, theirs, claims[1]):
                 request_fork(self._zygote, message, theirs, claims[1])
+            made.pop_all()
+        theirs.close()
         member = self.workers[worker] = self._add(ours, worker=worker)
         member.claims = claims
 
     def start_template(self, template: TemplateKey) -> Member:
-        """Start a process that is to build these contexts."""
-        ours, theirs = socket.socketpair()
-        control, their_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, their_control:
+        """Start a process that is to build these contexts.
+
+        Raises
+        ------
+        OSError
+            If the system has no room for it.
+        """
+        with contextlib.ExitStack() as made:
+            ours, theirs = (made.enter_context(end) for end in socket.socketpair())
+            pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            control, their_control = (made.enter_context(end) for end in pair)
             request_fork(self._zygote, m.ForkTemplate(), theirs, their_control)
+            made.pop_all()
+        theirs.close()
+        their_control.close()
         member = self.templates[template] = self._add(ours, template=template, control=control)
         return member
 
@@ -284,6 +306,7 @@ class Family:
             self._end_late(member)
         self._zygote.close()
         if self._zygote_pid is not None:
+            processes.kill(self._zygote_pid)  # it has nothing left to do, and may be stopped
             os.waitpid(self._zygote_pid, 0)
 
     def _end_late(self, member: Member) -> None:

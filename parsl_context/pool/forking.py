@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import msgspec
 
@@ -51,17 +51,23 @@ class Nursery:
         self._pidfds: list[int] = []
 
     def fork(self, main: Callable[[], int]) -> None:
-        """Run `main` in an orphan; its value is the exit status. Only the parent returns."""
+        """Run `main` in an orphan; its value is the exit status. Only the parent returns.
+
+        Raises
+        ------
+        OSError
+            If the system has no room for one more process or pipe. It may also be the second of two forks that fails:
+            then there is no orphan, which its manager notices by the end of its stream.
+        """
         read_end, write_end = os.pipe()
-        first = os.fork()
-        if first == 0:
-            second = os.fork()
-            if second:
-                os.write(write_end, str(second).encode())
-                os._exit(0)
+        try:
+            first = os.fork()
+        except OSError:
             os.close(read_end)
             os.close(write_end)
-            self._run(main)
+            raise
+        if first == 0:
+            self._fork_again(main, read_end, write_end)
         os.close(write_end)
         pid = int(os.read(read_end, 32) or b"0")
         os.close(read_end)
@@ -70,7 +76,22 @@ class Nursery:
         with contextlib.suppress(OSError):  # it has ended already
             self._pidfds.append(os.pidfd_open(pid))
 
-    def _run(self, main: Callable[[], int]) -> None:
+    def _fork_again(self, main: Callable[[], int], read_end: int, write_end: int) -> NoReturn:
+        between = os.getpid()
+        try:
+            second = os.fork()
+        except OSError:
+            os._exit(1)
+        if second:
+            os.write(write_end, str(second).encode())
+            os._exit(0)
+        os.close(read_end)
+        os.close(write_end)
+        while os.getppid() == between:
+            time.sleep(0.0005)  # it is about to end; whoever adopts us then is our manager, or that is gone
+        self._run(main)
+
+    def _run(self, main: Callable[[], int]) -> NoReturn:
         code = 1
         try:
             for pidfd in self._pidfds:

@@ -15,10 +15,9 @@ import zmq
 from parsl import curvezmq
 from parsl.addresses import tcp_url
 
-from parsl_context.errors import MessageError
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import Channel
-from parsl_context.wire.codec import Buffer, Decoder, Frames, encode
+from parsl_context.wire.codec import BATCH_FRAMES, Buffer, Decoder, Frames, encode
 from parsl_context.wire.eventloop import EventLoop, Timer
 from parsl_context.wire.giving_way import GivingWay
 from parsl_context.wire.local_link import connect
@@ -176,6 +175,8 @@ class InterchangeLink:
 
     def add_result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
         """Send a result at the next flush."""
+        if len(self._result_frames) + len(frames) > BATCH_FRAMES:
+            self.flush()
         self._results.append(result)
         self._result_frames += frames
 
@@ -210,10 +211,14 @@ class InterchangeLink:
     def _received(self, parts: Frames) -> None:
         self._heard = True
         try:
-            message, _ = self._decoder.decode(parts)
-        except MessageError as error:
-            logger.warning("Ignored a message of the interchange: %s", error)
-            return
+            self._take(parts)
+        except Exception:
+            # What was to be done is lost with it: the interchange must know, and give what we hold to others.
+            logger.exception("A message of the interchange could not be understood, or what followed from it failed")
+            self._begin_anew("a message of the interchange could not be handled")
+
+    def _take(self, parts: Frames) -> None:
+        message, _ = self._decoder.decode(parts)
         match message:
             case m.Welcome():
                 logger.info("Joined as %s", self.manager)
@@ -237,6 +242,10 @@ class InterchangeLink:
         if not self._welcome:
             self._local = None  # we were not let in that way
         self._begin_anew("the connection to the interchange broke")
+
+    def break_off(self, reason: str) -> None:
+        """End this session and begin another: what was to be said in it cannot be."""
+        self._begin_anew(reason)
 
     def _begin_anew(self, reason: str) -> None:
         logger.warning("Session %s ended: %s", self.manager, reason)

@@ -66,7 +66,7 @@ class Manager:
             segments=self._segments.path,
             on_zygote_death=lambda: self._end("its zygote died"),
         )
-        self._driver = NodeDriver(loop, family, link, slots=settings.workers, nodes=self._nodes)
+        self._driver = NodeDriver(loop, family, link, slots=settings.workers, nodes=self._nodes, on_give_up=self._end)
         reports = MemberReports(loop, family, link, self._driver, self._segments, block=settings.block)
         family.listen(on_message=reports.message, on_death=reports.death)
 
@@ -97,7 +97,7 @@ class Manager:
         loop.flush.append(self._link.flush)
         self._link.connect()
         for worker in range(self._settings.workers):
-            self._family.start_worker(WorkerId(worker))
+            self._driver.start_worker(WorkerId(worker))
         loop.run()
         self._close()
         logger.info("Manager ended: %s", self._ending)
@@ -117,7 +117,7 @@ class Manager:
 
     def _end(self, reason: str) -> None:
         """End now."""
-        logger.info("Manager ends: %s", reason)
+        logger.warning("Manager ends: %s", reason)
         self._ending = reason
         self._loop.stop()
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from typing_extensions import assert_never
 
-from parsl_context.errors import MessageError
 from parsl_context.pool.driver import NodeDriver
 from parsl_context.pool.family import Family, Member
 from parsl_context.pool.link import InterchangeLink
@@ -24,8 +23,7 @@ from parsl_context.wire.segments import Segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
-# A worker that dies as soon as it starts is not started again at once. [s]
-_RESTART_PAUSE_S = 1.0
+# A worker that dies sooner, and was sent nothing, is not started again at once. [s]
 _MIN_LIFE_S = 1.0
 
 
@@ -59,14 +57,14 @@ class MemberReports:
         self._decoder: Decoder[m.FromWorker] = Decoder(m.FromWorker)
 
     def message(self, member: Member, frames: Frames) -> None:
-        """A member said something."""
-        try:
-            message, own = self._decoder.decode(frames)
-        except MessageError as error:
-            # What it says cannot be trusted any more; its death settles what it held.
-            logger.error("%s (process %s) is killed: %s", member.name, member.pid, error)
-            self._family.kill(member)
-            return
+        """A member said something.
+
+        Raises
+        ------
+        MessageError
+            If it cannot be understood: then nothing else can that it says. Its link ends, and it is killed.
+        """
+        message, own = self._decoder.decode(frames)
         if member.cleaning is not None:
             self._end_clean_up(member)
         if isinstance(message, m.CleanUpBegan):
@@ -78,6 +76,7 @@ class MemberReports:
             if isinstance(message, m.TaskDone):
                 self._segments.drop(message.result.payload)
         elif member.worker is not None:
+            self._driver.came_up()
             self._from_worker(member, member.worker, message, own)
         elif member.template is not None:
             self._from_template(member, member.template, message, own)
@@ -160,9 +159,10 @@ class MemberReports:
             self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
         self._driver.decide_broken(node.WorkerEnded(worker=worker), died, None, ())
         lived_s = time.monotonic() - member.started_at
-        was_useful = bool(member.known) or (member.pid is not None and lived_s > _MIN_LIFE_S)
-        pause_s = 0.0 if was_useful else _RESTART_PAUSE_S
-        self._loop.call_later(pause_s, lambda: self._family.start_worker(worker))
+        if bool(member.known) or (member.pid is not None and lived_s > _MIN_LIFE_S):
+            self._driver.start_worker(worker)
+        else:
+            self._driver.start_worker_later(worker)
 
     # --- templates
 
@@ -212,6 +212,9 @@ class MemberReports:
 
     def _template_died(self, member: Member, template: TemplateKey, died: m.WorkerDied) -> None:
         self._family.templates.pop(template, None)
+        if member.pid is None:  # it never was: the zygote could not fork it
+            self._driver.start_template(template)
+            return
         unbuilt = [context for context in template if context not in member.resident]
         if unbuilt:
             event = node.TemplateBroke(template=template, context=unbuilt[0])

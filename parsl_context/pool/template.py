@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import sys
-import time
 from collections.abc import Sequence
 
 from parsl.utils import setproctitle
@@ -36,8 +35,6 @@ logger = logging.getLogger(f"parsl.{__name__}")
 
 def main(channel: socket.socket, control: socket.socket, settings: WorkerSettings) -> int:
     """Serve the manager until it says so or is gone. Gives the exit status."""
-    while os.getppid() != settings.manager_pid:
-        time.sleep(0.0005)  # the process between us and the manager is about to end
     setproctitle("parsl: context template")
     signal.signal(signal.SIGTERM, lambda *_: None)
     start_logging(settings.log_config, settings.log_dir, "template", debug=settings.debug)
@@ -89,7 +86,10 @@ class Template:
                     return False
                 message, ends = request
                 assert isinstance(message, m.ForkWorker)
-                self._nursery.fork(lambda message=message, ends=ends: self._become_worker(message, ends))  # type: ignore[misc]
+                try:
+                    self._nursery.fork(lambda message=message, ends=ends: self._become_worker(message, ends))  # type: ignore[misc]
+                except OSError:
+                    logger.exception("No worker can be forked now")  # the manager sees its end closed
                 for end in ends:
                     end.close()
             if channel in readable:

@@ -34,7 +34,7 @@ from parsl_context.retain import calls, sharing
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.isolation import DIRTY, run_in_child
 from parsl_context.retain.loader import Loader, pack_error, pack_exception
-from parsl_context.retain.processes import Exit
+from parsl_context.retain.processes import Exit, alone
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
 from parsl_context.wire.codec import Buffer, Decoder, Frames, deal, encode, make_payload
@@ -73,8 +73,6 @@ def threads_of(message: m.ForkWorker, settings: WorkerSettings) -> int:
 
 def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> None:
     number = message.worker
-    while os.getppid() != settings.manager_pid:
-        time.sleep(0.0005)  # the process between us and the manager is about to end
     setproctitle(f"parsl: context worker {number}")
     # A batch system signals every process of a job; the manager decides when workers end. A handler rather than
     # SIG_IGN, because programs that the user's code starts inherit what is ignored.
@@ -274,7 +272,8 @@ class Worker:
     def _call(self, task: m.Task, frames: Sequence[Buffer]) -> tuple[bool, float, bytes, Sequence[Buffer]]:
         start = time.perf_counter()
         try:
-            value = self._evaluate(task, self._segments.open_payload(task.payload, frames))
+            with alone():
+                value = self._evaluate(task, self._segments.open_payload(task.payload, frames))
             run_s = time.perf_counter() - start
             return True, run_s, *_pack_result(value)
         except Exception:

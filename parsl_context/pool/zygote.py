@@ -52,7 +52,10 @@ def _run(control: socket.socket, settings: WorkerSettings) -> None:
     nursery = Nursery()
     while (request := receive_fork(control)) is not None:
         message, ends = request
-        nursery.fork(lambda message=message, ends=ends: _serve(control, message, ends, settings))  # type: ignore[misc]
+        try:
+            nursery.fork(lambda message=message, ends=ends: _serve(control, message, ends, settings))  # type: ignore[misc]
+        except OSError:
+            logger.exception("No process can be forked now")  # the manager sees its end closed, and asks again
         for end in ends:
             end.close()
     nursery.end_orphans()

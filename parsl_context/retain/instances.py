@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from parsl_context.errors import ConfigurationError
+from parsl_context.retain.processes import alone
 from parsl_context.wire.messages import Digest
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -66,7 +67,8 @@ class Instance:
         if self.cleanup is None:
             return
         try:
-            next(self.cleanup)
+            with alone():
+                next(self.cleanup)
         except StopIteration:
             return
         except Exception:
@@ -96,12 +98,14 @@ def build(
     process = psutil.Process()
     before = process.memory_info().rss
     start = time.perf_counter()
-    value = make()
+    with alone():
+        value = make()
     cleanup = None
     if inspect.isgenerator(value):
         cleanup = value
         try:
-            value = next(cleanup)
+            with alone():
+                value = next(cleanup)
         except StopIteration:
             raise ConfigurationError(f"Context function {name} ended without yielding its context.") from None
     load_s = time.perf_counter() - start

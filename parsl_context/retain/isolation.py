@@ -61,7 +61,8 @@ def _be_child(parent: int, sock: socket.socket, work: Callable[[], tuple[Frames,
     try:
         processes.die_with(parent)
         gc.freeze()  # a collection would touch, and so copy, every object of the parent
-        message, status = work()
+        with processes.alone():
+            message, status = work()
         _flush()
         WorkerChannel(sock).send(message)
         code = status

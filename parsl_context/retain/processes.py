@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -30,6 +34,34 @@ def die_with(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Run code of the user's. Where it forks and comes back in the child as well, the child ends here, quietly.
+
+    Whatever is left to be done is the parent's: two would answer for one, and clean up what the other uses.
+    """
+    pid = os.getpid()
+    try:
+        yield
+    except BaseException as error:
+        if os.getpid() != pid:
+            leave(error)
+        raise
+    if os.getpid() != pid:
+        leave(None)
+
+
+def leave(error: BaseException | None) -> NoReturn:
+    """End a child that code of the user's forked, with the status that Python would end it with."""
+    status = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(status & 0xFF)
 
 
 def wait(pid: int) -> Exit:

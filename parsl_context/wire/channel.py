@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
+import logging
+import os
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -11,19 +14,27 @@ from collections.abc import Callable
 from parsl_context.wire.codec import Buffer, Frames, StreamReader, to_stream
 from parsl_context.wire.eventloop import EventLoop
 
+logger = logging.getLogger(f"parsl.{__name__}")
+
 _READ_BYTES = 1 << 16  # with 1 << 18 a read of a small message takes 9 us rather than 4: each maps fresh memory
 _BUFFERS_PER_SEND = 512  # below IOV_MAX of Linux, 1024
+# The system is short of memory for what is on its way: it does not say when that is over.
+_SHORT_OF_MEMORY = (errno.ENOBUFS, errno.ENOMEM)
+_SHORT_PAUSE_S = 0.02
 
 
 class Channel:
     """An end that never blocks; what the other end does not read yet is kept and sent when it can be.
+
+    A stream that broke is of no use: what cannot be understood, or an exception while something is read, written or
+    heard, ends the channel, as its other end would, and whoever is told settles what was to come over it.
 
     Parameters
     ----------
     on_message
         Called with the frames of each message.
     on_end
-        Called once when the other end is closed.
+        Called once when the other end is closed, or the stream broke.
     """
 
     def __init__(
@@ -79,16 +90,21 @@ class Channel:
         while self._open:
             try:
                 data = self._socket.recv(_READ_BYTES)
+                if not data:
+                    self._fail(None)
+                    return
+                for frames in self._reader.feed(data):
+                    self._on_message(frames)
+                    if self._is_closed():
+                        return  # nothing of what comes after that counts
             except BlockingIOError:
                 return
             except ConnectionError:
-                data = b""
-            if not data:
-                self.close()
-                self._on_end()
+                self._fail(None)
                 return
-            for frames in self._reader.feed(data):
-                self._loop.guard(self._on_message, frames)
+            except Exception as error:
+                self._fail(error)
+                return
             if len(data) < _READ_BYTES:
                 return
 
@@ -109,6 +125,17 @@ class Channel:
             self._loop.unwatch(self._socket)
             self._socket.close()
 
+    def _is_closed(self) -> bool:
+        return not self._open
+
+    def _fail(self, error: Exception | None) -> None:
+        """The stream is at its end, or broke. What whoever is told raises is for the loop to log."""
+        if error is not None:
+            logger.error("A link breaks off: what came over it, or what followed from that, failed", exc_info=error)
+        if self._open:
+            self.close()
+            self._on_end()
+
     def _write(self) -> None:
         if not self._open:
             return
@@ -121,6 +148,16 @@ class Channel:
             return
         except ConnectionError:
             self._unsent.clear()  # the end of the stream will be read in a moment
+        except OSError as error:
+            if error.errno in _SHORT_OF_MEMORY:
+                self._will_write = True
+                self._loop.call_later(_SHORT_PAUSE_S, self._write)
+            else:
+                self._fail(error)
+            return
+        except Exception as error:
+            self._fail(error)
+            return
         self._wait_for_room(False)
 
     def _wait_for_room(self, is_full: bool) -> None:
@@ -144,11 +181,14 @@ class WorkerChannel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._pid = os.getpid()
         self._reader = StreamReader()
         self._received: deque[Frames] = deque()
 
     def send(self, frames: Frames) -> None:
         """Send a message whole."""
+        if os.getpid() != self._pid:
+            os._exit(0)  # a child that code of the user's forked: two would answer for one
         for part in to_stream(frames):
             self._socket.sendall(part)
 

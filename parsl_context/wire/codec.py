@@ -25,6 +25,10 @@ Frames: TypeAlias = list[Buffer]
 INLINE_LIMIT_BYTES = 16_384
 
 _MAX_FRAMES = 1 << 20  # more is no message of ours
+# A message of many calls or results is cut when it has as many frames, well below what a reader takes; one value has
+# far fewer, see `MAX_BUFFERS`.
+BATCH_FRAMES = 1 << 18
+MAX_BUFFERS = 1 << 16  # of one value that travel in frames of their own
 
 Message = TypeVar("Message")
 Item = TypeVar("Item", Task, Result)

@@ -25,6 +25,9 @@ from parsl_context.wire.messages import ManagerId
 logger = logging.getLogger(f"parsl.{__name__}")
 
 _BACKLOG = 128
+# After an accept that failed, as it does without descriptors. [s]
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of Linux: process, user, group
 
 
@@ -53,6 +56,8 @@ class LocalListener:
         self._socket.listen(_BACKLOG)
         self._socket.setblocking(False)
         loop.watch(self._socket, self._accept)
+        self._is_paused = False
+        self._pause_s = _FIRST_PAUSE_S
 
     def send(self, manager: ManagerId, frames: Frames) -> bool:
         """Send a message; False if this manager has no channel here."""
@@ -64,7 +69,9 @@ class LocalListener:
 
     def close(self, linger_s: float) -> None:
         """Close all ends; what was sent is delivered if it can be within so many seconds each."""
-        self._loop.unwatch(self._socket)
+        if not self._is_paused:
+            self._loop.unwatch(self._socket)
+        self._is_paused = False
         self._socket.close()
         for channel in [*self._channels.values(), *self._unnamed]:
             channel.finish(linger_s)
@@ -74,8 +81,9 @@ class LocalListener:
         try:
             sock, _ = self._socket.accept()
         except OSError as error:
-            logger.warning("A manager of this host could not connect: %s", error)
+            self._pause(error)
             return
+        self._pause_s = _FIRST_PAUSE_S
         if not _is_ours(sock):
             logger.warning("A process of another user tried to connect")
             sock.close()
@@ -83,6 +91,19 @@ class LocalListener:
         peer = _Peer()
         peer.channel = Channel(self._loop, sock, partial(self._received, peer), partial(self._ended, peer))
         self._unnamed.add(peer.channel)
+
+    def _pause(self, error: OSError) -> None:
+        """Accept nobody for a while: whoever waits stays readable, and the loop would do nothing but ask."""
+        logger.warning("A manager of this host could not connect, tried again in %g s: %s", self._pause_s, error)
+        self._loop.unwatch(self._socket)
+        self._is_paused = True
+        self._loop.call_later(self._pause_s, self._resume)
+        self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s)
+
+    def _resume(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self._loop.watch(self._socket, self._accept)
 
     def _received(self, peer: _Peer, frames: Frames) -> None:
         if peer.manager is not None:

@@ -269,3 +269,115 @@ def test_a_child_that_the_client_forked_does_not_keep_the_run_alive(run_dir: Pat
     finally:
         os.kill(child, signal.SIGKILL)
         client.stdout.close()
+
+
+# --- a node that is short of something, and bodies that fork
+
+
+def test_a_manager_that_is_short_of_descriptors_starts_its_workers_when_it_is_not(load: Load) -> None:
+    load(max_workers_per_node=2)
+    pids = {where().result(timeout=20)[1] for _ in range(4)}
+    manager = psutil.Process(psutil.Process(pids.pop()).ppid())
+    soft, hard = manager.rlimit(psutil.RLIMIT_NOFILE)
+    manager.rlimit(psutil.RLIMIT_NOFILE, (3, hard))
+    workers = [child for child in manager.children() if "worker" in child.cmdline()[0]]
+    assert len(workers) == 2
+    for worker in workers:
+        worker.kill()
+    futures = [where() for _ in range(4)]
+    time.sleep(1.5)
+    assert [child for child in manager.children() if "worker" in child.cmdline()[0]] == []
+    manager.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
+    assert where().result(timeout=20)[1] not in {worker.pid for worker in workers}
+    lost = [future.exception(timeout=20) for future in futures]
+    assert all(error is None or isinstance(error, WorkerLost) for error in lost)
+
+
+def two_processes(leave: str, mark: str) -> str:
+    """Forks; both processes come back from here, or leave by an exception."""
+    child = os.fork()
+    if child == 0 and leave == "raise":
+        raise ValueError("in the child")
+    if child == 0 and leave == "exit":
+        sys.exit(3)
+    if child == 0:
+        Path(mark, f"came back as {os.getpid()}").touch()
+        return "child"
+    _, status = os.waitpid(child, 0)
+    return f"parent {os.waitstatus_to_exitcode(status)}"
+
+
+@pytest.mark.parametrize("reuse", ["memory", "node", "none"])
+@pytest.mark.parametrize(("leave", "status"), [("return", 0), ("raise", 1), ("exit", 3)])
+def test_a_body_that_forks_and_comes_back_twice_answers_once(
+    load: Load, run_dir: Path, reuse: str, leave: str, status: int
+) -> None:
+    load(max_workers_per_node=1, reuse=reuse)
+    ended = run_dir / "ended"
+
+    @context
+    def held(ended: str) -> Any:
+        yield os.getpid()
+        Path(ended).write_text(Path(ended).read_text() + "." if Path(ended).exists() else ".")
+
+    forks = context_app(context=held(str(ended)))(lambda pid, *args: two_processes(*args))
+    plain = context_app(context=held(str(ended)))(lambda pid: pid)
+    for _ in range(2):
+        assert forks(leave, str(run_dir)).result(timeout=20) == f"parent {status}"
+        assert plain().result(timeout=20) != 0
+    assert reuse == "none" or not ended.exists(), "a child cleans up nothing that its parent uses"
+
+
+def test_isolated_bodies_contexts_and_clean_ups_that_fork_and_come_back_twice(load: Load, run_dir: Path) -> None:
+    executor = load(max_workers_per_node=1)
+
+    @context(isolation="call")
+    def isolated(mark: str) -> Any:
+        yield two_processes("return", mark)
+        two_processes("return", mark)
+
+    app = context_app(context=isolated(str(run_dir)))(lambda held, mark: (held, two_processes("return", mark)))
+    for _ in range(3):
+        assert app(str(run_dir)).result(timeout=20) == ("parent 0", "parent 0")
+    executor.evict(isolated(str(run_dir)))
+    assert app(str(run_dir)).result(timeout=20) == ("parent 0", "parent 0")
+    assert [row.loads for row in executor.contexts()] == [2]
+
+
+# --- streams that break
+
+
+@context_app(context=process_id())
+def speak_nonsense(pid: int, data: bytes) -> None:
+    """Write into whatever Unix stream socket of this worker leads to its manager, as a broken library might."""
+    import socket
+    import stat
+
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                socket.socket(fileno=os.dup(int(name))).send(data)
+        except OSError:
+            continue
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 64, b"\x01\0\0\0\x03\0\0\0\0\0\0\0\xc1\xc1\xc1"], ids=["frames", "message"])
+def test_a_worker_whose_link_breaks_is_lost_and_replaced(load: Load, data: bytes) -> None:
+    load(max_workers_per_node=1)
+    before = where().result(timeout=20)[1]
+    with pytest.raises(WorkerLost):
+        speak_nonsense(data).result(timeout=20)
+    assert where().result(timeout=20)[1] != before
+
+
+def test_calls_with_more_buffers_than_a_message_takes(load: Load) -> None:
+    """Together, while the script gathers them; and one that has too many by itself."""
+    import numpy as np
+
+    load(max_workers_per_node=2)
+    count = context_app(context=process_id())(lambda pid, arrays: len(arrays))
+    assert count([np.zeros(1)] * 3).result(timeout=20) == 3
+    small = [np.zeros(1) for _ in range(700)]
+    futures = [count(small) for _ in range(1600)]
+    assert {future.result(timeout=60) for future in futures} == {700}
+    assert count([np.zeros(1) for _ in range(70_000)]).result(timeout=60) == 70_000

@@ -157,4 +157,4 @@ def test_no_message_has_a_doubled_full_stop() -> None:
     ]
     for error in errors:
         assert reason in str(error)
-        assert ".." not in str(error)
+        assert f"{reason}." not in str(error)

@@ -4,8 +4,8 @@ import pytest
 
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.wire import messages as m
-from parsl_context.wire.codec import Decoder, StreamReader
-from tests.unit.builders import task
+from parsl_context.wire.codec import BATCH_FRAMES, Decoder, StreamReader
+from tests.unit.builders import payload, task
 
 
 class Clock:
@@ -117,3 +117,15 @@ def test_what_is_too_large_to_leave_at_once_holds_back_what_comes_after_it(link)
     client.submit(task(1), (), is_only=True)
     assert arrived(theirs) == [blob("small")]
     assert [item for item, _ in client._outbox] == [blob("large"), task(1)]
+
+
+def test_calls_that_were_gathered_leave_in_messages_below_what_a_reader_takes(link, monkeypatch):
+    client, _ = link
+    sent = []
+    monkeypatch.setattr(client._channel, "send", lambda parts: sent.append(len(parts) - 1))
+    frames = [b""] * 700
+    for number in range(3_000):
+        client._outbox.append((task(number, payload=payload(frames=700)), frames))
+    client._empty_outbox()
+    assert sum(sent) == 3_000 * 700
+    assert max(sent) <= BATCH_FRAMES

@@ -9,7 +9,7 @@ import pytest
 
 from parsl_context.interchange.executor_side import ExecutorSide
 from parsl_context.wire.channel import WorkerChannel
-from parsl_context.wire.codec import Decoder
+from parsl_context.wire.codec import BATCH_FRAMES, Decoder
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.messages import FromInterchange, Payload, Result, Results, TaskId
 
@@ -93,3 +93,16 @@ def test_one_that_the_link_does_not_take_whole_leaves_as_it_can(
     loop.run()
     loop.unwatch(theirs)
     assert taken > len(LARGE)
+
+
+def test_outcomes_leave_in_messages_below_what_a_reader_takes(
+    link: tuple[ExecutorSide, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side, _ = link
+    sent: list[int] = []
+    monkeypatch.setattr(side._channel, "send", lambda parts: sent.append(len(parts) - 1))
+    for number in range(3_000):
+        side.add_result(result(number, frames=700), [b""] * 700)
+    side.flush()
+    assert sum(sent) == 3_000 * 700
+    assert max(sent) <= BATCH_FRAMES

@@ -1,12 +1,16 @@
 """Messages pass between a manager and a worker whole and in order, however busy the other end is."""
 
 import contextlib
+import errno
+import os
 import socket
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from parsl_context.wire.channel import Channel, WorkerChannel
-from parsl_context.wire.codec import StreamReader
+from parsl_context.wire.codec import StreamReader, to_stream
 from parsl_context.wire.eventloop import EventLoop
 
 
@@ -194,3 +198,115 @@ def test_a_worker_whose_manager_is_gone_receives_nothing(ends):
     worker = WorkerChannel(theirs)
     assert worker.receive() == [b"last"]
     assert worker.receive() is None
+
+
+# --- streams that break
+
+
+def fails(*_):
+    raise MemoryError("no room")
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 64, b"\x00\x00\x00\x01" * 3])
+def test_bytes_that_are_no_message_end_the_channel(ends, data):
+    manager, theirs = ends
+    theirs.send(data)
+    theirs.send(data)
+    for _ in range(3):
+        manager.turn()
+    assert (manager.ends, manager.received) == (1, [])
+
+
+def test_a_message_that_cannot_be_handled_ends_the_channel_and_none_after_it_counts(ends):
+    manager, theirs = ends
+    manager.channel._on_message = lambda frames: manager.take(frames) if frames == [b"good"] else fails()
+    worker = WorkerChannel(theirs)
+    for message in (b"good", b"bad", b"good"):
+        worker.send([message])
+    manager.turn()
+    assert (manager.ends, manager.received) == (1, [[b"good"]])
+
+
+def test_a_channel_that_was_closed_by_a_message_delivers_nothing_more(ends):
+    manager, theirs = ends
+    worker = WorkerChannel(theirs)
+    manager.channel._on_message = lambda frames: (manager.take(frames), manager.channel.close())
+    for message in (b"one", b"two"):
+        worker.send([message])
+    manager.turn()
+    assert (manager.ends, manager.received) == (0, [[b"one"]])
+
+
+@pytest.mark.parametrize("chunk", [0, 1])
+def test_a_reader_that_lost_a_chunk_delivers_nothing_of_what_follows(ends, monkeypatch, chunk):
+    """Later bytes would be taken for the lost ones."""
+    manager, theirs = ends
+    feed, fed = manager.channel._reader.feed, []
+
+    def feed_or_fail(data):
+        fed.append(data)
+        return fails() if len(fed) == chunk + 1 else feed(data)
+
+    monkeypatch.setattr(manager.channel, "_reader", SimpleNamespace(feed=feed_or_fail))
+    theirs.sendall(b"".join(to_stream([b"x" * 100_000])))
+    theirs.sendall(b"".join(to_stream([b"second"])))
+    for _ in range(4):
+        manager.turn()
+    assert (manager.ends, manager.received) == (1, [])
+
+
+class Short:
+    """A socket that the system lends no memory for a while, or that breaks."""
+
+    def __init__(self, sock, *errors):
+        self.sock, self.errors = sock, list(errors)
+
+    def sendmsg(self, batch):
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.sock.sendmsg(batch)
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM])
+def test_a_channel_that_is_short_of_memory_sends_when_it_is_not(ends, number):
+    manager, theirs = ends
+    watched = manager.channel._socket
+    manager.channel._socket = Short(watched, OSError(number, "short"), OSError(number, "short"))
+    manager.channel.send([b"one"])
+    manager.channel.send([b"two"])
+    theirs.setblocking(False)
+    deadline = time.monotonic() + 5
+    reader, found = StreamReader(), []
+    while len(found) < 2 and time.monotonic() < deadline:
+        manager.loop.call_later(0.05, lambda: None)
+        manager.loop._turn()
+        with contextlib.suppress(BlockingIOError):
+            found += reader.feed(theirs.recv(1 << 16))
+    manager.channel._socket = watched
+    assert (found, manager.ends) == ([[b"one"], [b"two"]], 0)
+
+
+def test_a_channel_that_cannot_write_ends(ends):
+    manager, _ = ends
+    watched = manager.channel._socket
+    manager.channel._socket = Short(watched, OSError(errno.EIO, "broken"))
+    manager.loop.unwatch(watched)
+    manager.loop.watch(manager.channel._socket, manager.channel.read)
+    manager.channel.send([b"one"])
+    assert manager.ends == 1
+
+
+def test_a_child_that_was_forked_by_code_of_the_user_answers_nothing(ends):
+    manager, theirs = ends
+    worker = WorkerChannel(theirs)
+    child = os.fork()
+    if child == 0:
+        worker.send([b"from the child"])
+        os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    worker.send([b"from the parent"])
+    manager.turn()
+    assert manager.received == [[b"from the parent"]]

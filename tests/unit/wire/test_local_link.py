@@ -1,7 +1,9 @@
 """Managers of the interchange's host reach it by a Unix socket; those of other users do not."""
 
+import errno
 import os
 import socket
+import time
 
 import pytest
 
@@ -102,4 +104,36 @@ def test_a_manager_of_another_user_is_not_let_in(interchange, monkeypatch):
     monkeypatch.undo()
     assert WorkerChannel(sock).receive() is None
     assert interchange.messages == []
+    sock.close()
+
+
+def test_a_listener_without_descriptors_pauses_and_lets_in_who_waited(interchange, monkeypatch):
+    real = interchange.listener._socket
+    asked = []
+
+    class Short:
+        def accept(self):
+            asked.append(None)
+            raise OSError(errno.EMFILE, "too many open files")
+
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+    monkeypatch.setattr(local_link, "_FIRST_PAUSE_S", 0.01)
+    sock = connect(interchange.listener.name)
+    interchange.listener._socket = Short()
+    interchange.loop.unwatch(real)
+    interchange.loop.watch(interchange.listener._socket, interchange.listener._accept)
+    for _ in range(50):
+        interchange.turn()
+    assert len(asked) == 1, "it would be asked all the time"
+    interchange.listener._socket = real
+    channel = WorkerChannel(sock)
+    channel.send([b"m1"])
+    channel.send([b"hello"])
+    deadline = time.monotonic() + 5
+    while not interchange.messages and time.monotonic() < deadline:
+        interchange.loop.call_later(0.02, lambda: None)
+        interchange.loop._turn()
+    assert interchange.messages == [[b"m1", b"hello"]]
     sock.close()
