@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from parsl_context.errors import ConfigurationError
+
+# What a shell would not leave in one word as it is, and the braces that Parsl's launch commands are formatted with.
+_UNFIT = re.compile(r"[\s\"'$`\\&;|<>(){}\[\]*?!#~^]")
 
 
 class BlocksAhead:
@@ -30,6 +37,34 @@ class BlocksAhead:
         ahead = [self._ids.popleft() for _ in range(min(wanted, len(self._ids)))]
         launched = self._launch(wanted - len(ahead)) if wanted > len(ahead) else []
         return [*[block for block in ahead if block is not None], *launched]
+
+
+def check_paths(label: str, paths: Mapping[str, str | None]) -> None:
+    """Refuse names that Parsl's providers put unquoted into commands: blocks would fail, and calls wait for ever.
+
+    Parameters
+    ----------
+    label
+        Of the executor: part of the names of scripts.
+    paths
+        Folders by what they are for people. None: there is none.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    if found := re.search(f"{_UNFIT.pattern}|/", label):
+        raise ConfigurationError(
+            f"The executor's label {label!r} holds {found[0]!r}. It is part of the name of each block's script, which "
+            "Parsl's providers put unquoted into a shell command: blocks would not start. Use letters, digits, - and _."
+        )
+    for what, path in paths.items():
+        absolute = os.path.abspath(path) if path is not None else ""
+        if found := _UNFIT.search(absolute):
+            raise ConfigurationError(
+                f"The path of {what}, {absolute!r}, holds {found[0]!r}. Parsl's providers put it unquoted into a shell "
+                "command: blocks would not start. Choose another, as by Config(run_dir=...)."
+            )
 
 
 def walltime_s(provider: Any) -> float | None:

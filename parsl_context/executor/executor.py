@@ -24,7 +24,7 @@ from parsl_context.apps.context import Context, ContextFunction, as_context
 from parsl_context.apps.options import UNKEPT_LEVELS, check_reuse
 from parsl_context.content.serialization import pack_value
 from parsl_context.errors import ConfigurationError, ExecutorClosedError, InterchangeLost
-from parsl_context.executor.blocks import BlocksAhead, walltime_s
+from parsl_context.executor.blocks import BlocksAhead, check_paths, walltime_s
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook
 from parsl_context.executor.failures import another
@@ -116,7 +116,21 @@ class ContextExecutor(HighThroughputExecutor):
     # --- life
 
     def start(self) -> None:
-        """Start the interchange and get ready to launch blocks."""
+        """Start the interchange and get ready to launch blocks.
+
+        Raises
+        ------
+        ConfigurationError
+            If the label or a folder has a name with which blocks cannot be launched.
+        """
+        if self.provider is not None:
+            script_dir = getattr(self.provider, "script_dir", None)
+            folders = {
+                "the blocks' scripts": script_dir,
+                "the run": self.logdir,
+                "the workers' logs": self.worker_logdir,
+            }
+            check_paths(self.label, {**folders, "the certificates": self.cert_dir})
         BlockProviderExecutor.start(self)  # type: ignore[no-untyped-call]
         self._prepare_certificates()
         self.logconf_path = save_log_config(self._log_config, self.logdir)  # type: ignore[assignment]

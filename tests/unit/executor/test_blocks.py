@@ -4,7 +4,8 @@ import types
 
 import pytest
 
-from parsl_context.executor.blocks import BlocksAhead, walltime_s
+from parsl_context.errors import ConfigurationError
+from parsl_context.executor.blocks import BlocksAhead, check_paths, walltime_s
 
 
 class Provider:
@@ -60,3 +61,21 @@ def test_the_walltime_of_a_provider_is_read_where_it_tells_it(walltime, seconds)
 def test_a_provider_without_walltime_and_no_provider_tell_nothing():
     assert walltime_s(types.SimpleNamespace()) is None
     assert walltime_s(None) is None
+
+
+@pytest.mark.parametrize("label", ["my label", "a/b", "a$b", "it's", 'a"b', "a{0}", "a;b", "tab\tbed"])
+def test_a_label_that_would_break_the_command_of_a_block_is_refused(label):
+    with pytest.raises(ConfigurationError, match="label"):
+        check_paths(label, {})
+
+
+@pytest.mark.parametrize("path", ["/home/my runs", "/home/$USER/x", "/a'b", "/a{b}", "/a\nb", "/a(1)"])
+def test_a_path_that_would_break_the_command_of_a_block_is_refused(path):
+    with pytest.raises(ConfigurationError, match="the run.*run_dir"):
+        check_paths("label", {"the run": path})
+
+
+def test_names_that_a_shell_leaves_alone_are_taken():
+    check_paths(
+        "blocks-1.a_b@c", {"the run": "/home/grün/50%/a+b,c=d", "the certificates": None, "scripts": "relative"}
+    )
