@@ -243,6 +243,7 @@ def context(
     max_uses: int | None = None,
     max_age_s: float | None = None,
     pinned: bool = False,
+    build_timeout_s: float | None = None,
 ) -> Callable[[Callable[..., Any]], ContextFunction]: ...
 
 
@@ -280,6 +281,10 @@ def context(
         Age from which an instance serves no further call and is built anew. [s]
     pinned : bool, optional
         Never give it up for budgets, limits or idle time; only `executor.evict` does.
+    build_timeout_s : float, optional
+        Time that a build may take, the contexts among its arguments included; the executor's
+        (`context_build_timeout`) if not given. Then its process is killed, which counts as a build that failed. On
+        executors that are not ours there is no limit. [s]
 
     Raises
     ------

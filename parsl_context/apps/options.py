@@ -35,6 +35,8 @@ class Options:
         Age from which an instance serves no further call and is built anew. [s]
     pinned : bool
         Whether instances are given up only by `executor.evict`.
+    build_timeout_s : float or None
+        Time that a build may take, the contexts among its arguments included. [s]
     """
 
     reuse: str | None = None
@@ -44,6 +46,7 @@ class Options:
     max_uses: int | None = None
     max_age_s: float | None = None
     pinned: bool = False
+    build_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         check_reuse(self.reuse)
@@ -53,6 +56,7 @@ class Options:
             raise ConfigurationError(f"max_uses={self.max_uses!r} of a context must be a whole number from 1 on.")
         if self.max_age_s is not None and not _is_positive(self.max_age_s):
             raise ConfigurationError(f"max_age_s={self.max_age_s!r} of a context must be a positive number of seconds.")
+        check_build_timeout("build_timeout_s of a context", self.build_timeout_s)
         if type(self.pinned) is not bool:
             raise ConfigurationError(f"pinned={self.pinned!r} of a context must be True or False.")
         if self.memory_gb is not None and not _is_positive(self.memory_gb):
@@ -61,7 +65,23 @@ class Options:
     @property
     def identity(self) -> list[Any]:
         """What tells contexts apart that differ in options alone. Hints do not."""
-        return [getattr(self, name) for name in self.__dataclass_fields__ if name != "memory_gb"]
+        return [getattr(self, name) for name in self.__dataclass_fields__ if name not in _NO_IDENTITY]
+
+
+_NO_IDENTITY = ("memory_gb", "build_timeout_s")
+
+
+def check_build_timeout(name: str, value: object) -> None:
+    """Refuse a limit on the time of builds that is none.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    if value is not None and not _is_positive(value):
+        raise ConfigurationError(
+            f"{name} is {value!r}, and must be a positive number of seconds, or None for no limit."
+        )
 
 
 def _is_positive(value: object) -> bool:

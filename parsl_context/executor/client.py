@@ -264,6 +264,8 @@ class InterchangeClient:
                 self._on_failed(message, frames)
             case m.InterchangeReady():
                 self._ready.set_result(message)
+            case m.Notice():
+                logger.warning("%s", message.text)
             case m.VersionsDiffer():
                 self._on_versions_differ(message)
             case m.ManagerList() | m.PackageList() | m.BlockList() | m.ContextList() | m.Done():

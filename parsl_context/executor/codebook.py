@@ -240,6 +240,7 @@ class CodeBook:
             memory_gb=context.options.memory_gb,
             pinned=context.options.pinned,
             max_age_s=context.options.max_age_s,
+            build_timeout_s=context.options.build_timeout_s,
         )
         self._send(m.DeclareContext(context=context.digest, options=options), [])
 

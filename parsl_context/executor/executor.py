@@ -21,7 +21,7 @@ from parsl.providers import LocalProvider
 from parsl.serialize.errors import SerializationError
 
 from parsl_context.apps.context import Context, ContextFunction, as_context
-from parsl_context.apps.options import UNKEPT_LEVELS, check_reuse
+from parsl_context.apps.options import UNKEPT_LEVELS, check_build_timeout, check_reuse
 from parsl_context.content.serialization import pack_value
 from parsl_context.errors import ConfigurationError, ExecutorClosedError, InterchangeLost
 from parsl_context.executor.blocks import BlocksAhead, check_paths, walltime_s
@@ -69,6 +69,9 @@ class ContextExecutor(HighThroughputExecutor):
         Time after which a context that no call has used is given up. [s]
     context_cleanup_timeout : float
         Time that the clean-ups of contexts have; the worker whose clean-ups take longer is killed. [s]
+    context_build_timeout : float, optional
+        Time that a build may take, for contexts that do not say it themselves (`build_timeout_s`); any if not given.
+        The process of one that takes longer is killed, and it counts as a build that failed. [s]
     prefetch_capacity : int, optional
         As in HighThroughputExecutor; if not given, how many calls a manager holds beyond its workers is computed
         from their run time.
@@ -76,7 +79,7 @@ class ContextExecutor(HighThroughputExecutor):
     Raises
     ------
     ConfigurationError
-        If `reuse` is no level that is available.
+        If `reuse` is no level that is available, or the time of builds is no time.
     """
 
     def __init__(
@@ -89,10 +92,12 @@ class ContextExecutor(HighThroughputExecutor):
         max_contexts_per_worker: int | None = None,
         context_max_idletime: float | None = None,
         context_cleanup_timeout: float = 5.0,
+        context_build_timeout: float | None = None,
         prefetch_capacity: int | None = None,
         **kwargs: Any,
     ) -> None:
         check_reuse(reuse)
+        check_build_timeout("context_build_timeout of the executor", context_build_timeout)
         super().__init__(label, *args, **{**kwargs, "prefetch_capacity": prefetch_capacity or 0})
         self.reuse = reuse
         self.preload = Preload(self._preload, [as_context(context) for context in preload])
@@ -100,6 +105,7 @@ class ContextExecutor(HighThroughputExecutor):
         self.max_contexts_per_worker = max_contexts_per_worker
         self.context_max_idletime = context_max_idletime
         self.context_cleanup_timeout = context_cleanup_timeout
+        self.context_build_timeout = context_build_timeout
         self.prefetch_capacity = prefetch_capacity  # type: ignore[assignment]
         python = shlex.quote(sys.executable) if isinstance(self.provider, LocalProvider) else "python3"
         # A launch command written for HTEX starts our pool, which takes the same options.
@@ -221,6 +227,7 @@ class ContextExecutor(HighThroughputExecutor):
                 contexts_per_worker=self.max_contexts_per_worker,
                 idle_s=self.context_max_idletime,
                 cleanup_s=self.context_cleanup_timeout,
+                build_s=self.context_build_timeout,
             ),
             walltime_s=walltime_s(self.provider),
             check_versions=self._check_python_mismatch,

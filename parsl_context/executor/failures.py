@@ -104,6 +104,10 @@ def exception_of(cause: m.Cause, frames: Sequence[Buffer]) -> Exception:
 
 
 def _build_cause(cause: m.BuildFailed, frames: Sequence[Buffer]) -> BaseException | None:
+    if cause.timeout_s is not None:
+        return TimeoutError(
+            f"it had not ended after {cause.timeout_s:g} s, the time that it may take (build_timeout_s)"
+        )
     if cause.died is not None:
         return _worker_lost(cause.died)
     if cause.error is None:

@@ -74,6 +74,8 @@ class ManagerReports:
                     self._driver.fail_task(manager, message.task, message.died)
             case m.ContextUp() | m.ContextDown() | m.ContextUnshareable():
                 self._holding_changed(manager, message)
+            case m.BuildSlow():
+                self._tell_slow(manager, message)
             case m.ContextBuilding() | m.ContextLoaded() | m.ContextBroken():
                 self._build_went_on(manager, message, frames)
             case m.InstanceSettled():
@@ -158,6 +160,17 @@ class ManagerReports:
                 event = cluster.BuildBroke(manager=manager, context=message.context, tasks=message.returned)
         self._driver.decide(event)
 
+    def _tell_slow(self, manager: ManagerId, slow: m.BuildSlow) -> None:
+        joined = self._managers.sessions[manager].joined
+        usual = "it was never seen to end" if slow.usual_s is None else f"it used to take {slow.usual_s:.3g} s"
+        limit = "has no limit, see build_timeout_s" if slow.timeout_s is None else f"may take {slow.timeout_s:g} s"
+        text = (
+            f"Context {self._content.name(slow.context)} has been building for {slow.since_s:.0f} s on manager "
+            f"{manager} (host {joined.host}, block {joined.block}); {usual}. It {limit}."
+        )
+        logger.warning("%s", text)
+        self._executor.send(m.Notice(text=text))
+
     def _note_build_error(self, manager: ManagerId, message: m.ContextBroken, frames: Frames) -> None:
         joined = self._managers.sessions[manager].joined
         failure = m.BuildFailed(
@@ -169,6 +182,7 @@ class ManagerReports:
             attempts=0,
             died=message.died,
             error=message.error,
+            timeout_s=message.timeout_s,
         )
         logger.warning("Context %s could not be built on manager %s", failure.name, manager)
         self._content.note_build_error(failure, list(frames))

@@ -20,7 +20,7 @@ from parsl_context.scheduling.node.state import NodeState
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer
 from parsl_context.wire.eventloop import EventLoop, Timer
-from parsl_context.wire.messages import TaskId, WorkerId
+from parsl_context.wire.messages import Digest, TaskId, WorkerId
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -72,12 +72,19 @@ class NodeDriver:
             self._arm_tick()
 
     def decide_broken(
-        self, event: node.Event, died: m.WorkerDied | None, error: m.Payload | None, frames: Sequence[Buffer]
+        self,
+        event: node.Event,
+        died: m.WorkerDied | None,
+        error: m.Payload | None,
+        frames: Sequence[Buffer],
+        timeout_s: float | None = None,
     ) -> None:
         """Decide on a context that could not be built; the interchange is told why, and which calls come back."""
         for action in self._state.handle(event, now=time.monotonic()):
             if isinstance(action, node.GiveBack) and action.broken is not None:
-                broken = m.ContextBroken(context=action.broken, returned=action.tasks, died=died, error=error)
+                broken = m.ContextBroken(
+                    context=action.broken, returned=action.tasks, died=died, error=error, timeout_s=timeout_s
+                )
                 self._link.send(broken, frames)
                 self._drop(action.tasks)
             elif isinstance(action, node.Lose):
@@ -87,6 +94,10 @@ class NodeDriver:
                 self._drop([action.task])
             else:
                 self._try_to(action)
+
+    def usual_build_s(self, context: Digest) -> float | None:
+        """What builds of a context used to take here; None: nothing is known. [s]"""
+        return self._state.usual_build_s(context)
 
     def drain(self) -> None:
         """Hand back what has not started; the loop stops when nothing runs any more."""

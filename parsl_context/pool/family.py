@@ -54,6 +54,9 @@ class Member:
     is_frozen: bool = False  # a template that workers can be forked from
     cleaning: Digest | None = None  # context whose clean-up it runs
     limit: Timer | None = None  # for that clean-up
+    building: Digest | None = None  # what it was told to build, and has begun
+    builds: list[Timer] = field(default_factory=list)  # for the build that it is at: a warning, and an end
+    timeout_s: float | None = None  # that its build took longer than, for which it was killed. [s]
 
     @property
     def name(self) -> str:
@@ -80,6 +83,12 @@ class Member:
             return len(self.claims[1].recv(count, socket.MSG_DONTWAIT))
         except BlockingIOError:
             return 0
+
+    def end_limits(self) -> None:
+        """The build that it was at has ended."""
+        for timer in self.builds:
+            timer.cancel()
+        self.builds.clear()
 
     def close(self) -> None:
         """Close our ends."""
@@ -123,6 +132,7 @@ class Family:
         self._on_message: Callable[[Member, Frames], None]  # see `listen`
         self._on_death: Callable[[Member, processes.Exit], None]
         self.cleanup_s = CLEANUP_S
+        self.build_s: float | None = None
         self.workers: dict[WorkerId, Member] = {}
         self.templates: dict[TemplateKey, Member] = {}
         self._by_pid: dict[int, Member] = {}
@@ -163,6 +173,11 @@ class Family:
     def max_age_s(self, context: Digest) -> float | None:
         """Age from which an instance of a context is to be built anew, if there is one. [s]"""
         return self._options[context].max_age_s if context in self._options else None
+
+    def build_timeout_s(self, context: Digest) -> float | None:
+        """Time that a build of a context may take, if there is a limit. [s]"""
+        own = self._options[context].build_timeout_s if context in self._options else None
+        return self.build_s if own is None else own
 
     def provide(self, member: Member, digests: Sequence[Digest]) -> None:
         """Send a member content that it lacks, with what that requires."""
@@ -361,6 +376,7 @@ class Family:
 
     def _bury(self, member: Member, ended: processes.Exit) -> None:
         self._by_pid.pop(ended.pid, None)
+        member.end_limits()
         member.close()
         if not member.retired:
             member.retired = True

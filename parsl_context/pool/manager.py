@@ -209,6 +209,7 @@ class Manager:
 
     def _set_limits(self, limits: m.Limits) -> None:
         self._family.cleanup_s = limits.cleanup_s
+        self._family.build_s = limits.build_s
         self._budget = default_context_memory() if limits.memory_bytes is None else limits.memory_bytes
         self._driver.decide(
             node.LimitsSet(

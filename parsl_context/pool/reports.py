@@ -15,6 +15,7 @@ from parsl_context.pool.link import InterchangeLink
 from parsl_context.retain import processes
 from parsl_context.scheduling.node import events as node
 from parsl_context.scheduling.node.events import TemplateKey
+from parsl_context.scheduling.node.overdue import warn_after_s
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer, Decoder, Frames
 from parsl_context.wire.eventloop import EventLoop
@@ -114,11 +115,12 @@ class MemberReports:
             case m.TaskSkipped():
                 self._driver.decide(node.TaskSkipped(worker=worker, task=message.task))
             case m.LoadStarted():
-                self._link.send(m.ContextBuilding(context=message.context))
+                self._begin_build(member, message.context)
                 self._driver.decide(node.LoadBegan(worker=worker, context=message.context))
             case m.Loaded():
                 self._loaded(member, worker, message)
             case m.LoadFailed():
+                member.end_limits()
                 if message.task is not None:
                     member.tasks.popleft()
                 event = node.LoadBroke(worker=worker, context=message.context, task=message.task)
@@ -148,6 +150,7 @@ class MemberReports:
 
     def _loaded(self, member: Member, worker: WorkerId, loaded: m.Loaded) -> None:
         context, load_s, size_bytes = loaded.context, loaded.load_s, loaded.size_bytes
+        self._end_build(member, context)
         member.resident.add(context)
         self._link.send(m.ContextLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
         self._link.send(m.ContextUp(context=context, worker=worker))
@@ -157,7 +160,8 @@ class MemberReports:
         self._link.send(m.WorkerFell(task=None, died=died))
         for context in member.resident:
             self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
-        self._driver.decide_broken(node.WorkerEnded(worker=worker), died, None, ())
+        cause = None if member.timeout_s is not None else died
+        self._driver.decide_broken(node.WorkerEnded(worker=worker), cause, None, (), member.timeout_s)
         lived_s = time.monotonic() - member.started_at
         if bool(member.known) or (member.pid is not None and lived_s > _MIN_LIFE_S):
             self._driver.start_worker(worker)
@@ -171,7 +175,7 @@ class MemberReports:
     ) -> None:
         match message:
             case m.LoadStarted():
-                self._link.send(m.ContextBuilding(context=message.context))
+                self._begin_build(member, message.context)
             case m.Loaded():
                 self._template_loaded(member, message)
             case m.LoadFailed():
@@ -194,6 +198,7 @@ class MemberReports:
 
     def _template_loaded(self, member: Member, loaded: m.Loaded) -> None:
         context, load_s, size_bytes = loaded.context, loaded.load_s, loaded.size_bytes
+        self._end_build(member, context)
         member.resident.add(context)
         self._link.send(m.ContextLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
         self._expire_later(member, context)
@@ -218,10 +223,41 @@ class MemberReports:
         unbuilt = [context for context in template if context not in member.resident]
         if unbuilt:
             event = node.TemplateBroke(template=template, context=unbuilt[0])
-            self._driver.decide_broken(event, died, None, ())
+            cause = None if member.timeout_s is not None else died
+            self._driver.decide_broken(event, cause, None, (), member.timeout_s)
         else:
             self._link.send(m.TemplateDown(contexts=template))
             self._driver.decide(node.TemplateEnded(template=template))
+
+    # --- builds that take too long
+
+    def _begin_build(self, member: Member, context: Digest) -> None:
+        """A build that hangs must be talked about, and ended if there is a limit."""
+        self._link.send(m.ContextBuilding(context=context))
+        member.end_limits()
+        usual_s, timeout_s = self._driver.usual_build_s(context), self._family.build_timeout_s(context)
+        after_s = warn_after_s(usual_s)
+
+        def warn() -> None:
+            self._link.send(m.BuildSlow(context=context, since_s=after_s, usual_s=usual_s, timeout_s=timeout_s))
+
+        member.building = context
+        member.builds.append(self._loop.call_later(after_s, warn))
+        if timeout_s is not None:
+            member.builds.append(
+                self._loop.call_later(timeout_s, lambda: self._build_hangs(member, context, timeout_s))
+            )
+
+    def _end_build(self, member: Member, context: Digest) -> None:
+        if member.building == context:  # rather than one that it requires
+            member.building = None
+            member.end_limits()
+
+    def _build_hangs(self, member: Member, context: Digest, timeout_s: float) -> None:
+        text = "%s (process %s) is killed: the build of context %s takes longer than %g s"
+        logger.warning(text, member.name, member.pid, self._family.label(context), timeout_s)
+        member.timeout_s = timeout_s
+        self._family.kill(member)
 
     # --- clean-ups
 

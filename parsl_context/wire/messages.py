@@ -92,6 +92,7 @@ class ContextOptions(Struct, frozen=True, kw_only=True):
     memory_gb: float | None = None  # declared size of one instance. [GB]
     pinned: bool = False  # given up only when the user asks for it
     max_age_s: float | None = None  # time after which an instance that workers share is built anew. [s]
+    build_timeout_s: float | None = None  # time that a build may take; None: what the executor says. [s]
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ class ManagerGone(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class BuildFailed(Struct, frozen=True, kw_only=True, tag=True):
-    """A context could not be built: its function raised (`error`, one payload) or its worker died (`died`)."""
+    """A context could not be built: its function raised (`error`, one payload), its worker died (`died`), or it took
+    longer than it may (`timeout_s`)."""
 
     context: Digest
     name: str
@@ -147,6 +149,7 @@ class BuildFailed(Struct, frozen=True, kw_only=True, tag=True):
     attempts: int
     died: WorkerDied | None
     error: Payload | None
+    timeout_s: float | None = None  # [s]
 
 
 class Unservable(Struct, frozen=True, kw_only=True, tag=True):
@@ -331,6 +334,12 @@ class Done(Struct, frozen=True, kw_only=True, tag=True):
     request: RequestId
 
 
+class Notice(Struct, frozen=True, kw_only=True, tag=True):
+    """Something that the user should know, for the executor's log."""
+
+    text: str
+
+
 class VersionsDiffer(Struct, frozen=True, kw_only=True, tag=True):
     """A manager of other versions tried to join; the executor cannot go on."""
 
@@ -348,6 +357,7 @@ FromInterchange: TypeAlias = (
     | ContextList
     | Done
     | VersionsDiffer
+    | Notice
 )
 Answer: TypeAlias = ManagerList | PackageList | BlockList | ContextList | Done
 
@@ -362,6 +372,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     contexts_per_worker: int | None = None
     idle_s: float | None = None  # time without calls after which an instance is given up. [s]
     cleanup_s: float = 5.0  # time that clean-ups have before their process is killed. [s]
+    build_s: float | None = None  # time that builds may take before their process is killed; None: any. [s]
 
 
 class Welcome(Struct, frozen=True, kw_only=True, tag=True):
@@ -548,6 +559,16 @@ class ContextBroken(Struct, frozen=True, kw_only=True, tag=True):
     returned: list[TaskId]
     died: WorkerDied | None
     error: Payload | None
+    timeout_s: float | None = None  # that it took longer than. [s]
+
+
+class BuildSlow(Struct, frozen=True, kw_only=True, tag=True):
+    """A build takes much longer than it used to. Said once for each build."""
+
+    context: Digest
+    since_s: float  # [s]
+    usual_s: float | None  # mean of the builds before; None: there was none. [s]
+    timeout_s: float | None  # that it may take; None: any. [s]
 
 
 class InstanceSettled(Struct, frozen=True, kw_only=True, tag=True):
@@ -616,6 +637,7 @@ FromManager: TypeAlias = (
     | TemplateDown
     | ContextBuilding
     | ContextBroken
+    | BuildSlow
     | InstanceSettled
     | InstanceRefused
     | TasksReturned

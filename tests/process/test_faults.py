@@ -381,3 +381,62 @@ def test_calls_with_more_buffers_than_a_message_takes(load: Load) -> None:
     futures = [count(small) for _ in range(1600)]
     assert {future.result(timeout=60) for future in futures} == {700}
     assert count([np.zeros(1) for _ in range(70_000)]).result(timeout=60) == 70_000
+
+
+# --- builds that hang
+
+
+@pytest.mark.parametrize("reuse", ["memory", "node", "none"])
+def test_a_build_that_hangs_is_ended_and_its_calls_learn_why(load: Load, reuse: str) -> None:
+    executor = load(max_workers_per_node=1, reuse=reuse)
+
+    @context(build_timeout_s=0.3)
+    def hangs() -> None:
+        time.sleep(60)
+
+    futures = [context_app(context=hangs())(lambda held: held)() for _ in range(3)]
+    for future in futures:
+        with pytest.raises(ContextBuildError, match=r"hangs\(\).*3 attempts.*TimeoutError.*0\.3 s.*build_timeout_s"):
+            future.result(timeout=30)
+    assert isinstance(where().result(timeout=20)[1], int), "others go on"
+    assert "failed" in {row.state for row in executor.contexts()}
+
+
+def test_the_executor_has_a_limit_for_contexts_that_have_none_of_their_own(load: Load) -> None:
+    load(max_workers_per_node=1, context_build_timeout=0.3)
+
+    @context
+    def slow(seconds: float, *others: Any) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    patient = context(build_timeout_s=30)(slow.function)
+    assert context_app(context=patient(1.0))(lambda held: held)().result(timeout=20) == 1.0
+    assert context_app(context=slow(0.0))(lambda held: held)().result(timeout=20) == 0.0
+    with pytest.raises(ContextBuildError, match=r"slow\(0\.1, .*0\.3 s"):
+        context_app(context=slow(0.1, slow(60.0)))(lambda held: held)().result(timeout=20)
+
+
+def test_a_build_that_takes_much_longer_than_it_used_to_is_named_in_the_log(
+    load: Load, run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = load(max_workers_per_node=1)
+    quick = run_dir / "quick"
+    quick.touch()
+
+    @context
+    def sometimes_slow(quick: str) -> int:
+        time.sleep(0 if os.path.exists(quick) else 6.0)
+        return 1
+
+    made = sometimes_slow(str(quick))
+    app = context_app(context=made)(lambda held: held)
+    assert app().result(timeout=20) == 1
+    assert not [record for record in caplog.records if "has been building" in record.getMessage()]
+    quick.unlink()
+    executor.evict(made)
+    wait_for(lambda: executor.contexts()[0].state == "cold")
+    assert app().result(timeout=20) == 1
+    (told,) = {record.getMessage() for record in caplog.records if "has been building" in record.getMessage()}
+    assert "sometimes_slow(" in told
+    assert "used to take" in told

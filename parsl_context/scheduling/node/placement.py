@@ -62,6 +62,11 @@ class NodePlacement:
         """When calls should be looked at again, if ever."""
         return self._take_ahead_at
 
+    def usual_build_s(self, context: Digest) -> float | None:
+        """What builds of a context used to take here; None: nothing is known. [s]"""
+        known = self._room.builds.get(context)
+        return None if known is None else known.mean_s
+
     @property
     def waiting(self) -> int:
         """Calls that no worker holds yet."""

@@ -42,7 +42,10 @@ def test_sharing_is_another_way_to_name_a_level():
         ({"pinned": 1}, "pinned=1 .*True or False"),
         ({"share": "all"}, 'share=\'all\'.*"node" or "worker"'),
         ({"share": "node", "reuse": "none"}, "share='node'"),
-        ({"shared": "node"}, "no option shared; it has reuse, after_fork, memory_gb, isolation, .*, pinned, share"),
+        (
+            {"shared": "node"},
+            "no option shared; it has reuse, after_fork, memory_gb, isolation, .*, pinned, build_timeout_s, share",
+        ),
     ],
 )
 @pytest.mark.parametrize("apply", [context, functools.partial(context, never), functools.partial(context, model)])
@@ -88,3 +91,13 @@ def test_what_stands_for_a_context_becomes_one():
 def test_what_is_no_context_is_refused(given, says):
     with pytest.raises(ConfigurationError, match=says):
         as_context(given)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "10"])
+def test_a_time_for_builds_that_is_none_is_refused(seconds):
+    with pytest.raises(ConfigurationError, match="build_timeout_s"):
+        context(build_timeout_s=seconds)
+
+
+def test_the_time_that_a_build_may_take_does_not_make_another_context():
+    assert context(model.function, build_timeout_s=5)("w").digest == context(model.function)("w").digest

@@ -71,7 +71,7 @@ def test_a_label_that_would_break_the_command_of_a_block_is_refused(label):
 
 @pytest.mark.parametrize("path", ["/home/my runs", "/home/$USER/x", "/a'b", "/a{b}", "/a\nb", "/a(1)"])
 def test_a_path_that_would_break_the_command_of_a_block_is_refused(path):
-    with pytest.raises(ConfigurationError, match="the run.*run_dir"):
+    with pytest.raises(ConfigurationError, match=r"the run.*run_dir"):
         check_paths("label", {"the run": path})
 
 
