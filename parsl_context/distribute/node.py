@@ -60,7 +60,7 @@ class NodeStore:
             return self.fetch_privately(url, holds)
         self._prepare(url)
         entry = self._entry(url, found)
-        with locks.locked(self._folder / f"lock-{entry.name[:2]}"):
+        with locks.locked(self._folder / f"lock-{entry.name}"):
             while (path := _take(entry, url, found, holds)) is None:
                 with origins.opened(url) as source:
                     folder = self._receive(url, source, holds)

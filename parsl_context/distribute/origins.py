@@ -6,9 +6,10 @@ import contextlib
 import http.client
 import os
 import stat
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import urlparse
@@ -17,6 +18,9 @@ from parsl_context.errors import FileFetchError
 
 SCHEMES = ("", "file", "http", "https")
 _TIMEOUT_S = 60.0  # of one network operation
+# A server that sends less than this for so long is taken to be stuck: others wait for the same file.
+LEAST_BYTES_PER_S = 1_000
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,17 @@ class Source:
         What is read.
     """
 
-    def __init__(self, url: str, stream: BinaryIO | http.client.HTTPResponse) -> None:
+    def __init__(
+        self,
+        url: str,
+        stream: BinaryIO | http.client.HTTPResponse,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._url = url
         self._stream = stream
+        self._clock = clock
+        self._since = clock()
+        self._came = 0  # since then. [bytes]
         self.version = self._version()
 
     def _version(self) -> Version:
@@ -62,7 +74,24 @@ class Source:
         FileFetchError
         """
         with _explained(self._url):
-            return self._stream.read(size)
+            if not isinstance(self._stream, http.client.HTTPResponse):
+                return self._stream.read(size)
+            data = self._stream.read1(size)  # what has come, rather than all of it however long that takes
+        self._watch(len(data))
+        return data
+
+    def _watch(self, came: int) -> None:
+        """Give a download up that hardly gets on."""
+        self._came += came
+        waited_s = self._clock() - self._since
+        if waited_s < PATIENCE_S:
+            return
+        if self._came < LEAST_BYTES_PER_S * waited_s:
+            reason = (
+                f"its server has sent {self._came} bytes in {waited_s:.0f} s; see whether it is well, and try again"
+            )
+            raise FileFetchError(url=self._url, reason=reason)
+        self._since, self._came = self._clock(), 0
 
     def check(self, size: int) -> None:
         """Make sure that what was read is all of one version.

@@ -1,12 +1,15 @@
 """A store keeps whole files, the right version of each, within its bound."""
 
 import contextlib
+import http.client
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
-from parsl_context.distribute import locks
+from parsl_context.distribute import locks, origins
 from parsl_context.distribute.node import NodeStore, store_of_this_node
 from parsl_context.errors import ConfigurationError, FileFetchError
 
@@ -143,3 +146,53 @@ def test_the_default_folder_is_one_per_user(tmp_path, holds, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     copy = store_of_this_node({}).fetch(str(origin(tmp_path)), holds)
     assert copy.is_relative_to(tmp_path / f"parsl-context-{os.getuid()}")
+
+
+def test_a_file_that_comes_slowly_holds_no_other_up(folder, tmp_path, holds):
+    """Whatever its name hashes to."""
+    store, slow = NodeStore(folder), origin(tmp_path, "slow")
+    entry = store._entry(str(slow), origins.version(str(slow)))
+    folder.mkdir(mode=0o700)
+    with locks.locked(folder / f"lock-{entry.name}"):
+        for number in range(300):
+            path = origin(tmp_path, f"{number}", b"%d" % number)
+            assert NodeStore(folder).fetch(str(path), holds).read_bytes() == b"%d" % number
+
+
+def test_locks_leave_no_files_behind(folder, tmp_path, holds):
+    NodeStore(folder).fetch(str(origin(tmp_path)), holds)
+    assert list(folder.glob("lock-*")) == []
+
+
+def test_a_lock_is_one_at_a_time_also_where_its_file_goes(tmp_path):
+    inside, most, lock = [], [], tmp_path / "lock"
+
+    def work(_):
+        with locks.locked(lock):
+            inside.append(None)
+            most.append(len(inside))
+            inside.pop()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(400)))
+    assert max(most) == 1
+
+
+class Trickle(http.client.HTTPResponse):
+    """A server that sends a byte a second."""
+
+    def __init__(self, clock):
+        self.clock, self.headers = clock, {}
+
+    def read1(self, size):
+        self.clock.now += 1.0
+        return b"x"
+
+
+def test_a_download_that_hardly_gets_on_is_given_up():
+    clock = SimpleNamespace(now=0.0)
+    source = origins.Source("http://host/file", Trickle(clock), clock=lambda: clock.now)
+    with pytest.raises(FileFetchError, match="has sent 60 bytes in 60 s"):
+        for _ in range(1_000):
+            source.read(1 << 20)
+    assert clock.now == origins.PATIENCE_S
