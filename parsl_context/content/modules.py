@@ -15,13 +15,14 @@ def is_installed(name: str | None) -> bool:
     """Whether a loaded module belongs to the standard library, an installed distribution, or PYTHONPATH."""
     if name is None or name == "__main__":
         return False
-    module = sys.modules.get(name.partition(".")[0])
+    top = name.partition(".")[0]
+    module = sys.modules.get(top)
     if module is None:
         return False
     file = getattr(module, "__file__", None)
     # Built-in modules have no file; namespace packages have a path only.
     locations = [file] if file is not None else list(getattr(module, "__path__", []))
-    return not locations or any(map(_lies_in_a_root, locations))
+    return not locations or any(_lies_in_a_root(path) or _is_on_python_path(path, top) for path in locations)
 
 
 def _lies_in_a_root(path: str) -> bool:
@@ -31,13 +32,24 @@ def _lies_in_a_root(path: str) -> bool:
     return _resolved(path).startswith(roots)
 
 
+def _is_on_python_path(path: str, top: str) -> bool:
+    """Whether a module lies where a worker with our PYTHONPATH finds it, rather than somewhere below."""
+    places = (f"{root}/{top}" for root in _python_path())
+    return any(path == place or path.startswith((f"{place}/", f"{place}.")) for place in places)
+
+
+@functools.cache
+def _python_path() -> tuple[str, ...]:
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return tuple({os.path.abspath(path) for path in paths} | set(map(_resolved, paths)))
+
+
 @functools.cache
 def _installed_roots() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     roots = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
     sites = {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
     roots |= sites
-    roots |= {path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path}
     for site in sites:
         roots |= set(_path_files(Path(site)))
     roots |= set(_editable_sources())

@@ -23,7 +23,7 @@ from parsl_context.parsl_parts.compat import start_logging
 from parsl_context.pool import worker
 from parsl_context.pool.forking import Nursery, receive_fork
 from parsl_context.pool.settings import WorkerSettings
-from parsl_context.retain import calls, sharing
+from parsl_context.retain import calls, processes, sharing
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.loader import Loader
 from parsl_context.wire import messages as m
@@ -35,6 +35,7 @@ logger = logging.getLogger(f"parsl.{__name__}")
 
 def main(channel: socket.socket, control: socket.socket, settings: WorkerSettings) -> int:
     """Serve the manager until it says so or is gone. Gives the exit status."""
+    processes.end_unless_child_of(settings.manager_pid)
     setproctitle("parsl: context template")
     signal.signal(signal.SIGTERM, lambda *_: None)
     start_logging(settings.log_config, settings.log_dir, "template", debug=settings.debug)

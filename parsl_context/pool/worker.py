@@ -34,7 +34,7 @@ from parsl_context.retain import calls, sharing
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.isolation import DIRTY, run_in_child
 from parsl_context.retain.loader import Loader, pack_error, pack_exception
-from parsl_context.retain.processes import Exit, alone
+from parsl_context.retain.processes import Exit, alone, end_unless_child_of
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
 from parsl_context.wire.codec import Buffer, Decoder, Frames, deal, encode, make_payload
@@ -73,6 +73,7 @@ def threads_of(message: m.ForkWorker, settings: WorkerSettings) -> int:
 
 def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> None:
     number = message.worker
+    end_unless_child_of(settings.manager_pid)
     setproctitle(f"parsl: context worker {number}")
     # A batch system signals every process of a job; the manager decides when workers end. A handler rather than
     # SIG_IGN, because programs that the user's code starts inherit what is ignored.

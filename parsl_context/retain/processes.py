@@ -36,6 +36,12 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+def end_unless_child_of(parent: int) -> None:
+    """End this process if it was adopted by another than was to adopt it, because that has ended already."""
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Run code of the user's. Where it forks and comes back in the child as well, the child ends here, quietly.

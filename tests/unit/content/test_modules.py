@@ -20,7 +20,7 @@ from tests.unit.builders import user_module
 @pytest.fixture
 def fresh_roots():
     """What a process that starts now would find."""
-    caches = (modules.is_installed, modules._installed_roots)
+    caches = (modules.is_installed, modules._installed_roots, modules._python_path)
     for cached in caches:
         cached.cache_clear()
     yield
@@ -70,6 +70,14 @@ def test_what_pythonpath_names_is_installed(tmp_path, monkeypatch, fresh_roots):
     monkeypatch.setenv("PYTHONPATH", f":{tmp_path}")
     with user_module(tmp_path, "x = 1") as module:
         assert is_installed(module.__name__)
+
+
+def test_what_lies_below_a_folder_of_pythonpath_is_not_installed(tmp_path, monkeypatch, fresh_roots):
+    """A worker does not find it there: the script's own folder is what led to it here."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "examples").mkdir()
+    with user_module(tmp_path / "examples", "x = 1") as module:
+        assert not is_installed(module.__name__)
 
 
 def test_sources_that_a_site_folder_names_are_installed(tmp_path, monkeypatch, fresh_roots):
