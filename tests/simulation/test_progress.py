@@ -90,12 +90,16 @@ class OrdersGoFirst(ClusterState):
     """An order that has ended makes room for the next, as anything that ends; its calls wait their turn."""
 
     def _settle(self, event: cluster.BuildSettled, now: float) -> list[cluster.Action]:
-        line = self._lines[Lane(event.contexts, False)]
+        line = self._books.lines[Lane(event.contexts, False)]
         manager = self.managers[event.manager]
         self._builds.settle(line, manager)
         cold = self._builds.latest(manager, now)
         orders = [self._builds.order(cold, manager)] if cold is not None else []
-        return [cluster.ReleaseBuild(order=event.order, manager=manager.id), *orders, *self._serve(manager, now, line)]
+        return [
+            cluster.ReleaseBuild(order=event.order, manager=manager.id),
+            *orders,
+            *self._placement.serve(manager, now, line),
+        ]
 
 
 class NeverAnswers(ClusterState):

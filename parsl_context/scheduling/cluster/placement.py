@@ -1,17 +1,17 @@
-"""Where calls go and builds are ordered: the books of the interchange and the rules that act on them.
+"""Where calls go and builds are ordered: the rules of the interchange, on its books.
 
 `state` changes the books as events come in and then asks here what follows: for a call or a line, who should serve it
-(`_place`); for a manager, what it should hold (`_serve`); for a line that waits, whether a build pays (`_consider`).
+(`place`); for a manager, what it should hold (`serve`); for a line that waits, whether a build pays (`consider`).
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
+from parsl_context.scheduling.cluster.books import ClusterBooks
 from parsl_context.scheduling.cluster.builds import Builds
 from parsl_context.scheduling.cluster.events import (
     Action,
@@ -21,17 +21,14 @@ from parsl_context.scheduling.cluster.events import (
     TakeBack,
 )
 from parsl_context.scheduling.cluster.managers import Call, ClusterLine, ClusterPair, Manager, Phase
-from parsl_context.scheduling.cluster.registry import Record
 from parsl_context.scheduling.lines import CHOICES, Lane, Pair
 from parsl_context.scheduling.placement import (
     FORK_PATIENCE_S,
     MANAGER_LOOKAHEAD_S,
     RUN_PRIOR_S,
-    Estimate,
-    Floor,
     lookahead,
 )
-from parsl_context.wire.messages import Digest, ManagerId, TaskId
+from parsl_context.wire.messages import TaskId
 
 # How often a line with calls behind slow ones is looked at, at the least. [s]
 _WATCH_S = 0.05
@@ -40,45 +37,26 @@ _REFILL = 0.5
 
 
 class ClusterPlacement:
-    """Managers, lines and calls, and what follows from their state. See `ClusterState` for the parameters."""
+    """What follows from the books: for a call or a line, who should serve it, and for a manager, what it should hold.
+
+    Parameters
+    ----------
+    preference
+        Puts managers into the order in which they are considered for calls without contexts; None: in turn.
+    """
 
     def __init__(
         self,
-        *,
-        heartbeat_threshold_s: float,
+        books: ClusterBooks,
+        builds: Builds,
         preference: Callable[[list[Manager]], list[Manager]] | None = None,
     ) -> None:
-        self._threshold_s = heartbeat_threshold_s
+        self._books = books
+        self._builds = builds
         self._preference = preference
-        self.managers: dict[ManagerId, Manager] = {}
-        self.blocks: list[str] = []  # every block that connected, in order
-        self._nodes: dict[str, Manager] = {}  # the session of each manager process
-        self._calls: dict[TaskId, Call] = {}
-        self._lines: dict[Lane, ClusterLine] = {}
-        self._lines_of: dict[Digest, list[ClusterLine]] = {}  # that need a context
-        self._records: dict[Digest, Record] = {}
-        self._builds = Builds(self._records)
-        self._run: dict[Digest | None, Estimate] = {}
-        self._shortest = Floor()  # run time of any call, lately
         self._fresh: OrderedDict[Manager, None] = OrderedDict()  # idle, which only those of their lines know that asked
-        self._deadlines: list[tuple[float, int, Callable[[float], list[Action]]]] = []
-        self._order = itertools.count()
 
-    def next_deadline(self) -> float:
-        """When `Tick` is due next; infinity if never."""
-        return self._deadlines[0][0] if self._deadlines else math.inf
-
-    @property
-    def waiting(self) -> int:
-        """Calls that no manager holds."""
-        return sum(line.waiting for line in self._lines.values())
-
-    def _held_by(self, task: TaskId, manager: ManagerId) -> Call | None:
-        """A call, if the manager holds it."""
-        call = self._calls.get(task)
-        return call if call is not None and call.pair is not None and call.pair.holder.id == manager else None
-
-    def _release(self, call: Call, now: float) -> None:
+    def release(self, call: Call, now: float) -> None:
         """Its manager no longer holds a call."""
         pair = call.pair
         assert pair is not None
@@ -104,26 +82,33 @@ class ClusterPlacement:
         self._builds.reckon(line)
         return SendTask(task=call.id, manager=manager.id)
 
-    def _place(self, line: ClusterLine, now: float) -> list[Action]:
+    def send_first(self, line: ClusterLine, manager: Manager, now: float) -> list[Action]:
+        """Send a manager a call of a line that it was made ready for, whatever else waits."""
+        pair = line.pairs.get(manager)
+        if not line.waiting or pair is None or pair.is_full or not self._may_send(pair, now):
+            return []
+        return [self._send(pair, now)]
+
+    def place(self, line: ClusterLine, now: float) -> list[Action]:
         """Send the newest call of a line where a worker is free for it, or see to it that one will be."""
         pair = self._find_idle(line, now)
         if pair is None:
             is_settled = line.is_watched and line.waiting < line.enough  # nothing has changed since it was considered
-            return [] if is_settled else self._consider(line, now)
+            return [] if is_settled else self.consider(line, now)
         action = self._send(pair, now)
         self._builds.free.update(pair.holder)
         return [action]
 
-    def _place_all(self, line: ClusterLine, now: float) -> list[Action]:
+    def place_all(self, line: ClusterLine, now: float) -> list[Action]:
         actions: list[Action] = []
         while line.waiting and (pair := self._find_idle(line, now)) is not None:
             actions.append(self._send(pair, now))
             self._builds.free.update(pair.holder)
-        return actions + self._consider(line, now)
+        return actions + self.consider(line, now)
 
     def _find_idle(self, line: ClusterLine, now: float) -> ClusterPair | None:
         if self._preference is not None and not line.lane.contexts:
-            candidates = [manager for manager in self.managers.values() if manager.phase is Phase.OPEN]
+            candidates = [manager for manager in self._books.managers.values() if manager.phase is Phase.OPEN]
             pairs = (line.pair(manager) for manager in self._preference(candidates))
             return next((pair for pair in pairs if self._is_idle(pair, now)), None)
         ahead: ClusterPair | None = None
@@ -170,12 +155,12 @@ class ClusterPlacement:
             first = line.queue.first()
             if first is None or line.lane.fresh or line.lane.in_order:
                 return False
-            depth = math.ceil(level * lookahead(self._run_of(first.code), _horizon_s(manager)))
+            depth = math.ceil(level * lookahead(self._books.run_of(first.code), _horizon_s(manager)))
             if free + depth * manager.slots <= 0 or held >= capacity * (1 + depth):
                 return False
         return self._may_send(pair, now)
 
-    def _serve(self, manager: Manager, now: float, ended: ClusterLine | None = None) -> list[Action]:
+    def serve(self, manager: Manager, now: float, ended: ClusterLine | None = None) -> list[Action]:
         """Give a manager what it should hold now: of the lines that it can serve the latest first, or a build.
 
         Parameters
@@ -185,7 +170,7 @@ class ClusterPlacement:
         """
         actions: list[Action] = []
         if manager.phase is not Phase.OPEN:
-            return self._stop_if_drained(manager)
+            return self.stop_if_drained(manager)
         while True:
             warm = self._latest_warm(manager, now, 1.0 if actions else _REFILL, ended)
             cold = self._builds.latest(manager, now)
@@ -209,7 +194,7 @@ class ClusterPlacement:
         last = None if ended is None else ended.pairs.get(manager)
         while True:
             horizon_s = math.inf if manager.free > 0 or manager.prefetch is not None else _horizon_s(manager)
-            if manager.free + (manager.prefetch or 0) <= 0 and self._shortest.or_prior(math.inf) >= horizon_s:
+            if manager.free + (manager.prefetch or 0) <= 0 and self._books.shortest.or_prior(math.inf) >= horizon_s:
                 return None
             waiting = manager.waiting_lines()
             if last is not None and last.templates and last.serves and last.line.waiting and last not in waiting:
@@ -227,7 +212,7 @@ class ClusterPlacement:
             for pair in full:  # others may have calls for its free slots
                 pair.set_aside()
 
-    def _consider(self, line: ClusterLine, now: float) -> list[Action]:
+    def consider(self, line: ClusterLine, now: float) -> list[Action]:
         """Have contexts built for a line as long as that pays."""
         if line.refused and not line.serving and len(line.refused) >= len(self._builds.free):
             return self._fail_refused(line)
@@ -250,11 +235,11 @@ class ClusterPlacement:
         if line.total_surplus:
             period_s = min(period_s or math.inf, 10 * line.run.or_prior(RUN_PRIOR_S))
         line.is_watched = True
-        self._at(now + max(_WATCH_S, period_s), lambda now: self._look_at(line, now))
+        self._books.at(now + max(_WATCH_S, period_s), lambda now: self._look_at(line, now))
 
     def _look_at(self, line: ClusterLine, now: float) -> list[Action]:
         line.is_watched = False
-        actions = self._place_all(line, now)
+        actions = self.place_all(line, now)
         if line.total_surplus and not line.waiting:
             idle = self._find_idle(line, now)
             if idle is not None:
@@ -278,17 +263,11 @@ class ClusterPlacement:
             call.reclaimed = True
         return [TakeBack(tasks=[call.id for call in calls], manager=donor.id)] if calls else []
 
-    def _run_of(self, code: Digest | None) -> Estimate:
-        estimate = self._run.get(code)
-        if estimate is None:
-            estimate = self._run[code] = Estimate()
-        return estimate
-
-    def _open_line(self, lane: Lane) -> ClusterLine:
-        line = self._lines[lane] = ClusterLine(lane)
+    def open_line(self, lane: Lane) -> ClusterLine:
+        line = self._books.lines[lane] = ClusterLine(lane)
         for context in lane.contexts:
-            self._lines_of.setdefault(context, []).append(line)
-        for manager in self.managers.values():
+            self._books.lines_of.setdefault(context, []).append(line)
+        for manager in self._books.managers.values():
             if manager.phase is Phase.OPEN:
                 self._enrol(line, manager)
         return line
@@ -303,9 +282,9 @@ class ClusterPlacement:
                 return
             pair = line.pair(manager)
             pair.warm, pair.templates = warm, templates
-        self._count(line, manager)
+        self.count(line, manager)
 
-    def _count(self, line: ClusterLine, manager: Manager) -> None:
+    def count(self, line: ClusterLine, manager: Manager) -> None:
         """Tell a line how many of its calls can run on a manager at a time."""
         if manager.phase is not Phase.OPEN:
             capacity = 0
@@ -316,26 +295,28 @@ class ClusterPlacement:
             capacity = manager.slots if pair.templates and self._builds.is_shared(line, manager) else pair.warm
         line.set_capacity(manager, capacity)
 
-    def _stop_if_drained(self, manager: Manager) -> list[Action]:
+    def forget(self, manager: Manager) -> None:
+        """A manager takes no more."""
+        self._builds.free.remove(manager)
+        self._fresh.pop(manager, None)
+
+    def stop_if_drained(self, manager: Manager) -> list[Action]:
         if manager.phase is Phase.DRAINING and not manager.held and not manager.stopping:
             manager.stopping = True
             return [StopManager(manager=manager.id, reason="it has drained")]
         return []
 
-    def _at(self, time: float, call: Callable[[float], list[Action]]) -> None:
-        heapq.heappush(self._deadlines, (time, next(self._order), call))
-
     def _fail_refused(self, line: ClusterLine) -> list[Action]:
         """No manager can ever hold the contexts of a line."""
         reason = next(iter(line.refused.values()))
-        tasks = self._drop_waiting(line)
+        tasks = self.drop_waiting(line)
         return [FailUnservable(tasks=tasks, reason=reason)] if tasks else []
 
-    def _drop_waiting(self, line: ClusterLine) -> list[TaskId]:
+    def drop_waiting(self, line: ClusterLine) -> list[TaskId]:
         tasks = [call.id for call in line.take_all()]
         self._builds.reckon(line)
         for task in tasks:
-            del self._calls[task]
+            del self._books.calls[task]
         return tasks
 
 

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from typing_extensions import assert_never
 
 from parsl_context.scheduling.cluster import views
+from parsl_context.scheduling.cluster.books import ClusterBooks
+from parsl_context.scheduling.cluster.builds import Builds
 from parsl_context.scheduling.cluster.events import (
     Action,
     BlobForgotten,
@@ -64,7 +66,7 @@ from parsl_context.scheduling.lines import Lane
 from parsl_context.wire.messages import ContextRow, Digest, ManagerId, TaskId
 
 
-class ClusterState(ClusterPlacement):
+class ClusterState:
     """Managers, calls and contexts that the interchange knows. Changed by `handle` alone.
 
     Parameters
@@ -74,6 +76,28 @@ class ClusterState(ClusterPlacement):
     preference
         Puts managers into the order in which they are considered for calls without contexts; None: in turn.
     """
+
+    def __init__(
+        self,
+        *,
+        heartbeat_threshold_s: float,
+        preference: Callable[[list[Manager]], list[Manager]] | None = None,
+    ) -> None:
+        self._threshold_s = heartbeat_threshold_s
+        self._books = ClusterBooks()
+        self._builds = Builds(self._books.records)
+        self._placement = ClusterPlacement(self._books, self._builds, preference)
+        self.managers = self._books.managers
+        self.blocks = self._books.blocks
+
+    @property
+    def waiting(self) -> int:
+        """Calls that no manager holds."""
+        return self._books.waiting
+
+    def next_deadline(self) -> float:
+        """When `Tick` is due next; infinity if never."""
+        return self._books.next_deadline()
 
     # --- events
 
@@ -85,7 +109,7 @@ class ClusterState(ClusterPlacement):
             case TaskEnded():
                 return self._end_task(event, now)
             case ManagerContact():
-                self.managers[event.manager].contact_at = now
+                self._books.managers[event.manager].contact_at = now
                 return []
             case TaskLost():
                 return self._lose_task(event, now)
@@ -107,7 +131,7 @@ class ClusterState(ClusterPlacement):
     def _handle_context(self, event: Event, now: float) -> list[Action]:
         match event:
             case BuildBegan():
-                building = self.managers[event.manager].building
+                building = self._books.managers[event.manager].building
                 building[event.context] = building.get(event.context, 0) + 1
                 return []
             case ContextHeld():
@@ -131,8 +155,8 @@ class ClusterState(ClusterPlacement):
             case ContextDeclared():
                 return self._declare(event)
             case ContextWanted():
-                self._records[event.context].wanted = True
-                open_managers = [m for m in self.managers.values() if m.phase is Phase.OPEN]
+                self._books.records[event.context].wanted = True
+                open_managers = [m for m in self._books.managers.values() if m.phase is Phase.OPEN]
                 return [SendBuild(context=event.context, manager=manager.id) for manager in open_managers]
             case EvictionWanted():
                 return self._evict(event.context)
@@ -146,73 +170,73 @@ class ClusterState(ClusterPlacement):
 
     def knows_task(self, task: TaskId) -> bool:
         """Whether the call waits or runs."""
-        return task in self._calls
+        return task in self._books.calls
 
     def knows_context(self, context: Digest) -> bool:
         """Whether the context was declared."""
-        return context in self._records
+        return context in self._books.records
 
     # --- calls
 
     def _submit(self, event: TaskSubmitted, now: float) -> list[Action]:
-        line = self._lines.get(event.lane) or self._open_line(event.lane)
+        line = self._books.lines.get(event.lane) or self._placement.open_line(event.lane)
         call = Call(event.task, line, event.code, event.priority, now)
-        self._calls[event.task] = call
+        self._books.calls[event.task] = call
         line.append(call)
         self._builds.reckon(line)
         for context in event.lane.contexts:
-            record = self._records[context]
+            record = self._books.records[context]
             if record.given_up and now < record.pause_until:
                 return self._fail_line(line, context)
-        return self._place(line, now)
+        return self._placement.place(line, now)
 
     def _end_task(self, event: TaskEnded, now: float) -> list[Action]:
-        call = self._held_by(event.task, event.manager)
+        call = self._books.held_by(event.task, event.manager)
         if call is None or call.pair is None:
             return []
         pair, line, manager = call.pair, call.line, call.pair.holder
-        self._run_of(call.code).add(event.run_s)
+        self._books.run_of(call.code).add(event.run_s)
         line.run.add(event.run_s)
         line.shortest.add(event.run_s)
-        self._shortest.add(event.run_s)
+        self._books.shortest.add(event.run_s)
         self._builds.reckon(line)
         line.progress_at = now
         if not call.ahead:
             manager.transit.add(max(0.0, now - call.sent_at - event.run_s))
         pair.calls += event.calls
         pair.used_at = now
-        self._release(call, now)
+        self._placement.release(call, now)
         manager.resume(max(1, manager.free))
-        del self._calls[event.task]
-        return self._serve(manager, now, line)
+        del self._books.calls[event.task]
+        return self._placement.serve(manager, now, line)
 
     def _lose_task(self, event: TaskLost, now: float) -> list[Action]:
-        call = self._held_by(event.task, event.manager)
+        call = self._books.held_by(event.task, event.manager)
         if call is None or call.pair is None:
             return []
         manager = call.pair.holder
-        self._release(call, now)
+        self._placement.release(call, now)
         manager.resume(max(1, manager.free))
-        del self._calls[event.task]
-        return self._serve(manager, now)
+        del self._books.calls[event.task]
+        return self._placement.serve(manager, now)
 
     def _cancel(self, task: TaskId) -> list[Action]:
-        call = self._calls.get(task)
+        call = self._books.calls.get(task)
         if call is not None and call.pair is None:
             call.line.forget(call)
             self._builds.reckon(call.line)
-            del self._calls[task]
+            del self._books.calls[task]
         return []
 
     def _take_back(self, manager_id: ManagerId, tasks: Iterable[TaskId], now: float, *, is_busy: bool) -> list[Action]:
         """Calls come back unstarted, if `is_busy` because their workers there are busy with others."""
-        manager = self.managers[manager_id]
+        manager = self._books.managers[manager_id]
         lines: dict[ClusterLine, None] = {}
         for task in sorted(tasks, reverse=True):
             call = manager.held.get(task)
             if call is not None and call.pair is not None:
                 pair = call.pair
-                self._release(call, now)
+                self._placement.release(call, now)
                 call.line.put_back(call)
                 self._builds.reckon(call.line)
                 if is_busy and not call.reclaimed and not call.line.is_anywhere:
@@ -221,14 +245,14 @@ class ClusterState(ClusterPlacement):
                 lines[call.line] = None
         actions: list[Action] = []
         for line in lines:
-            actions += self._place_all(line, now)
-        return actions + self._serve(manager, now)
+            actions += self._placement.place_all(line, now)
+        return actions + self._placement.serve(manager, now)
 
     # --- managers
 
     def _join(self, event: ManagerJoined, now: float) -> list[Action]:
         actions: list[Action] = []
-        if (other := self._nodes.get(event.node)) is not None:
+        if (other := self._books.nodes.get(event.node)) is not None:
             actions += self._lose(other.id, "it joined anew after its link broke", now)
         manager = Manager(
             event.manager,
@@ -243,22 +267,21 @@ class ClusterState(ClusterPlacement):
             contexts_per_worker=event.contexts_per_worker,
             now=now,
         )
-        self.managers[manager.id] = self._nodes[event.node] = manager
-        self.blocks.append(event.block)
-        self._at(now + self._threshold_s, lambda now: self._check_contact(manager, now))
+        self._books.managers[manager.id] = self._books.nodes[event.node] = manager
+        self._books.blocks.append(event.block)
+        self._books.at(now + self._threshold_s, lambda now: self._check_contact(manager, now))
         if manager.drain_at < math.inf:
-            self._at(manager.drain_at, lambda now: self._close(manager.id, Phase.DRAINING, now))
-        for line in self._lines.values():
+            self._books.at(manager.drain_at, lambda now: self._close(manager.id, Phase.DRAINING, now))
+        for line in self._books.lines.values():
             if line.is_anywhere:
-                self._count(line, manager)
+                self._placement.count(line, manager)
         self._builds.free.update(manager)
-        actions += [
-            SendBuild(context=context, manager=manager.id) for context, record in self._records.items() if record.wanted
-        ]
-        return actions + self._serve(manager, now)
+        wanted = (context for context, record in self._books.records.items() if record.wanted)
+        actions += [SendBuild(context=context, manager=manager.id) for context in wanted]
+        return actions + self._placement.serve(manager, now)
 
     def _close(self, manager_id: ManagerId, phase: Phase, now: float) -> list[Action]:
-        manager = self.managers.get(manager_id)
+        manager = self._books.managers.get(manager_id)
         if manager is None:
             return []
         if manager.phase is not Phase.DRAINING:
@@ -266,110 +289,109 @@ class ClusterState(ClusterPlacement):
         lines = [pair.line for pair in manager.pairs.values() if pair.serves]
         for line in lines:
             line.set_capacity(manager, 0)
-        return self._retire(manager, lines, now) + self._stop_if_drained(manager)
+        return self._retire(manager, lines, now) + self._placement.stop_if_drained(manager)
 
     def _retire(self, manager: Manager, lines: Iterable[ClusterLine], now: float) -> list[Action]:
         """Lines must do without it."""
-        self._builds.free.remove(manager)
-        self._fresh.pop(manager, None)
+        self._placement.forget(manager)
         lines = dict.fromkeys([*lines, *manager.orders])
         for line in lines:
             while manager.orders[line]:
                 self._builds.settle(line, manager)
-        return [action for line in lines if line.waiting for action in self._consider(line, now)]
+        return [action for line in lines if line.waiting for action in self._placement.consider(line, now)]
 
     def _lose(self, manager_id: ManagerId, reason: str, now: float) -> list[Action]:
-        manager = self.managers.pop(manager_id, None)
+        manager = self._books.managers.pop(manager_id, None)
         if manager is None:
             return []
-        if self._nodes.get(manager.node) is manager:
-            del self._nodes[manager.node]
+        if self._books.nodes.get(manager.node) is manager:
+            del self._books.nodes[manager.node]
         manager.phase = Phase.DRAINING
         lost = sorted(manager.held)
         for task in lost:
-            del self._calls[task]
+            del self._books.calls[task]
         lines = [pair.line for pair in manager.pairs.values()]
         manager.leave()
-        for record in self._records.values():
+        for record in self._books.records.values():
             record.lose(manager_id)
         actions: list[Action] = []
         if lost:
             actions.append(FailTasks(tasks=lost, manager=manager_id, reason=reason))
-        for line in self._lines.values():
+        for line in self._books.lines.values():
             line.refused.pop(manager_id, None)
         return actions + self._retire(manager, lines, now)
 
     def _check_contact(self, manager: Manager, now: float) -> list[Action]:
-        if self.managers.get(manager.id) is not manager:
+        if self._books.managers.get(manager.id) is not manager:
             return []
         if now >= manager.contact_at + self._threshold_s:
             reason = f"nothing was heard of it for {self._threshold_s:g} s (heartbeat_threshold)"
             return self._lose(manager.id, reason, now)
-        self._at(manager.contact_at + self._threshold_s, lambda now: self._check_contact(manager, now))
+        self._books.at(manager.contact_at + self._threshold_s, lambda now: self._check_contact(manager, now))
         return []
 
     def _tick(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        while self._deadlines and self._deadlines[0][0] <= now:
-            actions += heapq.heappop(self._deadlines)[2](now)
+        while self._books.deadlines and self._books.deadlines[0][0] <= now:
+            actions += heapq.heappop(self._books.deadlines)[2](now)
         return actions
 
     # --- contexts
 
     def _declare(self, event: ContextDeclared) -> list[Action]:
-        record = self._records.get(event.context)
+        record = self._books.records.get(event.context)
         if record is None:
-            self._records[event.context] = Record(event.options)
+            self._books.records[event.context] = Record(event.options)
         else:
             record.declare(event.options)
         self._builds.resize()
         return []
 
     def _hold(self, event: ContextHeld, now: float) -> list[Action]:
-        manager = self.managers[event.manager]
+        manager = self._books.managers[event.manager]
         held = manager.hold(event.worker, event.context)
         if held is None:
             return []
-        for line in self._lines_of.get(event.context, ()):
+        for line in self._books.lines_of.get(event.context, ()):
             if not line.is_anywhere and held.issuperset(line.lane.contexts):
                 line.pair(manager).warm += 1
-                self._count(line, manager)
+                self._placement.count(line, manager)
         if manager.ordered:
             return []  # the worker may be busy until its order is settled
         manager.resume(max(1, manager.free))  # it was built ahead of calls: they may have come back because of that
-        return self._serve(manager, now)
+        return self._placement.serve(manager, now)
 
     def _drop_instance(self, event: ContextGone, now: float) -> list[Action]:
-        manager = self.managers[event.manager]
+        manager = self._books.managers[event.manager]
         held = manager.workers.get(event.worker, set())
-        record = self._records.get(event.context)
+        record = self._books.records.get(event.context)
         if record is not None and event.was_evicted:
             record.on(event.manager).evictions += 1
         if event.context not in held:
             return []
         actions: list[Action] = []
-        for line in self._lines_of.get(event.context, ()):
+        for line in self._books.lines_of.get(event.context, ()):
             if not line.is_anywhere and held.issuperset(line.lane.contexts):
                 line.pair(manager).warm -= 1
-                self._count(line, manager)
+                self._placement.count(line, manager)
                 if line.waiting:
-                    actions += self._consider(line, now)
+                    actions += self._placement.consider(line, now)
         manager.drop(event.worker, event.context)
         return actions
 
     def _hold_template(self, event: TemplateHeld, now: float) -> list[Action]:
-        manager = self.managers[event.manager]
+        manager = self._books.managers[event.manager]
         if event.contexts in manager.templates:
             return []
         manager.templates[event.contexts] = None
         manager.taken = None
         for line in self._lines_within(event.contexts):
             line.pair(manager).templates += 1
-            self._count(line, manager)
-        return [] if manager.ordered else self._serve(manager, now)
+            self._placement.count(line, manager)
+        return [] if manager.ordered else self._placement.serve(manager, now)
 
     def _drop_template(self, event: TemplateGone, now: float) -> list[Action]:
-        manager = self.managers[event.manager]
+        manager = self._books.managers[event.manager]
         if event.contexts not in manager.templates:
             return []
         del manager.templates[event.contexts]
@@ -377,18 +399,18 @@ class ClusterState(ClusterPlacement):
         actions: list[Action] = []
         for line in self._lines_within(event.contexts):
             line.pair(manager).templates -= 1
-            self._count(line, manager)
+            self._placement.count(line, manager)
             if line.waiting:
-                actions += self._consider(line, now)
+                actions += self._placement.consider(line, now)
         return actions
 
     def _lines_within(self, contexts: tuple[Digest, ...]) -> list[ClusterLine]:
         """Lines whose calls need some of these contexts, and no others."""
-        lines = dict.fromkeys(line for context in contexts for line in self._lines_of.get(context, ()))
+        lines = dict.fromkeys(line for context in contexts for line in self._books.lines_of.get(context, ()))
         return [line for line in lines if not line.is_anywhere and set(contexts).issuperset(line.lane.contexts)]
 
     def _note(self, event: ContextNoted, now: float) -> list[Action]:
-        record = self._records.get(event.context)
+        record = self._books.records.get(event.context)
         if record is None:
             return []
         record.on(event.manager).note = event.note
@@ -396,113 +418,112 @@ class ClusterState(ClusterPlacement):
         if not event.is_shared:
             record.unshared.add(event.manager)
             self._builds.resize()
-            for line in self._lines_of.get(event.context, ()):
-                manager = self.managers[event.manager]
+            for line in self._books.lines_of.get(event.context, ()):
+                manager = self._books.managers[event.manager]
                 if not line.is_anywhere:
                     self._builds.unshare(line, manager)
-                    self._count(line, manager)
-                    actions += self._consider(line, now)
+                    self._placement.count(line, manager)
+                    actions += self._placement.consider(line, now)
         return actions
 
     def _settle(self, event: BuildSettled, now: float) -> list[Action]:
         """An order has ended. What it built serves one of the calls it was built for, before anything else."""
-        manager = self.managers[event.manager]
-        line = self._lines.get(Lane(event.contexts, False))
+        manager = self._books.managers[event.manager]
+        line = self._books.lines.get(Lane(event.contexts, False))
         manager.resume(max(1, manager.free))
         actions: list[Action] = []
         if line is not None:
             has_worker = line not in manager.slotless or manager.free > 0
             self._builds.settle(line, manager)
-            pair = line.pairs.get(manager)
-            if has_worker and line.waiting and pair is not None and not pair.is_full and self._may_send(pair, now):
-                actions.append(self._send(pair, now))
+            if has_worker:
+                actions += self._placement.send_first(line, manager, now)
         actions.append(ReleaseBuild(order=event.order, manager=manager.id))
-        actions += self._serve(manager, now, line)
-        return actions if line is None or not line.waiting else actions + self._consider(line, now)
+        actions += self._placement.serve(manager, now, line)
+        return actions if line is None or not line.waiting else actions + self._placement.consider(line, now)
 
     def _end_build(self, event: BuildEnded) -> list[Action]:
-        manager = self.managers[event.manager]
+        manager = self._books.managers[event.manager]
         _stop_building(manager, event.context)
-        if (record := self._records.get(event.context)) is not None:
+        if (record := self._books.records.get(event.context)) is not None:
             record.succeed(event.manager, event.load_s, event.size_bytes)
             self._builds.resize()
         return []
 
     def _break_build(self, event: BuildBroke, now: float) -> list[Action]:
-        manager = self.managers[event.manager]
+        manager = self._books.managers[event.manager]
         _stop_building(manager, event.context)
-        record = self._records.get(event.context)
+        record = self._books.records.get(event.context)
         if record is not None:
             record.fail(event.manager, now)
-            self._at(record.pause_until, lambda now: self._end_pause(event.context, now))
+            self._books.at(record.pause_until, lambda now: self._end_pause(event.context, now))
         manager.resume(max(1, manager.free))
         actions = self._take_back(event.manager, event.tasks, now, is_busy=False)
         if record is not None and record.given_up:
-            for line in list(self._lines_of.get(event.context, ())):
+            for line in list(self._books.lines_of.get(event.context, ())):
                 actions += self._fail_line(line, event.context)
         return actions
 
     def _end_pause(self, context: Digest, now: float) -> list[Action]:
-        record = self._records.get(context)
+        record = self._books.records.get(context)
         if record is None or now < record.pause_until:
             return []
         record.end_pause()
         actions: list[Action] = []
-        for line in self._lines_of.get(context, ()):
-            actions += self._place_all(line, now)
+        for line in self._books.lines_of.get(context, ()):
+            actions += self._placement.place_all(line, now)
         return actions
 
     def _refuse(self, event: BuildRefused, now: float) -> list[Action]:
-        line = self._lines.get(Lane(event.contexts, False))
+        line = self._books.lines.get(Lane(event.contexts, False))
         if line is None:
             return []
         line.refused[event.manager] = event.reason
-        return self._consider(line, now)
+        return self._placement.consider(line, now)
 
     def _evict(self, context: Digest) -> list[Action]:
-        if (record := self._records.get(context)) is not None:
+        if (record := self._books.records.get(context)) is not None:
             record.wanted = False
         return [
             SendEviction(context=context, manager=manager.id)
-            for manager in self.managers.values()
+            for manager in self._books.managers.values()
             if manager.holds(context) or context in manager.building
         ]
 
     def _forget(self, digest: Digest) -> None:
-        self._run.pop(digest, None)
-        if self._records.pop(digest, None) is None:
+        self._books.run.pop(digest, None)
+        if self._books.records.pop(digest, None) is None:
             return
         self._builds.resize()
-        for line in self._lines_of.pop(digest, []):
-            self._lines.pop(line.lane, None)
+        for line in self._books.lines_of.pop(digest, []):
+            self._books.lines.pop(line.lane, None)
             line.take_all()
             self._builds.reckon(line)
             for other in line.lane.contexts:
-                if other != digest and line in self._lines_of.get(other, ()):
-                    self._lines_of[other].remove(line)
+                if other != digest and line in self._books.lines_of.get(other, ()):
+                    self._books.lines_of[other].remove(line)
                     for pair in line.pairs.values():
-                        self._records[other].keep(pair.holder.id, pair.calls, pair.used_at)
+                        self._books.records[other].keep(pair.holder.id, pair.calls, pair.used_at)
             for manager in list(line.pairs):
                 line.part(manager)
 
     def _fail_line(self, line: ClusterLine, context: Digest) -> list[Action]:
         """A context was given up: the calls that wait for it cannot run."""
-        tasks = self._drop_waiting(line)
-        attempts = self._records[context].failures
+        tasks = self._placement.drop_waiting(line)
+        attempts = self._books.records[context].failures
         return [FailBuild(tasks=tasks, context=context, attempts=attempts)] if tasks else []
 
     # --- what people look at
 
     def rebuild_s(self, manager: Manager) -> float:
         """Time that one worker would take to build what the manager's workers hold. [s]"""
-        return views.rebuild_s(manager, self._records)
+        return views.rebuild_s(manager, self._books.records)
 
     def context_rows(self, now: float) -> list[ContextRow]:
         """A row for each context on each manager that has, builds or served it; one row if there is none."""
         return [
             row
-            for digest, record in self._records.items()
-            for row in views.rows(digest, record, self._lines_of.get(digest, ()), self.managers, now)
+            for digest, record in self._books.records.items()
+            for row in views.rows(digest, record, self._books.lines_of.get(digest, ()), self._books.managers, now)
         ]
 
 

@@ -1,4 +1,4 @@
-"""Which worker runs which call, what is taken back, and what cannot run here: the books of a manager and their rules.
+"""Which worker runs which call, what is taken back, and what cannot run here: the rules of a manager, on its books.
 
 `state` changes the books as events come in and then asks here what follows.
 """
@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Sequence
 
 from parsl_context.scheduling.lines import CHOICES, Lane, Pair
+from parsl_context.scheduling.node.books import NodeBooks
 from parsl_context.scheduling.node.builds import NodeBuilds
 from parsl_context.scheduling.node.events import (
     Action,
@@ -37,85 +36,39 @@ _LOOKED_AT = 64  # waiting calls, when a worker is idle beside them
 
 
 class NodePlacement:
-    """Workers, lines and calls, and what follows from their state. See `NodeState` for the parameters."""
+    """What follows from the books: who runs what, what is taken back, given back, forked."""
 
-    def __init__(self, workers: int, nodes: Sequence[str] = ()) -> None:
-        self._workers = {WorkerId(i): Worker(WorkerId(i)) for i in range(workers)}
-        self._lines: dict[Lane, WorkerLine] = {}
-        self._lines_of: dict[Digest, list[WorkerLine]] = {}
-        self._waiting: dict[TaskId, NodeCall] = {}  # calls that no worker holds
-        self._running = 0  # calls that workers hold
-        self._ahead = 0  # of those, calls behind others
+    def __init__(self, books: NodeBooks, room: Room, builds: NodeBuilds) -> None:
+        self._books = books
+        self._room = room
+        self._builds = builds
         self._unheld: dict[WorkerLine, None] = {}  # lines that waited for a template or an order when last looked at
-        self._room = Room(self._workers, self._lines_of)
-        self._builds = NodeBuilds(self._workers, self._room)
-        self._run: dict[Digest | None, Estimate] = {}
-        self._reclaimed: set[TaskId] = set()  # calls held ahead that the interchange wants back
         self._take_ahead_at: float | None = None  # when to look for calls behind slow ones
-        self._draining = False
-        self._free_nodes = list(nodes)
-        self._taken_nodes: dict[TaskId, tuple[str, ...]] = {}
-        self._nodes_queue: deque[NodeCall] = deque()  # calls that wait for nodes, oldest first
 
     @property
     def look_at(self) -> float | None:
         """When calls should be looked at again, if ever."""
         return self._take_ahead_at
 
-    def usual_build_s(self, context: Digest) -> float | None:
-        """What builds of a context used to take here; None: nothing is known. [s]"""
-        known = self._room.builds.get(context)
-        return None if known is None else known.mean_s
-
-    @property
-    def waiting(self) -> int:
-        """Calls that no worker holds yet."""
-        return len(self._waiting)
-
-    @property
-    def running(self) -> int:
-        """Calls that workers hold."""
-        return self._running
-
-    def _wait_again(self, call: NodeCall) -> None:
-        call.ahead = False
-        self._waiting[call.id] = call
-        call.line.put_back(call)
-        if call.task.nodes:
-            self._nodes_queue.appendleft(call)
-
-    def _unhold(self, worker: Worker, call: NodeCall) -> NodeCall:
-        """A worker no longer holds a call."""
-        self._running -= 1
-        if call.ahead:
-            self._change_ahead(call, worker, -1)
-        if worker.held and worker.held[0].ahead:
-            worker.held[0].ahead = False  # it starts now
-            self._change_ahead(worker.held[0], worker, -1)
-        return call
-
-    def _change_ahead(self, call: NodeCall, worker: Worker, change: int) -> None:
-        self._ahead += change
-        call.line.change_ahead(worker, change)
-
-    def _revoke_all(self) -> list[Action]:
+    def revoke_all(self) -> list[Action]:
         return [
             Revoke(worker=worker.id, count=len(worker.held) - 1)
-            for worker in self._workers.values()
+            for worker in self._books.workers.values()
             if len(worker.held) > 1
         ]
 
-    def _take_ahead(self, now: float) -> list[Action]:
+    def take_ahead(self, now: float) -> list[Action]:
         """For each line with an idle worker: take calls back from behind slow ones."""
+        self._take_ahead_at = None
         actions: list[Action] = []
-        for line in [line for line in self._lines.values() if line.ahead]:
+        for line in [line for line in self._books.lines.values() if line.ahead]:
             idle = _idle_worker(line)
             if idle is not None:
-                actions += self._take_ahead_of(line, idle, now)
+                actions += self.take_ahead_of(line, idle, now)
                 self._take_ahead_at = now + WORKER_LOOKAHEAD_S  # of several lines, those of others may come first
         return actions
 
-    def _take_ahead_of(self, line: WorkerLine, idle: Worker, now: float) -> list[Action]:
+    def take_ahead_of(self, line: WorkerLine, idle: Worker, now: float) -> list[Action]:
         donor = next((worker for worker in line.ahead if worker is not idle), None)
         if donor is None or not idle.serves(line):
             return []
@@ -124,16 +77,16 @@ class NodePlacement:
             if not call.ahead:
                 break
             newest += 1
-        run_s = self._run_of(donor.held[-1].task.code).or_prior(0.0)
+        run_s = self._books.run_of(donor.held[-1].task.code).or_prior(0.0)
         if newest * run_s < WORKER_LOOKAHEAD_S / 4 and now - donor.fed_at < WORKER_LOOKAHEAD_S:
             self._take_ahead_at = now + WORKER_LOOKAHEAD_S  # most likely they have run by then
             return []
         return [Revoke(worker=donor.id, count=(newest + 1) // 2)] if newest else []
 
-    def _place(self, line: WorkerLine, now: float) -> list[Action]:
+    def place(self, line: WorkerLine, now: float) -> list[Action]:
         """Give calls of a line to workers that are idle and hold what they need; fork more if that pays."""
         actions: list[Action] = []
-        while line.waiting and self._may_start(line):
+        while line.waiting and self.may_start(line):
             worker = self._least_loss(line) if line.lane.fresh else _idle_worker(line)
             if worker is None:
                 break
@@ -144,51 +97,51 @@ class NodePlacement:
                 worker.fork_for = line
                 actions.append(self._builds.fork(worker))
             else:
-                actions.append(self._assign(worker, line, now))
+                actions.append(self.assign(worker, line, now))
         if line.waiting and not line.is_anywhere:
             actions += self._fork_for(line) or self._give_back_if_hopeless(line)
         return actions
 
     def _least_loss(self, line: WorkerLine) -> Worker | None:
         """The idle worker whose process can best be spared, for a call that needs a fresh one."""
-        idle = [worker for worker in self._workers.values() if worker.is_spare and worker.serves(line)]
+        idle = [worker for worker in self._books.workers.values() if worker.is_spare and worker.serves(line)]
         pinned = self._room.pinned
         return min(idle, key=lambda w: (w.used, len(w.kept & pinned), *_loss(w)), default=None)
 
-    def _place_by_nodes(self, now: float) -> list[Action]:
+    def place_by_nodes(self, now: float) -> list[Action]:
         """Give calls that need nodes to idle workers, as far as there are nodes for the one whose turn it is."""
         actions: list[Action] = []
-        while self._nodes_queue and self._may_start((first := self._nodes_queue[0]).line):
-            actions += self._place(first.line, now)
-            if self._nodes_queue and self._nodes_queue[0] is first:
+        while self._books.nodes_queue and self.may_start((first := self._books.nodes_queue[0]).line):
+            actions += self.place(first.line, now)
+            if self._books.nodes_queue and self._books.nodes_queue[0] is first:
                 break  # no worker is idle
         return actions
 
-    def _feed(self, worker: Worker, now: float) -> list[Action]:
+    def feed(self, worker: Worker, now: float) -> list[Action]:
         """Give a worker all that it should hold now: the oldest calls that it can run, or a build."""
         actions: list[Action] = []
         if not worker.up or worker.building is not None or worker.order is not None:
             return actions
         if worker.kept_for is not None and not worker.held:
             actions += self._give_first(worker, worker.kept_for, now)
-        if not (self._builds.needs_worker and not self._draining):
+        if not (self._builds.needs_worker and not self._books.draining):
             actions += self._give_calls(worker, now)
         if worker.is_idle:
             worker.promote()
             actions += self._builds.start(now)
-        if worker.is_idle and not self._draining:
+        if worker.is_idle and not self._books.draining:
             actions += self._give_calls(worker, now)
             if worker.is_spare:
                 actions += self._employ(worker, now)
-        if worker.is_idle and self._ahead and self._take_ahead_at is None:
+        if worker.is_idle and self._books.ahead and self._take_ahead_at is None:
             self._take_ahead_at = now + WORKER_LOOKAHEAD_S
         return actions
 
     def _give_first(self, worker: Worker, order: Order, now: float) -> list[Action]:
         """Give a worker a call that it was made ready for, before anything else."""
-        line = self._lines.get(Lane(order.contexts, False))
+        line = self._books.lines.get(Lane(order.contexts, False))
         if line is not None and line.waiting and worker.serves(line):
-            return [self._assign(worker, line, now)]
+            return [self.assign(worker, line, now)]
         if worker.is_released:
             worker.kept_for = None
         return []
@@ -200,7 +153,7 @@ class NodePlacement:
                 break
             if line.lane.fresh and worker.used:
                 return [*actions, self._builds.fork(worker)]
-            actions.append(self._assign(worker, line, now))
+            actions.append(self.assign(worker, line, now))
         return actions
 
     def _is_overtaken(self, line: WorkerLine) -> bool:
@@ -217,23 +170,23 @@ class NodePlacement:
     def _employ(self, worker: Worker, now: float) -> list[Action]:
         """For a worker without calls: it may be what others wait for whose template is ready, or build ahead."""
         lines, self._unheld = self._unheld, {}
-        actions = [action for line in lines for action in self._place(line, now)]
+        actions = [action for line in lines for action in self.place(line, now)]
         return actions + self._builds.build_ahead(worker, now) if worker.is_spare else actions
 
-    def _feed_idle(self, now: float) -> list[Action]:
-        return [action for w in list(self._workers.values()) if w.is_idle for action in self._feed(w, now)]
+    def feed_idle(self, now: float) -> list[Action]:
+        return [action for w in list(self._books.workers.values()) if w.is_idle for action in self.feed(w, now)]
 
-    def _restart(self, now: float) -> list[Action]:
+    def restart(self, now: float) -> list[Action]:
         """Something changed for all workers: orders, then calls."""
         actions = self._builds.start(now)
-        for line in [line for line in self._lines.values() if line.waiting]:
-            actions += self._place(line, now)
-        return actions + self._feed_idle(now)
+        for line in [line for line in self._books.lines.values() if line.waiting]:
+            actions += self.place(line, now)
+        return actions + self.feed_idle(now)
 
     def _oldest(self, worker: Worker) -> WorkerLine | None:
         """Of the lines that this worker can serve and has room for, the one whose first call is the oldest."""
         best = self._oldest_of(worker, worker.waiting_lines())
-        if best is None and self._nodes_queue:  # lines whose calls wait for nodes may have been all that was looked at
+        if best is None and self._books.nodes_queue:  # perhaps it looked at none but lines whose calls wait for nodes
             best = self._oldest_of(worker, worker.waiting_lines(len(worker.pairs)))
         return best
 
@@ -244,7 +197,7 @@ class NodePlacement:
             line = pair.line
             first = line.queue.first()
             assert isinstance(line, WorkerLine)
-            if first is None or first.since >= best_since or not self._may_start(line):
+            if first is None or first.since >= best_since or not self.may_start(line):
                 continue
             if line.lane.fresh and worker.kept_for is not None:
                 continue
@@ -260,23 +213,23 @@ class NodePlacement:
         if worker.revoked or call.task.nodes or call.task.lane.fresh or first.lane.fresh:
             return False
         held = len(worker.held)
-        if held > lookahead(self._run_of(call.task.code), WORKER_LOOKAHEAD_S):
+        if held > lookahead(self._books.run_of(call.task.code), WORKER_LOOKAHEAD_S):
             return False
-        return first.code == call.task.code or held <= lookahead(self._run_of(first.code), WORKER_LOOKAHEAD_S)
+        return first.code == call.task.code or held <= lookahead(self._books.run_of(first.code), WORKER_LOOKAHEAD_S)
 
-    def _may_start(self, line: WorkerLine) -> bool:
+    def may_start(self, line: WorkerLine) -> bool:
         """Whether the nodes that the line's first call asks for are there, and it is its turn."""
         first = line.queue.first()
         if first is None or not first.task.nodes:
             return first is not None
-        return first.task.nodes <= len(self._free_nodes) and first is self._nodes_queue[0]
+        return first.task.nodes <= len(self._books.free_nodes) and first is self._books.nodes_queue[0]
 
-    def _assign(self, worker: Worker, line: WorkerLine, now: float) -> Action:
+    def assign(self, worker: Worker, line: WorkerLine, now: float) -> Action:
         call = line.take()
-        del self._waiting[call.id]
+        del self._books.waiting[call.id]
         call.ahead = bool(worker.held)
         if call.ahead:
-            self._change_ahead(call, worker, 1)
+            self._books.change_ahead(call, worker, 1)
         else:
             worker.fed_at = now
         worker.held.append(call)
@@ -284,13 +237,13 @@ class NodePlacement:
         if worker.kept_for is not None and worker.kept_for.contexts == line.lane.contexts:
             worker.kept_for = None
         line.pairs[worker].was_served = True
-        self._running += 1
+        self._books.running += 1
         if not call.task.nodes:
             return Assign(task=call.id, worker=worker.id, is_ahead=call.ahead)
-        self._nodes_queue.popleft()
-        nodes = tuple(self._free_nodes[: call.task.nodes])
-        del self._free_nodes[: call.task.nodes]
-        self._taken_nodes[call.id] = nodes
+        self._books.nodes_queue.popleft()
+        nodes = tuple(self._books.free_nodes[: call.task.nodes])
+        del self._books.free_nodes[: call.task.nodes]
+        self._books.taken_nodes[call.id] = nodes
         return Assign(task=call.id, worker=worker.id, nodes=nodes)
 
     def _fork_for(self, line: WorkerLine) -> list[Action]:
@@ -300,9 +253,9 @@ class NodePlacement:
         if template is None:
             return actions
         first = line.queue.first()
-        run = self._run_of(first.task.code if first is not None else None)
-        idle = sorted((w for w in self._workers.values() if w.is_spare and not w.serves(line)), key=self._forks_cost)
-        for worker in idle:
+        run = self._books.run_of(first.task.code if first is not None else None)
+        idle = (w for w in self._books.workers.values() if w.is_spare and not w.serves(line))
+        for worker in sorted(idle, key=self._forks_cost):
             if line.coming >= line.waiting:
                 break
             cost = Estimate(self._forks_cost(worker)[1])
@@ -324,29 +277,29 @@ class NodePlacement:
         builds = (self._room.builds.get(context, Estimate()).or_prior(BUILD_PRIOR_S) for context in kept)
         return len(kept & self._room.pinned), FORK_S + sum(builds), worker.id
 
-    def _give_back_waiting(self) -> list[Action]:
-        for line in self._lines.values():
+    def give_back_waiting(self) -> list[Action]:
+        for line in self._books.lines.values():
             line.take_all()
-        tasks = list(self._waiting)
-        self._waiting.clear()
-        self._nodes_queue.clear()
+        tasks = list(self._books.waiting)
+        self._books.waiting.clear()
+        self._books.nodes_queue.clear()
         return [GiveBack(tasks=tasks)] if tasks else []
 
-    def _give_back_blocked(self) -> list[Action]:
+    def give_back_blocked(self) -> list[Action]:
         """As many calls as there are idle workers, if they wait for busy ones: the interchange has others for these.
 
         A worker may hold contexts of several lines. How many of its workers hold those of a line the interchange knows,
         but not which are busy with calls of another.
         """
-        if not self._waiting or self._builds.needs_worker:
+        if not self._books.waiting or self._builds.needs_worker:
             return []
-        idle = sum(1 for worker in self._workers.values() if worker.is_spare)
+        idle = sum(1 for worker in self._books.workers.values() if worker.is_spare)
         if not idle:
             return []
-        newest = itertools.islice(reversed(self._waiting.values()), _LOOKED_AT)
+        newest = itertools.islice(reversed(self._books.waiting.values()), _LOOKED_AT)
         blocked = [call for call in newest if self._is_blocked(call)][:idle]
         for call in blocked:
-            self._take_out(call)
+            self._books.take_out(call)
         return [GiveBack(tasks=[call.id for call in blocked])] if blocked else []
 
     def _is_blocked(self, call: NodeCall) -> bool:
@@ -354,7 +307,7 @@ class NodePlacement:
         line = call.line
         if line.is_anywhere or not line.holders or line.coming or call.task.nodes:
             return False
-        return self._run_of(call.task.code).or_prior(RUN_PRIOR_S) >= MANAGER_LOOKAHEAD_S
+        return self._books.run_of(call.task.code).or_prior(RUN_PRIOR_S) >= MANAGER_LOOKAHEAD_S
 
     def _give_back_if_hopeless(self, line: WorkerLine) -> list[Action]:
         """Calls whose contexts no worker has, or is about to have, are for the interchange to place anew."""
@@ -363,7 +316,7 @@ class NodePlacement:
         if self._is_under_way(line):
             self._unheld[line] = None
             return []
-        tasks = [call.id for call in self._take_all(line)]
+        tasks = [call.id for call in self._books.take_all(line)]
         return [GiveBack(tasks=tasks)]
 
     def _is_under_way(self, line: WorkerLine) -> bool:
@@ -372,63 +325,22 @@ class NodePlacement:
             return True
         return any(
             worker.order is not None and set(worker.order.contexts).issuperset(line.lane.contexts)
-            for worker in self._workers.values()
+            for worker in self._books.workers.values()
         )
 
-    def _give_back_hopeless(self, context: Digest) -> list[Action]:
-        return [a for line in self._lines_of.get(context, ()) for a in self._give_back_if_hopeless(line)]
+    def give_back_hopeless(self, context: Digest) -> list[Action]:
+        return [a for line in self._books.lines_of.get(context, ()) for a in self._give_back_if_hopeless(line)]
 
-    def _give_back_all_hopeless(self, calls: list[NodeCall]) -> list[Action]:
+    def give_back_all_hopeless(self, calls: list[NodeCall]) -> list[Action]:
         lines = dict.fromkeys(call.line for call in calls)
         return [action for line in lines for action in self._give_back_if_hopeless(line)]
 
-    def _give_back_broken(self, context: Digest, returned: list[TaskId]) -> list[Action]:
+    def give_back_broken(self, context: Digest, returned: list[TaskId]) -> list[Action]:
         """A context could not be built: its calls go back, and the interchange is told why."""
-        for line in self._lines_of.get(context, ()):
+        for line in self._books.lines_of.get(context, ()):
             if not line.holders or line.is_anywhere:
-                returned += [call.id for call in self._take_all(line)]
+                returned += [call.id for call in self._books.take_all(line)]
         return [GiveBack(tasks=returned, broken=context)]
-
-    def _take_all(self, line: WorkerLine) -> list[NodeCall]:
-        calls = line.take_all()
-        for call in calls:
-            del self._waiting[call.id]
-            if call.task.nodes:
-                self._nodes_queue.remove(call)
-        return calls
-
-    def _take_out(self, call: NodeCall) -> None:
-        del self._waiting[call.id]
-        call.line.forget(call)
-        if call.task.nodes:
-            self._nodes_queue.remove(call)
-
-    def _release_nodes(self, task: TaskId) -> bool:
-        nodes = self._taken_nodes.pop(task, ())
-        self._free_nodes += nodes
-        return bool(nodes)
-
-    def _open_line(self, lane: Lane) -> WorkerLine:
-        line = self._lines[lane] = WorkerLine(lane)
-        for context in lane.contexts:
-            self._lines_of.setdefault(context, []).append(line)
-        for worker in self._workers.values():
-            self._admit(worker, line)
-        return line
-
-    @staticmethod
-    def _admit(worker: Worker, line: WorkerLine) -> None:
-        contexts = line.lane.contexts
-        if worker.up and (
-            line.is_anywhere or (worker.resident.issuperset(contexts) and worker.leaving.isdisjoint(contexts))
-        ):
-            line.admit(worker)
-
-    def _run_of(self, code: Digest | None) -> Estimate:
-        estimate = self._run.get(code)
-        if estimate is None:
-            estimate = self._run[code] = Estimate()
-        return estimate
 
 
 def _idle_worker(line: WorkerLine) -> Worker | None:

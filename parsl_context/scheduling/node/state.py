@@ -10,8 +10,13 @@ Cost of an event on a call's path: it grows with none of workers, contexts and w
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 from typing_extensions import assert_never
 
+from parsl_context.scheduling.node.books import NodeBooks
+from parsl_context.scheduling.node.builds import NodeBuilds
 from parsl_context.scheduling.node.events import (
     Action,
     BlobForgotten,
@@ -48,11 +53,12 @@ from parsl_context.scheduling.node.events import (
     WorkerReady,
 )
 from parsl_context.scheduling.node.placement import NodePlacement
+from parsl_context.scheduling.node.room import Room
 from parsl_context.scheduling.node.workers import NodeCall, Worker, WorkerLine
 from parsl_context.wire.messages import Digest, TaskId
 
 
-class NodeState(NodePlacement):
+class NodeState:
     """Workers, their contexts, and the calls waiting on a node. Changed by `handle` alone.
 
     Parameters
@@ -64,9 +70,35 @@ class NodeState(NodePlacement):
         overtaken by one that needs fewer.
     """
 
+    def __init__(self, workers: int, nodes: Sequence[str] = ()) -> None:
+        self._books = NodeBooks(workers, nodes)
+        self._room = Room(self._books.workers, self._books.lines_of)
+        self._builds = NodeBuilds(self._books.workers, self._room)
+        self._placement = NodePlacement(self._books, self._room, self._builds)
+
+    @property
+    def look_at(self) -> float | None:
+        """When calls should be looked at again, if ever."""
+        return self._placement.look_at
+
+    @property
+    def waiting(self) -> int:
+        """Calls that no worker holds yet."""
+        return len(self._books.waiting)
+
+    @property
+    def running(self) -> int:
+        """Calls that workers hold."""
+        return self._books.running
+
+    def usual_build_s(self, context: Digest) -> float | None:
+        """What builds of a context used to take here; None: nothing is known. [s]"""
+        known = self._room.builds.get(context)
+        return None if known is None else known.mean_s
+
     def next_deadline(self, now: float) -> float | None:
         """When `Tick` is due next, if ever."""
-        times = [time for time in (self._room.next_idle_at(), self.look_at) if time is not None]
+        times = [time for time in (self._room.next_idle_at(), self._placement.look_at) if time is not None]
         return max(now, min(times)) if times else None
 
     def handle(self, event: Event, *, now: float) -> list[Action]:
@@ -75,8 +107,8 @@ class NodeState(NodePlacement):
         if self._builds.lost:
             lost, self._builds.lost = self._builds.lost, {}
             for context in lost:
-                actions += self._give_back_hopeless(context)
-        return actions + self._place_by_nodes(now) if self._nodes_queue else actions
+                actions += self._placement.give_back_hopeless(context)
+        return actions + self._placement.place_by_nodes(now) if self._books.nodes_queue else actions
 
     def _take(self, event: Event, now: float) -> list[Action]:
         match event:
@@ -85,9 +117,9 @@ class NodeState(NodePlacement):
             case TaskEnded():
                 return self._end_task(event, now)
             case TaskSkipped():
-                worker = self._workers[event.worker]
+                worker = self._books.workers[event.worker]
                 worker.revoked = max(0, worker.revoked - 1)
-                return self._feed(worker, now)
+                return self._placement.feed(worker, now)
             case TasksRevoked():
                 return self._revoke(event, now)
             case TasksReclaimed():
@@ -97,11 +129,10 @@ class NodeState(NodePlacement):
             case WorkerEnded():
                 return self._end_worker(event, now)
             case DrainBegan():
-                self._draining = True
-                return self._give_back_waiting() + self._builds.cancel_all() + self._revoke_all()
+                self._books.draining = True
+                return self._placement.give_back_waiting() + self._builds.cancel_all() + self._placement.revoke_all()
             case Tick():
-                self._take_ahead_at = None
-                return self._room.evict_idle(now) + self._take_ahead(now)
+                return self._room.evict_idle(now) + self._placement.take_ahead(now)
             case _:
                 return self._handle_context(event, now)
 
@@ -119,17 +150,17 @@ class NodeState(NodePlacement):
                 room.limits = event
                 return []
             case InstanceWanted():
-                if self._draining:
+                if self._books.draining:
                     return [SettleBuild(order=event.order, contexts=event.contexts)]
                 return builds.order(event.order, event.contexts, now)
             case OrderReleased():
                 worker = builds.release(event.order)
-                return builds.start(now) if worker is None else self._feed(worker, now)
+                return builds.start(now) if worker is None else self._placement.feed(worker, now)
             case BuildWanted():
                 builds.want(event.context)
-                return self._feed_idle(now)
+                return self._placement.feed_idle(now)
             case LoadBegan():
-                self._workers[event.worker].building = event.context
+                self._books.workers[event.worker].building = event.context
                 return []
             case LoadEnded():
                 return self._end_load(event, now)
@@ -140,10 +171,10 @@ class NodeState(NodePlacement):
             case EvictionWanted():
                 builds.unwant(event.context)
                 evictions = room.evict_everywhere(event.context)
-                return evictions + builds.start(now) + self._give_back_hopeless(event.context)
+                return evictions + builds.start(now) + self._placement.give_back_hopeless(event.context)
             case SharedExpired():
                 evictions = room.end_templates(event.context)
-                return evictions + builds.start(now) + self._give_back_hopeless(event.context)
+                return evictions + builds.start(now) + self._placement.give_back_hopeless(event.context)
             case BlobForgotten():
                 return self._forget(event.digest)
             case _:
@@ -158,114 +189,115 @@ class NodeState(NodePlacement):
             case TemplateReady():
                 if event.template in room.templates:
                     room.templates[event.template].is_ready = True
-                return self._restart(now)
+                return self._placement.restart(now)
             case TemplateBroke():
                 room.templates.pop(event.template, None)
                 for context in event.template:
                     builds.unwant(context)
                 settled = builds.drop_orders(event.context)
-                return self._give_back_broken(event.context, []) + settled + self._restart(now)
+                return self._placement.give_back_broken(event.context, []) + settled + self._placement.restart(now)
             case TemplateUnsafe():
                 room.templates.pop(event.template, None)
                 builds.share(event.context, False)
-                return [EndTemplate(template=event.template), *self._restart(now)]
+                return [EndTemplate(template=event.template), *self._placement.restart(now)]
             case TemplateEnded():
                 room.templates.pop(event.template, None)
-                hopeless = [action for context in event.template for action in self._give_back_hopeless(context)]
-                return hopeless + self._restart(now)
+                hopeless = [self._placement.give_back_hopeless(context) for context in event.template]
+                return [*itertools.chain.from_iterable(hopeless), *self._placement.restart(now)]
             case _:
                 assert_never(event)  # type: ignore[arg-type]
 
     # --- calls
 
     def _arrive(self, event: TasksArrived, now: float) -> list[Action]:
-        if self._draining:
+        if self._books.draining:
             return [GiveBack(tasks=[task.id for task in event.tasks])]
         lines: dict[WorkerLine, None] = {}
         for task in event.tasks:
-            line = self._lines.get(task.lane) or self._open_line(task.lane)
-            call = self._waiting[task.id] = NodeCall(task, line, now)
+            line = self._books.lines.get(task.lane) or self._books.open_line(task.lane)
+            call = self._books.waiting[task.id] = NodeCall(task, line, now)
             line.append(call)
             lines[line] = None
             if task.nodes:
-                self._nodes_queue.append(call)
-        actions = [action for line in lines for action in self._place(line, now)]
-        return actions + self._give_back_blocked()
+                self._books.nodes_queue.append(call)
+        actions = [action for line in lines for action in self._placement.place(line, now)]
+        return actions + self._placement.give_back_blocked()
 
     def _end_task(self, event: TaskEnded, now: float) -> list[Action]:
-        worker = self._workers[event.worker]
-        call = self._unhold(worker, worker.held.popleft())
+        worker = self._books.workers[event.worker]
+        call = self._books.unhold(worker, worker.held.popleft())
         assert call.id == event.task, f"worker {event.worker} ended task {event.task}, expected {call.id}"
-        self._run_of(call.task.code).add(event.run_s)
+        self._books.run_of(call.task.code).add(event.run_s)
         worker.used_at.update(dict.fromkeys(call.task.lane.contexts, now))
         worker.fed_at = now
-        self._reclaimed.discard(call.id)
+        self._books.reclaimed.discard(call.id)
         # Before anything is placed: nothing more runs in that process.
         actions: list[Action] = [self._builds.fork(worker)] if call.task.lane.fresh else []
-        if self._release_nodes(call.id):
-            actions += self._place_by_nodes(now)
+        if self._books.release_nodes(call.id):
+            actions += self._placement.place_by_nodes(now)
         if call.task.lane.fresh:
             return actions
-        actions += self._feed(worker, now)
+        actions += self._placement.feed(worker, now)
         if worker.is_idle:
-            actions += self._take_ahead_of(call.line, worker, now) + self._give_back_blocked()
+            actions += self._placement.take_ahead_of(call.line, worker, now) + self._placement.give_back_blocked()
         return actions
 
     def _end_worker(self, event: WorkerEnded, now: float) -> list[Action]:
-        worker = self._workers[event.worker]
+        worker = self._books.workers[event.worker]
         self._leave(worker)
-        held = [self._unhold(worker, call) for call in worker.held]
+        held = [self._books.unhold(worker, call) for call in worker.held]
         for call in held:
-            self._release_nodes(call.id)
-        self._reclaimed.difference_update(call.id for call in held)
+            self._books.release_nodes(call.id)
+        self._books.reclaimed.difference_update(call.id for call in held)
         building = worker.building
         if building is None and worker.fork_of:
             building = worker.fork_of[0]  # it died of what it was to share
             self._builds.unwant(building)
         settled = self._builds.drop_order(worker)
-        self._workers[worker.id] = Worker(worker.id)
+        self._books.workers[worker.id] = Worker(worker.id)
         if building is not None:
-            return self._give_back_broken(building, [call.id for call in held]) + settled + self._restart(now)
+            broken = self._placement.give_back_broken(building, [call.id for call in held])
+            return broken + settled + self._placement.restart(now)
         lost: list[Action] = [Lose(task=held[0].id)] if held else []
         for call in reversed(held[1:]):
-            self._wait_again(call)
-        if self._draining:
-            return lost + settled + self._give_back_waiting()
-        return lost + settled + self._give_back_all_hopeless(held[1:]) + self._restart(now)
+            self._books.wait_again(call)
+        if self._books.draining:
+            return lost + settled + self._placement.give_back_waiting()
+        return lost + settled + self._placement.give_back_all_hopeless(held[1:]) + self._placement.restart(now)
 
     # --- calls that are taken back
 
     def _revoke(self, event: TasksRevoked, now: float) -> list[Action]:
-        worker = self._workers[event.worker]
+        worker = self._books.workers[event.worker]
         worker.revoked += event.count
         returned: list[TaskId] = []
         lines: dict[WorkerLine, None] = {}
         for _ in range(event.count):
-            call = self._unhold(worker, worker.held.pop())
-            if call.id in self._reclaimed or self._draining:
-                self._reclaimed.discard(call.id)
+            call = self._books.unhold(worker, worker.held.pop())
+            if call.id in self._books.reclaimed or self._books.draining:
+                self._books.reclaimed.discard(call.id)
                 returned.append(call.id)
             else:
-                self._wait_again(call)
+                self._books.wait_again(call)
                 lines[call.line] = None
         actions: list[Action] = [GiveBack(tasks=returned[::-1])] if returned else []
         for line in lines:
-            actions += self._place(line, now)
+            actions += self._placement.place(line, now)
         return actions
 
     def _reclaim(self, event: TasksReclaimed) -> list[Action]:
         """The interchange knows a better place for calls that have not started here."""
-        waiting = [call for task in event.tasks if (call := self._waiting.get(task)) is not None]
+        waiting = [call for task in event.tasks if (call := self._books.waiting.get(task)) is not None]
         for call in waiting:
-            self._take_out(call)
+            self._books.take_out(call)
         actions: list[Action] = [GiveBack(tasks=[call.id for call in waiting])] if waiting else []
         wanted = set(event.tasks)
-        for worker in self._workers.values():
+        for worker in self._books.workers.values():
             count = 0
             for call in reversed(worker.held):
                 if not (call.ahead and call.id in wanted):
                     break
-                self._reclaimed.add(call.id)
+                self._books.reclaimed.add(call.id)
                 count += 1
             if count:
                 actions.append(Revoke(worker=worker.id, count=count))
@@ -274,19 +306,19 @@ class NodeState(NodePlacement):
     # --- contexts and workers
 
     def _worker_up(self, event: WorkerReady, now: float) -> list[Action]:
-        old = self._workers[event.worker]
+        old = self._books.workers[event.worker]
         first = old.fork_for
         self._leave(old)
-        worker = self._workers[event.worker] = Worker(event.worker, up=True, inherited=event.inherited)
+        worker = self._books.workers[event.worker] = Worker(event.worker, up=True, inherited=event.inherited)
         worker.order = old.order
-        for line in self._lines.values():
-            self._admit(worker, line)
+        for line in self._books.lines.values():
+            self._books.admit(worker, line)
         if worker.order is not None:
-            return self._builds.advance(worker, now) + self._feed(worker, now)
+            return self._builds.advance(worker, now) + self._placement.feed(worker, now)
         actions: list[Action] = []
-        if first is not None and first.waiting and worker.serves(first) and self._may_start(first):
-            actions.append(self._assign(worker, first, now))  # what it was forked for comes before orders
-        return actions + self._feed(worker, now)
+        if first is not None and first.waiting and worker.serves(first) and self._placement.may_start(first):
+            actions.append(self._placement.assign(worker, first, now))  # what it was forked for comes before orders
+        return actions + self._placement.feed(worker, now)
 
     def _leave(self, worker: Worker) -> None:
         """The process that served a worker serves nobody any more."""
@@ -296,57 +328,57 @@ class NodeState(NodePlacement):
             worker.fork_for = None
 
     def _end_load(self, event: LoadEnded, now: float) -> list[Action]:
-        worker = self._workers[event.worker]
+        worker = self._books.workers[event.worker]
         worker.building = None
         worker.resident.add(event.context)
         worker.leaving.discard(event.context)
         worker.failed.discard(event.context)
         worker.used_at[event.context] = now
         self._room.measured(event.context, event.load_s, event.size_bytes)
-        for line in self._lines_of.get(event.context, ()):
-            self._admit(worker, line)
+        for line in self._books.lines_of.get(event.context, ()):
+            self._books.admit(worker, line)
         actions = self._builds.advance(worker, now) if worker.order is not None else []
-        return actions + self._feed(worker, now) + self._give_back_blocked()
+        return actions + self._placement.feed(worker, now) + self._placement.give_back_blocked()
 
     def _break_load(self, event: LoadBroke, now: float) -> list[Action]:
-        worker = self._workers[event.worker]
+        worker = self._books.workers[event.worker]
         worker.building = None
         worker.failed.add(event.context)
         returned: list[TaskId] = []
         if event.task is not None:
-            call = self._unhold(worker, worker.held.popleft())
-            self._release_nodes(call.id)
+            call = self._books.unhold(worker, worker.held.popleft())
+            self._books.release_nodes(call.id)
             returned.append(call.id)
         settled = self._builds.drop_order(worker)
-        return self._give_back_broken(event.context, returned) + settled + self._feed(worker, now)
+        return self._placement.give_back_broken(event.context, returned) + settled + self._placement.feed(worker, now)
 
     def _lose_context(self, event: ContextGone, now: float) -> list[Action]:
-        worker = self._workers[event.worker]
+        worker = self._books.workers[event.worker]
         worker.resident.discard(event.context)
         worker.leaving.discard(event.context)
         worker.used_at.pop(event.context, None)
         worker.inherited -= {event.context}
-        for line in self._lines_of.get(event.context, ()):
+        for line in self._books.lines_of.get(event.context, ()):
             if not line.is_anywhere:
                 line.dismiss(worker)
-        actions = self._give_back_hopeless(event.context)
+        actions = self._placement.give_back_hopeless(event.context)
         if event.kept_bytes > self._room.sizes.of(event.context) // 2 and worker.is_idle:
             return [*actions, self._builds.fork(worker)]  # its allocator keeps what the instance took
-        return actions + self._restart(now)
+        return actions + self._placement.restart(now)
 
     def _forget(self, digest: Digest) -> list[Action]:
-        self._run.pop(digest, None)
+        self._books.run.pop(digest, None)
         self._room.builds.pop(digest, None)
         self._room.sizes.forget(digest)
         self._room.pinned.discard(digest)
         self._builds.unwant(digest)
         actions = self._room.end_templates(digest)
         self._builds.share(digest, False)
-        for line in self._lines_of.pop(digest, []):
-            self._lines.pop(line.lane, None)
-            for worker in self._workers.values():
+        for line in self._books.lines_of.pop(digest, []):
+            self._books.lines.pop(line.lane, None)
+            for worker in self._books.workers.values():
                 line.part(worker)
             for other in line.lane.contexts:
-                if line in self._lines_of.get(other, ()):
-                    self._lines_of[other].remove(line)
+                if line in self._books.lines_of.get(other, ()):
+                    self._books.lines_of[other].remove(line)
         return actions
