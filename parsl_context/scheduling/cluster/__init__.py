@@ -1,5 +1,5 @@
 """Decides for the interchange: which manager gets which call, where contexts are built, which blocks go.
 
 `state` keeps the `books` as events come in and asks `placement` and `builds` what follows; it gives actions (`events`).
-Not which worker of a manager (`node`). Called by `interchange.driver`.
+Also the rows of `contexts()` (`views`). Not which worker of a manager (`node`). Called by `interchange.driver`.
 """
