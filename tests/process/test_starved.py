@@ -38,18 +38,25 @@ def test_a_stopped_process_holds_no_shutdown_up(load: Load, run_dir: Path, title
         process.send_signal(signal.SIGSTOP)
 
 
+HOOK = """
+import errno, os, pathlib
+fork, done = os.fork, []
+def failing():
+    done.append(None)
+    if 2 <= len(done) <= 5:  # the first is that of the zygote
+        with open(pathlib.Path(__file__).with_name("failed"), "a") as file:
+            file.write(".")
+        raise BlockingIOError(errno.EAGAIN, "no process")
+    return fork()
+os.fork = failing
+"""
+
+
 def test_a_node_whose_forks_fail_for_a_while_comes_up(load: Load, tmp_path: Path) -> None:
     hook = tmp_path / "hook"
     hook.mkdir()
-    (hook / "sitecustomize.py").write_text(
-        "import errno, os\\nfork, done = os.fork, []\n"
-        "def failing():\n"
-        "    done.append(None)\n"
-        "    if 2 <= len(done) <= 5:\n"  # the first is that of the zygote
-        "        raise BlockingIOError(errno.EAGAIN, 'no process')\n"
-        "    return fork()\n"
-        "os.fork = failing\n"
-    )
+    (hook / "sitecustomize.py").write_text(HOOK)
     provider = LocalProvider(init_blocks=1, max_blocks=1, worker_init=f"export PYTHONPATH={hook}:$PYTHONPATH")
     load(max_workers_per_node=2, provider=provider)
     assert where().result(timeout=30)[0] > 0
+    assert (hook / "failed").read_text() == "...."
