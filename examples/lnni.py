@@ -2,7 +2,8 @@
 
 The workload of the HPDC'24 paper (doi 10.1145/3625549.3658663) in small: many short calls, each of which runs several
 inferences with the same network. Setting up (importing the software, loading the weights) takes as long as a call or
-many times that: how often the set-up runs decides how long the job takes. `networks/` has two networks:
+many times that: how often the set-up runs decides how long the job takes. `networks/` has two networks (`lnni_job.py`
+runs and measures, `lnni_figures.py` shows what came out):
 
     filetypes   a small one that tells the kinds of the files that are installed here; 8 inferences a call
     minilm      a larger one on PyTorch that embeds docstrings; 16 inferences a call, as in the paper
@@ -34,274 +35,21 @@ Needs the extra ``examples``, or ``minilm``; nothing is downloaded when it runs.
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib
-import json
-import os
 import pathlib
-import platform
 import subprocess
 import sys
-import tempfile
-import threading
-import time
-from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import parsl
-from parsl.data_provider.files import File
-from parsl.providers import LocalProvider
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
-
+from lnni_figures import draw, levels_agree, print_table, with_savings, write_figures
+from lnni_job import LEVELS, Origin, Outcome, console, run_level
 from networks import Network
-from parsl_context import ContextExecutor, context_app
 
-LEVELS = ("none", "disk", "memory", "node")
+if TYPE_CHECKING:
+    import numpy as np
+
 NETWORKS = ("filetypes", "minilm")
-CONNECT_TIMEOUT_S = 120.0
-
-console = Console()
-
-
-# -- the job -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What was measured at one level of reuse."""
-
-    level: str
-    makespan_s: float
-    mean_call_s: float
-    contexts_built: int
-    fetched_bytes: int
-    slots_busy: float  # [0, 1]
-    saved: float | None = (
-        None  # of the makespan at level none; None where that level did not run
-    )
-
-
-class Origin(ThreadingHTTPServer):
-    """Serves the files of the network on this machine, and counts what it sends."""
-
-    daemon_threads = True
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        super().__init__(
-            ("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder))
-        )
-        self.sent_bytes = 0
-        self._lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{name}"
-
-    def count(self, size: int) -> None:
-        with self._lock:
-            self.sent_bytes += size
-
-
-class _Handler(SimpleHTTPRequestHandler):
-    server: Origin
-
-    def copyfile(self, source, outputfile) -> None:
-        self.server.count(
-            self.connection.sendfile(source)
-        )  # by the kernel: it takes little from the workers
-
-    def log_message(self, *_) -> None:
-        pass
-
-
-def make_executor(level: str, workers: int, store: str) -> ContextExecutor:
-    """Return an executor with one local block of workers, which keep files in `store`."""
-    return ContextExecutor(
-        reuse=level,
-        max_workers_per_node=workers,
-        cores_per_worker=1,
-        address="127.0.0.1",
-        provider=LocalProvider(
-            init_blocks=1,
-            max_blocks=1,
-            worker_init=f"export PARSL_CONTEXT_STORE={store}",
-        ),
-    )
-
-
-def wait_for_workers(executor: ContextExecutor, workers: int) -> None:
-    """Return when all workers are connected; raise TimeoutError after `CONNECT_TIMEOUT_S`."""
-    deadline = time.monotonic() + CONNECT_TIMEOUT_S
-    while (
-        connected := sum(
-            manager["worker_count"] for manager in executor.connected_managers()
-        )
-    ) < workers:
-        if time.monotonic() > deadline:
-            raise TimeoutError(
-                f"{connected} of {workers} workers connected after {CONNECT_TIMEOUT_S:.0f} s"
-            )
-        time.sleep(0.05)
-
-
-def run_level(
-    level: str, workers: int, network: Network, batches: list[list[Any]], origin: Origin
-) -> tuple[Outcome, np.ndarray]:
-    """Run all calls at one level. Returns what was measured, and the results in order."""
-    columns = (
-        TextColumn("{task.description:<8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    app = context_app(context=network.load(File(origin.url(network.weights.name))))(
-        network.run
-    )
-    sent_bytes = origin.sent_bytes
-    with tempfile.TemporaryDirectory(prefix="lnni-") as run_dir:
-        executor = make_executor(
-            level, workers, f"{run_dir}/store"
-        )  # each level starts with an empty store
-        with parsl.load(
-            parsl.Config(executors=[executor], run_dir=run_dir, strategy_period=0.5)
-        ):
-            with console.status(f"{level}: starting {workers} workers"):
-                wait_for_workers(executor, workers)
-            with Progress(*columns, console=console) as progress:
-                bar = progress.add_task(level, total=len(batches))
-                start = time.monotonic()
-                futures = [app(batch) for batch in batches]
-                for future in as_completed(futures):
-                    future.result()  # raise at once, not after the last call
-                    progress.advance(bar)
-                makespan_s = time.monotonic() - start
-            rows = executor.contexts()
-
-    arrays, bodies_s = zip(*(future.result() for future in futures), strict=True)
-    body_s = sum(bodies_s)
-    build_s = sum(row.loads * row.load_s for row in rows)
-    outcome = Outcome(
-        level=level,
-        makespan_s=makespan_s,
-        mean_call_s=(body_s + build_s) / len(batches),
-        contexts_built=sum(row.loads for row in rows),
-        fetched_bytes=origin.sent_bytes - sent_bytes,
-        slots_busy=body_s / (workers * makespan_s),
-    )
-    return outcome, np.concatenate(arrays)
-
-
-# -- what people look at -------------------------------------------------------------------------------
-
-
-def with_savings(outcomes: list[Outcome]) -> list[Outcome]:
-    """Return the outcomes with the share of the makespan that each saves over level none, where that ran."""
-    base_s = next((o.makespan_s for o in outcomes if o.level == "none"), None)
-    if base_s is None:
-        return outcomes
-    return [
-        Outcome(**{**asdict(o), "saved": 1 - o.makespan_s / base_s}) for o in outcomes
-    ]
-
-
-def print_table(outcomes: list[Outcome], title: str) -> None:
-    """Print a row for each level."""
-    table = Table(title=title)
-    table.add_column("level")
-    for heading in ("makespan", "call", "built", "fetched", "slots busy", "saved"):
-        table.add_column(heading, justify="right")
-    for o in outcomes:
-        times = (f"{o.makespan_s:.1f} s", f"{o.mean_call_s:.2f} s")
-        counts = (str(o.contexts_built), f"{o.fetched_bytes / 1e6:.0f} MB")
-        table.add_row(o.level, *times, *counts, f"{o.slots_busy:.0%}", _saved(o))
-    console.print(table)
-
-
-def _saved(outcome: Outcome) -> str:
-    return (
-        ""
-        if outcome.saved is None or outcome.level == "none"
-        else f"{outcome.saved:.0%}"
-    )
-
-
-def draw(outcomes: list[Outcome], title: str, path: pathlib.Path) -> None:
-    """Draw the makespan of each level, in the manner of the paper's figure."""
-    import matplotlib
-
-    matplotlib.use("Agg")  # a file is all that is wanted: no display needed
-    from matplotlib import pyplot
-
-    colours = dict(
-        zip(LEVELS, ("#7f7f7f", "#E69F00", "#0072B2", "#009E73"), strict=True)
-    )  # Okabe and Ito's
-    figure, axes = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
-    bars = axes.bar(
-        [o.level for o in outcomes],
-        [o.makespan_s for o in outcomes],
-        color=[colours[o.level] for o in outcomes],
-        width=0.6,
-    )
-    labels = [
-        f"{o.makespan_s:.1f} s" + (f"\n{_saved(o)} saved" if _saved(o) else "")
-        for o in outcomes
-    ]
-    axes.bar_label(bars, labels=labels, padding=3)
-    axes.margins(y=0.2)
-    axes.set_xlabel("level of context reuse")
-    axes.set_ylabel("makespan [s]")
-    axes.set_title(title, fontsize="medium")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
-
-
-def levels_agree(results: dict[str, np.ndarray]) -> bool:
-    """Say whether all levels computed the same, and by how much they differ."""
-    (first, expected), *others = results.items()
-    differences = {
-        level: float(np.abs(found - expected).max()) for level, found in others
-    }
-    for level, difference in differences.items():
-        console.print(
-            f"Results at levels {first} and {level} differ by at most {difference:.1e}"
-        )
-    return all(np.allclose(found, expected, rtol=0, atol=1e-6) for _, found in others)
-
-
-def write_figures(
-    outcomes: list[Outcome],
-    network: Network,
-    arguments: argparse.Namespace,
-    path: pathlib.Path,
-) -> None:
-    """Write what was measured, and on what, as JSON."""
-    record = {
-        "network": network.title,
-        "calls": arguments.calls,
-        "inferences_per_call": network.inferences_per_call,
-        "workers": arguments.workers,
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "versions": {
-            name: version(name)
-            for name in ("parsl", "parsl-context", "numpy", *network.packages)
-        },
-        "levels": [asdict(outcome) for outcome in outcomes],
-    }
-    path.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -343,7 +91,11 @@ def parse_arguments() -> argparse.Namespace:
 def find_network(name: str) -> Network | None:
     """Return a network; None, after a word about it, if what it needs is not installed."""
     try:
+        for module in ("numpy", "matplotlib"):  # now, not when the job has run
+            importlib.import_module(module)
         network: Network = importlib.import_module(f"networks.{name}").NETWORK
+        for package in network.packages:  # now, not on a worker
+            version(package)
     except ModuleNotFoundError as error:
         extra = "examples" if name == NETWORKS[0] else name
         console.print(

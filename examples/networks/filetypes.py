@@ -35,15 +35,13 @@ def classifier(weights):
     """Load the network. `weights` is a path on this node."""
     import os
 
-    os.environ["ORT_DISABLE_TELEMETRY"] = (
-        "1"  # it is a thread, and a process with several cannot be shared by forks
-    )
+    # It is a thread, and a process with several cannot be shared by forks.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = (
-        1  # one worker for each core
-    )
+    options.intra_op_num_threads = 1  # one worker for each core
+    options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(
         weights, options, providers=["CPUExecutionProvider"]
     )

@@ -61,9 +61,10 @@ def test_a_network_computes_the_same_at_all_levels(run_dir: Path) -> None:
     assert (run_dir / "lnni.png").stat().st_size > 10_000
 
 
-def test_a_network_whose_libraries_are_missing_says_how_to_get_them(run_dir: Path) -> None:
-    (run_dir / "magika").mkdir()
-    (run_dir / "magika" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'magika'\")")
-    done = run_lnni(run_dir, "filetypes", PYTHONPATH=str(run_dir))
-    assert done.returncode == 2
+@pytest.mark.parametrize("library", ["magika", "numpy", "matplotlib"])
+def test_a_network_whose_libraries_are_missing_says_how_to_get_them(run_dir: Path, library: str) -> None:
+    (run_dir / library).mkdir()
+    (run_dir / library / "__init__.py").write_text(f"raise ModuleNotFoundError(\"No module named '{library}'\")")
+    done = run_lnni(run_dir, "filetypes", PYTHONPATH=os.pathsep.join([str(run_dir), os.environ.get("PYTHONPATH", "")]))
+    assert done.returncode == 2, done.stderr
     assert "make lnni NETWORK=filetypes" in done.stdout
