@@ -5,7 +5,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
-CALLS  ?= 60
+CALLS  ?=
 NETWORK ?= filetypes
 GROUP  ?= fast
 PARSL  ?=
@@ -33,10 +33,10 @@ venv: $(DEV)  ## make .venv with the package, its tests and its documentation to
 
 demo: $(EXAMPLES)  ## a quick look: a search index, then a neural network at each level of reuse
 	$(PY) examples/quickstart.py
-	$(PY) examples/lnni.py --calls $(CALLS)
+	$(PY) examples/lnni.py $(if $(CALLS),--calls $(CALLS))
 
 lnni: $(if $(filter minilm,$(NETWORK)),$(MINILM),$(EXAMPLES))  ## many neural network inferences; NETWORK=minilm (needs PyTorch) CALLS=40
-	$(PY) examples/lnni.py --network $(NETWORK) --calls $(CALLS) $(ARGS)
+	$(PY) examples/lnni.py --network $(NETWORK) $(if $(CALLS),--calls $(CALLS)) $(ARGS)
 
 test: $(DEV)  ## all tests but those of libraries that are not there; ARGS="-k name" for some of them
 	$(PY) -m pytest $(ARGS)

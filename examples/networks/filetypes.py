@@ -98,6 +98,7 @@ def tell(names: list[str], probabilities: np.ndarray) -> str:
 NETWORK = Network(
     title="Magika tells the kinds of files that are installed here",
     packages=("magika", "onnxruntime"),
+    calls=120,
     inferences_per_call=PER_CALL,
     weights=MODEL,
     load=classifier,

@@ -91,6 +91,7 @@ def tell(names: list[str], embeddings: np.ndarray) -> str:
 NETWORK = Network(
     title=f"all-MiniLM-L6-v2 over docstrings of Python {platform.python_version()}'s standard library",
     packages=("torch", "sentence-transformers"),
+    calls=40,
     inferences_per_call=PER_CALL,
     weights=get_model_path() / WEIGHTS,
     load=encoder,
