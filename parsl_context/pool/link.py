@@ -161,8 +161,12 @@ class InterchangeLink:
         if self._channel is not None:
             self._channel.send(encode(message, frames))
         elif self._socket is not None:
-            self._socket.send_multipart(encode(message, frames))
-            self._loop.used_zmq()
+            try:
+                self._socket.send_multipart(encode(message, frames), zmq.DONTWAIT)
+            except zmq.Again:  # what answers at this address is no interchange, and ZeroMQ has given it up
+                logger.warning("Session %s takes no message; %s is lost", self.manager, type(message).__name__)
+            else:
+                self._loop.used_zmq()
 
     def send_at_once(self, result: m.Result, frames: Sequence[Buffer]) -> None:
         """Send a result now, if the link takes it, and let the interchange have it before anything else is done."""
