@@ -31,7 +31,7 @@ class NodeDriver:
     Parameters
     ----------
     loop
-        Told to stop when a drained node has nothing left to do.
+        Wakes it when something is due.
     slots
         Workers of the node.
     nodes
@@ -60,7 +60,6 @@ class NodeDriver:
         self._tick: Timer | None = None
         self._restarts = Restarts()
         self._templates: set[TemplateKey] = set()  # that should be there
-        self._is_draining = False
         self.tasks: dict[TaskId, tuple[m.Task, Sequence[Buffer]]] = {}  # calls that this node holds
 
     def decide(self, event: node.Event) -> None:
@@ -99,17 +98,6 @@ class NodeDriver:
         """What builds of a context used to take here; None: nothing is known. [s]"""
         return self._state.usual_build_s(context)
 
-    def drain(self) -> None:
-        """Hand back what has not started; the loop stops when nothing runs any more."""
-        self._is_draining = True
-        self.decide(node.DrainBegan())
-        self.stop_if_drained()
-
-    def stop_if_drained(self) -> None:
-        """To be called when a call may have been the last one."""
-        if self._is_draining and not self._state.running:
-            self._loop.stop()
-
     def reset(self) -> None:
         """The interchange has given up the calls of this session; so do we. Idle workers keep their contexts."""
         self.tasks.clear()
@@ -134,7 +122,6 @@ class NodeDriver:
         for action in self._state.handle(node.WorkerEnded(worker=worker), now=time.monotonic()):
             self._carry_out(node.GiveBack(tasks=[action.task]) if isinstance(action, node.Lose) else action)
         self.start_worker(worker)
-        self.stop_if_drained()
 
     def start_worker(self, worker: WorkerId, template: TemplateKey | None = None) -> None:
         """Start a process for a worker, sooner or later."""

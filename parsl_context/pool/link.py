@@ -123,6 +123,7 @@ class InterchangeLink:
         self._monitor: zmq.Socket[bytes] | None = None
         self._silence: Timer | None = None
         self._welcome = False
+        self._leaving = False
         self._heard = True  # something arrived since the last check
         self._give_way = GivingWay()
         self._beat()
@@ -167,6 +168,14 @@ class InterchangeLink:
                 logger.warning("Session %s takes no message; %s is lost", self.manager, type(message).__name__)
             else:
                 self._loop.used_zmq()
+
+    def leave(self, reason: str) -> None:
+        """Take no more calls, and go on until the interchange says that none is on its way. No session follows."""
+        self._leaving = True
+        if self._welcome:
+            self.send(m.Leaving(reason=reason))
+        else:
+            self._on_end(reason)
 
     def send_at_once(self, result: m.Result, frames: Sequence[Buffer]) -> None:
         """Send a result now, if the link takes it, and let the interchange have it before anything else is done."""
@@ -253,6 +262,9 @@ class InterchangeLink:
 
     def _begin_anew(self, reason: str) -> None:
         logger.warning("Session %s ended: %s", self.manager, reason)
+        if self._leaving:
+            self._on_end(reason)
+            return
         self.close()
         self._on_break()
         self.connect()

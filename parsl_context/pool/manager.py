@@ -106,14 +106,17 @@ class Manager:
     # --- life
 
     def _terminate(self) -> None:
-        """Hand back what has not started, let running calls finish for a while, end."""
+        """Hand back what has not started, let running calls finish for a while, end.
+
+        The interchange says when that is: calls may be on their way here that it sent before it heard of this.
+        """
         if self._ending is not None:
             return
         self._ending = "it was told to terminate"
         logger.info("Manager drains: %s", self._ending)
-        self._link.send(m.Leaving(reason=self._ending))
         self._loop.call_later(DRAIN_S, self._loop.stop)
-        self._driver.drain()
+        self._link.leave(self._ending)
+        self._driver.decide(node.DrainBegan())
 
     def _end(self, reason: str) -> None:
         """End now."""

@@ -98,7 +98,6 @@ class MemberReports:
             self._worker_died(member, member.worker, died)
         elif member.template is not None:
             self._template_died(member, member.template, died)
-        self._driver.stop_if_drained()
 
     # --- workers
 
@@ -146,7 +145,6 @@ class MemberReports:
         else:
             self._link.send_at_once(result, frames)  # whoever waits for it need not wait for what is decided
         self._driver.decide(node.TaskEnded(worker=worker, task=result.id, run_s=result.run_s))
-        self._driver.stop_if_drained()
 
     def _loaded(self, member: Member, worker: WorkerId, loaded: m.Loaded) -> None:
         context, load_s, size_bytes = loaded.context, loaded.load_s, loaded.size_bytes

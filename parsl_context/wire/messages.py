@@ -613,7 +613,7 @@ class Monitoring(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Leaving(Struct, frozen=True, kw_only=True, tag=True):
-    """The manager takes no more tasks and ends when the running ones have."""
+    """The manager takes no more tasks; those sent all the same come back. `Shutdown` follows when it holds none."""
 
     reason: str
 

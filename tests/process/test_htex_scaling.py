@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from parsl.executors.high_throughput.manager_selector import BlockIdManagerSelector
 from parsl.jobs.states import JobState
 from parsl.providers import LocalProvider
 
 from parsl_context import ContextExecutor
-from tests.process.conftest import wait_for
+from tests.process.conftest import family, wait_for
 
 pytestmark = pytest.mark.process
 Load = Callable[..., ContextExecutor]
@@ -47,6 +48,11 @@ def where(*_: Any) -> tuple[str, str]:
 def managers_of(executor: ContextExecutor, count: int) -> list[dict[str, Any]]:
     wait_for(lambda: len(executor.connected_managers()) == count)
     return executor.connected_managers()
+
+
+def process_called(name: str, run_dir: Path) -> psutil.Process:
+    [found] = [process for process in family(run_dir) if process.cmdline()[0].endswith(f"context {name}")]
+    return found
 
 
 def test_blocks_follow_the_load_and_end_when_idle(load: Load, run_dir: Path) -> None:
@@ -106,6 +112,24 @@ def test_a_manager_drains_after_its_period(load: Load, run_dir: Path) -> None:
     assert not any(future.done() for future in queued)
     executor.scale_out_facade(1)
     assert {future.result(timeout=10)[0] for future in queued} == {"1"}
+
+
+def test_a_call_on_its_way_to_a_manager_that_was_told_to_end_runs_elsewhere(load: Load, run_dir: Path) -> None:
+    """Slurm ends a block while the interchange, which has not heard of it, sends calls there. Nobody set retries."""
+    executor = load(provider=blocks(1, 2), prefetch_capacity=0)
+    assert executor.submit(where, {}).result(timeout=20)[0] == "0"
+    manager = process_called("manager", run_dir)
+    interchange = process_called("interchange", run_dir)
+    interchange.suspend()
+    futures = [executor.submit(where, {}) for _ in range(2)]
+    time.sleep(0.3)  # they are in the interchange's buffers
+    manager.terminate()
+    time.sleep(0.3)  # so is what the manager says
+    interchange.resume()
+    psutil.wait_procs([manager], timeout=4)
+    assert not manager.is_running(), "it waited for its last calls although the interchange had none for it"
+    executor.scale_out_facade(1)
+    assert {future.result(timeout=20)[0] for future in futures} == {"1"}
 
 
 def test_the_manager_selector_orders_managers(load: Load) -> None:

@@ -110,7 +110,6 @@ class SimManager:
             self._ending = True
             self._tell(cluster.ManagerLeaving(manager=self.id))
             self._decide(node.DrainBegan())
-            self._stop_if_drained()
 
     def kill_worker(self, number: WorkerId) -> None:
         """A worker's process dies (`_worker_died`)."""
@@ -124,7 +123,6 @@ class SimManager:
             self._settle_death(action)
         self._arm_tick()
         self._start_worker(number, frozenset())
-        self._stop_if_drained()
 
     def _settle_death(self, action: node.Action) -> None:
         match action:
@@ -136,11 +134,6 @@ class SimManager:
                 self._drop([action.task])
             case _:
                 self._carry_out(action)
-
-    def _stop_if_drained(self) -> None:
-        if self._ending and self.alive and not any(w.task is not None or w.inbox for w in self.workers.values()):
-            self._tell(cluster.ManagerLeft(manager=self.id, reason="it has drained"))
-            self.end()
 
     def _start_worker(self, number: WorkerId, inherited: frozenset[Digest]) -> None:
         self._clock.after(self._world.delays.fork_s, self._worker_up, number, inherited)
@@ -184,7 +177,6 @@ class SimManager:
         self._drop([task])
         self._decide(node.TaskEnded(worker=worker.number, task=task, run_s=run_s))
         self._tell(cluster.TaskEnded(manager=self.id, task=task, run_s=run_s))
-        self._stop_if_drained()
 
     def skipped(self, worker: SimWorker, task: TaskId) -> None:
         self._decide(node.TaskSkipped(worker=worker.number, task=task))

@@ -166,7 +166,7 @@ class ClusterLine(Line[Call]):
     def change_building(self, change: int) -> None:
         """So many more calls, or fewer, can run once builds have ended."""
         self.building += change
-        self._rank = None
+        self._serve_otherwise()
 
     def set_capacity(self, manager: Manager, capacity: int) -> None:
         """So many calls can run there at a time; none: it is no holder."""
@@ -180,7 +180,7 @@ class ClusterLine(Line[Call]):
         if capacity > before:
             pair.bring_back()
         self._weigh(pair)
-        self._rank = None
+        self._serve_otherwise()
 
     def change_held(self, pair: ClusterPair, change: int) -> None:
         """The manager was sent a call of this line, or is rid of it."""
@@ -195,8 +195,13 @@ class ClusterLine(Line[Call]):
         self.total_capacity -= pair.capacity
         pair.capacity = pair.held = 0
         self._weigh(pair)
-        self._rank = None
+        self._serve_otherwise()
         super().part(holder)
+
+    def _serve_otherwise(self) -> None:
+        """What was found of its backlog counts no more: other calls can run at a time than then."""
+        self.enough = 0
+        self._rank = None
 
     def pair(self, holder: Holder[Any]) -> ClusterPair:
         """The line and a manager."""

@@ -529,3 +529,19 @@ def test_a_call_that_came_back_from_a_worker_that_builds_ahead_is_sent_again_whe
 
 def test_without_managers_no_deadline_is_set() -> None:
     assert ClusterState(heartbeat_threshold_s=1.0).next_deadline() == math.inf
+
+
+def test_calls_are_considered_anew_when_those_that_served_them_are_gone() -> None:
+    """Two calls wanted a build that had no place: that one call alone waits afterwards is news all the same."""
+    state = make({})
+    submit(state, 1, A, now=0.0)
+    submit(state, 2, A, now=0.0)  # looked at again after a second
+    state.handle(joined(M1), now=0.0)
+    state.handle(cluster.BuildEnded(manager=M1, context=A, load_s=0.01, size_bytes=100), now=0.01)
+    state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=A), now=0.01)
+    assert settle(state, M1, A, now=0.01) == [SendTask(task=TaskId(1), manager=M1)]
+    assert end(state, M1, 1, run_s=0.01, now=0.02) == [SendTask(task=TaskId(2), manager=M1)]
+    end(state, M1, 2, run_s=0.01, now=0.03)
+    state.handle(joined(M2), now=0.04)
+    state.handle(cluster.ManagerLeft(manager=M1, reason="its connection broke"), now=0.05)
+    assert submit(state, 3, A, now=0.06) == [order(1, M2, A)]
