@@ -282,7 +282,7 @@ def context(
     pinned : bool, optional
         Never give it up for budgets, limits or idle time; only `executor.evict` does.
     build_timeout_s : float, optional
-        Time that a build may take, the contexts among its arguments included; the executor's
+        Time that the context function may take, and `after_fork` in a new worker; the executor's
         (`context_build_timeout`) if not given. Then its process is killed, which counts as a build that failed. On
         executors that are not ours there is no limit. [s]
 

@@ -104,9 +104,10 @@ def exception_of(cause: m.Cause, frames: Sequence[Buffer]) -> Exception:
 
 
 def _build_cause(cause: m.BuildFailed, frames: Sequence[Buffer]) -> BaseException | None:
-    if cause.timeout_s is not None:
+    if cause.overdue is not None:
+        what = "it" if cause.overdue.name == cause.name else f"{cause.overdue.name}, which is built with it,"
         return TimeoutError(
-            f"it had not ended after {cause.timeout_s:g} s, the time that it may take (build_timeout_s)"
+            f"{what} had not ended after {cause.overdue.timeout_s:g} s, the time that it may take (build_timeout_s)"
         )
     if cause.died is not None:
         return _worker_lost(cause.died)

@@ -182,7 +182,7 @@ class ManagerReports:
             attempts=0,
             died=message.died,
             error=message.error,
-            timeout_s=message.timeout_s,
+            overdue=message.overdue,
         )
         logger.warning("Context %s could not be built on manager %s", failure.name, manager)
         self._content.note_build_error(failure, list(frames))

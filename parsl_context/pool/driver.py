@@ -76,13 +76,13 @@ class NodeDriver:
         died: m.WorkerDied | None,
         error: m.Payload | None,
         frames: Sequence[Buffer],
-        timeout_s: float | None = None,
+        overdue: m.Overdue | None = None,
     ) -> None:
         """Decide on a context that could not be built; the interchange is told why, and which calls come back."""
         for action in self._state.handle(event, now=time.monotonic()):
             if isinstance(action, node.GiveBack) and action.broken is not None:
                 broken = m.ContextBroken(
-                    context=action.broken, returned=action.tasks, died=died, error=error, timeout_s=timeout_s
+                    context=action.broken, returned=action.tasks, died=died, error=error, overdue=overdue
                 )
                 self._link.send(broken, frames)
                 self._drop(action.tasks)

@@ -55,8 +55,10 @@ class Member:
     cleaning: Digest | None = None  # context whose clean-up it runs
     limit: Timer | None = None  # for that clean-up
     building: Digest | None = None  # what it was told to build, and has begun
-    builds: list[Timer] = field(default_factory=list)  # for the build that it is at: a warning, and an end
-    timeout_s: float | None = None  # that its build took longer than, for which it was killed. [s]
+    builds: list[Timer] = field(default_factory=list)  # for the context function that runs: a warning, and an end
+    is_up: bool = False  # it is ready to be told what to do
+    overdue: m.Overdue | None = None  # the build for which it was killed
+    error: tuple[m.Payload, Sequence[Buffer]] | None = None  # what a hook raised, of which it dies
 
     @property
     def name(self) -> str:
@@ -85,7 +87,7 @@ class Member:
             return 0
 
     def end_limits(self) -> None:
-        """The build that it was at has ended."""
+        """The context function, or the hook of one, that ran has ended."""
         for timer in self.builds:
             timer.cancel()
         self.builds.clear()
@@ -273,6 +275,7 @@ class Family:
     def retire(self, member: Member, *, kill: bool = False) -> None:
         """Tell a process to end; nothing it says counts any more."""
         member.retired = True
+        member.end_limits()
         if kill and member.pid is not None:
             processes.kill(member.pid)
         else:
@@ -286,6 +289,8 @@ class Family:
 
     def greet(self, member: Member, pid: int) -> bool:
         """Take a member's first message into account. False if the member has died meanwhile."""
+        if member.pid is not None:
+            return True
         member.pid = pid
         self._nameless -= 1
         self._by_pid[pid] = member

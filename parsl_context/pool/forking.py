@@ -18,6 +18,7 @@ from typing import NoReturn, TypeAlias
 
 import msgspec
 
+from parsl_context.retain.processes import status_of
 from parsl_context.wire.messages import ToZygote
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -98,7 +99,8 @@ class Nursery:
                 os.close(pidfd)
             self._pidfds.clear()
             code = main()
-        except BaseException:
+        except BaseException as error:
+            code = status_of(error)
             logger.exception("Process %d failed", os.getpid())
         finally:
             os._exit(code)

@@ -70,7 +70,13 @@ class MemberReports:
             self._end_clean_up(member)
         if isinstance(message, m.CleanUpBegan):
             self._begin_clean_up(member, message.context)
+        elif isinstance(message, m.HookBegan):
+            if self._family.greet(member, message.pid) and not member.retired:
+                self._limit(member, message.context)
+        elif isinstance(message, m.LoadFailed) and not member.is_up:
+            member.error = message.error, own
         elif isinstance(message, m.WorkerUp):
+            member.is_up = True
             if self._family.greet(member, message.pid) and member.worker is not None and not member.retired:
                 self._worker_up(member, member.worker, message.inherited)
         elif member.retired:
@@ -102,6 +108,7 @@ class MemberReports:
     # --- workers
 
     def _worker_up(self, member: Member, worker: WorkerId, inherited: list[Digest]) -> None:
+        member.end_limits()
         member.resident.update(inherited)
         for context in inherited:
             self._link.send(m.ContextUp(context=context, worker=worker))
@@ -114,16 +121,20 @@ class MemberReports:
             case m.TaskSkipped():
                 self._driver.decide(node.TaskSkipped(worker=worker, task=message.task))
             case m.LoadStarted():
-                self._begin_build(member, message.context)
-                self._driver.decide(node.LoadBegan(worker=worker, context=message.context))
+                if self._begin_build(member, message.context):
+                    self._driver.decide(node.LoadBegan(worker=worker, context=message.context))
             case m.Loaded():
                 self._loaded(member, worker, message)
             case m.LoadFailed():
                 member.end_limits()
+                member.building = None
                 if message.task is not None:
                     member.tasks.popleft()
                 event = node.LoadBroke(worker=worker, context=message.context, task=message.task)
                 self._driver.decide_broken(event, None, message.error, frames)
+            case m.Unloading():
+                self._driver.decide(node.ContextsWorn(worker=worker, contexts=message.contexts))
+                member.send(m.GoOn())
             case m.Unloaded():
                 member.resident.discard(message.context)
                 self._link.send(m.ContextDown(context=message.context, worker=worker, was_evicted=True))
@@ -132,7 +143,7 @@ class MemberReports:
             case m.Unfit():
                 logger.info("%s (process %s) is replaced: %s", member.name, member.pid, message.reason)
                 self._driver.start_anew(member)
-            case m.WorkerUp() | m.Frozen() | m.Unshareable() | m.CleanUpBegan():
+            case m.WorkerUp() | m.HookBegan() | m.Frozen() | m.Unshareable() | m.CleanUpBegan():
                 raise AssertionError(f"a worker does not send {type(message).__name__} here")
             case _:
                 assert_never(message)
@@ -158,10 +169,12 @@ class MemberReports:
         self._link.send(m.WorkerFell(task=None, died=died))
         for context in member.resident:
             self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
-        cause = None if member.timeout_s is not None else died
-        self._driver.decide_broken(node.WorkerEnded(worker=worker), cause, None, (), member.timeout_s)
+        error, frames = member.error or (None, ())
+        cause = died if error is None and member.overdue is None else None
+        self._driver.decide_broken(node.WorkerEnded(worker=worker), cause, error, frames, member.overdue)
         lived_s = time.monotonic() - member.started_at
-        if bool(member.known) or (member.pid is not None and lived_s > _MIN_LIFE_S):
+        is_blamed = bool(member.known) or cause is None  # not the node
+        if is_blamed or (member.pid is not None and lived_s > _MIN_LIFE_S):
             self._driver.start_worker(worker)
         else:
             self._driver.start_worker_later(worker)
@@ -189,10 +202,8 @@ class MemberReports:
                 member.is_frozen = True
                 self._link.send(m.TemplateUp(contexts=template))
                 self._driver.decide(node.TemplateReady(template=template))
-            case m.WorkerUp() | m.TaskDone() | m.TaskSkipped() | m.Unloaded() | m.CleanUpBegan() | m.Unfit():
-                raise AssertionError(f"a template does not send {type(message).__name__} here")
             case _:
-                assert_never(message)
+                raise AssertionError(f"a template does not send {type(message).__name__} here")
 
     def _template_loaded(self, member: Member, loaded: m.Loaded) -> None:
         context, load_s, size_bytes = loaded.context, loaded.load_s, loaded.size_bytes
@@ -221,17 +232,31 @@ class MemberReports:
         unbuilt = [context for context in template if context not in member.resident]
         if unbuilt:
             event = node.TemplateBroke(template=template, context=unbuilt[0])
-            cause = None if member.timeout_s is not None else died
-            self._driver.decide_broken(event, cause, None, (), member.timeout_s)
+            cause = None if member.overdue is not None else died
+            self._driver.decide_broken(event, cause, None, (), member.overdue)
         else:
             self._link.send(m.TemplateDown(contexts=template))
             self._driver.decide(node.TemplateEnded(template=template))
 
     # --- builds that take too long
 
-    def _begin_build(self, member: Member, context: Digest) -> None:
-        """A build that hangs must be talked about, and ended if there is a limit."""
+    def _begin_build(self, member: Member, context: Digest) -> bool:
+        """A context function begins. Gives whether it is that of the context to build, not of one that it requires."""
+        self._limit(member, context)
+        if member.building is not None:
+            return False
+        member.building = context
         self._link.send(m.ContextBuilding(context=context))
+        return True
+
+    def _end_build(self, member: Member, context: Digest) -> None:
+        member.end_limits()
+        member.overdue = None  # it ended after all, just before it was killed
+        if member.building == context:
+            member.building = None
+
+    def _limit(self, member: Member, context: Digest) -> None:
+        """What hangs must be talked about, and ended if there is a limit."""
         member.end_limits()
         usual_s, timeout_s = self._driver.usual_build_s(context), self._family.build_timeout_s(context)
         after_s = warn_after_s(usual_s)
@@ -239,22 +264,16 @@ class MemberReports:
         def warn() -> None:
             self._link.send(m.BuildSlow(context=context, since_s=after_s, usual_s=usual_s, timeout_s=timeout_s))
 
-        member.building = context
         member.builds.append(self._loop.call_later(after_s, warn))
         if timeout_s is not None:
             member.builds.append(
                 self._loop.call_later(timeout_s, lambda: self._build_hangs(member, context, timeout_s))
             )
 
-    def _end_build(self, member: Member, context: Digest) -> None:
-        if member.building == context:  # rather than one that it requires
-            member.building = None
-            member.end_limits()
-
     def _build_hangs(self, member: Member, context: Digest, timeout_s: float) -> None:
         text = "%s (process %s) is killed: the build of context %s takes longer than %g s"
         logger.warning(text, member.name, member.pid, self._family.label(context), timeout_s)
-        member.timeout_s = timeout_s
+        member.overdue = m.Overdue(name=self._family.label(context), timeout_s=timeout_s)
         self._family.kill(member)
 
     # --- clean-ups

@@ -25,10 +25,10 @@ from parsl_context.pool.forking import Nursery, receive_fork
 from parsl_context.pool.settings import WorkerSettings
 from parsl_context.retain import calls, processes, sharing
 from parsl_context.retain.instances import Instances
-from parsl_context.retain.loader import Loader
+from parsl_context.retain.loader import Loader, pack_error
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
-from parsl_context.wire.codec import Buffer, Decoder, encode
+from parsl_context.wire.codec import Buffer, Decoder, encode, make_payload
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -102,7 +102,7 @@ class Template:
         isolated = self._loader.instances.isolated(self._loader.instances)
         # A worker that is to be forked again must start no thread pools; its children may.
         sharing.make_distinct(self._variables, 1 if isolated else worker.threads_of(message, self._settings))
-        self._loader.instances.inherit()
+        _inherit(self._loader.instances, WorkerChannel(ends[0]))
         return worker.main(ends, message, self._settings, self._loader.instances)
 
     def _handle(self, message: m.ToTemplate, frames: Sequence[Buffer]) -> None:
@@ -132,3 +132,21 @@ class Template:
 
     def _manager_lives(self) -> bool:
         return os.getppid() == self._settings.manager_pid
+
+
+def _inherit(instances: Instances, channel: WorkerChannel) -> None:
+    """Run the hooks of what was inherited; the manager is told of each, and of what one raises."""
+    begun: list[m.Digest] = []
+
+    def tell(context: m.Digest) -> None:
+        begun.append(context)
+        channel.send(encode(m.HookBegan(pid=os.getpid(), context=context)))
+
+    instances.on_after_fork = tell
+    try:
+        instances.inherit()
+    except Exception:
+        payload, frames = make_payload(pack_error())
+        channel.send(encode(m.LoadFailed(context=begun[-1], task=None, error=payload), frames))
+        raise
+    instances.on_after_fork = None

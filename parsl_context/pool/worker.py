@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -135,6 +135,7 @@ class Worker:
         self._segments = segments
         self._number = number
         self._threads = threads  # that libraries may use which were held at one
+        self._put_off: deque[tuple[m.ToWorker, Sequence[Buffer]]] = deque()
         self._is_open = False  # whether anything ran in this process that may keep it from being forked
         calls.resident = instances
 
@@ -154,11 +155,27 @@ class Worker:
         return 0
 
     def _serve(self) -> None:
+        while (received := self._receive()) is not None:
+            if isinstance(received[0], m.Exit):
+                return
+            self._handle(*received)
+
+    def _receive(self) -> tuple[m.ToWorker, Sequence[Buffer]] | None:
+        """The next message and its frames; None when the manager is gone."""
+        if self._put_off:
+            return self._put_off.popleft()
+        frames = self._channel.receive()
+        return None if frames is None else self._decoder.decode(frames)
+
+    def _pause(self) -> None:
+        """Start nothing until the manager has taken back what is not to run here."""
         while (frames := self._channel.receive()) is not None:
             message, rest = self._decoder.decode(frames)
+            if isinstance(message, m.GoOn):
+                return
+            self._put_off.append((message, rest))
             if isinstance(message, m.Exit):
                 return
-            self._handle(message, rest)
 
     def _wait_for_exit(self) -> None:
         """Start nothing any more; the manager gives what was sent here to others."""
@@ -185,8 +202,8 @@ class Worker:
                 self._loader.forget(message.digests)
                 for digest in message.digests:
                     self._functions.pop(digest, None)
-            case m.Exit():
-                raise AssertionError("handled by the loop")
+            case m.Exit() | m.GoOn():
+                raise AssertionError("handled where it is waited for")
             case _:
                 assert_never(message)
 
@@ -210,13 +227,18 @@ class Worker:
             if context not in instances and not self._load(context, task.id, task.contexts):
                 return
         if instances.watched and not task.fresh and (isolated := instances.isolated(task.contexts)):
-            is_dirty = self._run_isolated(task, frames, isolated)
-            self._drop(instances.after_call(task.contexts, is_dirty=is_dirty))
-            return
-        self._is_open = True
-        self._channel.send(self._run(task, frames))
-        if instances.watched:
-            self._drop(instances.after_call(task.contexts))
+            message, is_dirty = self._run_isolated(task, frames, isolated)
+        else:
+            self._is_open = True
+            message, is_dirty = self._run(task, frames), False
+        worn = instances.after_call(task.contexts, is_dirty=is_dirty) if instances.watched else []
+        shared = [context for context in worn if instances.is_inherited(context)]
+        if shared:
+            self._send(m.Unloading(contexts=shared))
+        self._channel.send(message)
+        self._drop(worn)
+        if shared:
+            self._pause()
 
     def _run(self, task: m.Task, frames: Sequence[Buffer]) -> Frames:
         """Run a call; gives the message that says how it ended."""
@@ -224,14 +246,13 @@ class Worker:
         payload, out = self._segments.make_payload(stream, buffers, task.id)
         return encode(m.TaskDone(result=m.Result(task.id, ok, payload, run_s)), out)
 
-    def _run_isolated(self, task: m.Task, frames: Sequence[Buffer], contexts: list[str]) -> bool:
-        """Run a call in a fork of this process. Gives whether it asked for its contexts to be built anew."""
+    def _run_isolated(self, task: m.Task, frames: Sequence[Buffer], contexts: list[str]) -> tuple[Frames, bool]:
+        """Run a call in a fork of this process; as `_run`. And whether it asked for its contexts to be built anew."""
         reason = sharing.why_unsafe()
         if reason is not None and self._is_open:
             raise _UnfitError(f"it cannot be forked for a call of context {contexts[0]}: {reason}")
         if reason is not None:
-            self._send_error(task, ContextIsolationError(context=contexts[0], reason=reason), 0.0)
-            return False
+            return _fail(task, ContextIsolationError(context=contexts[0], reason=reason), 0.0), False
         instances = self._loader.instances
 
         def work() -> tuple[Frames, int]:
@@ -243,12 +264,10 @@ class Worker:
         start = time.perf_counter()
         message, ended = run_in_child(work)
         if message is not None:
-            self._channel.send(message)
-        else:
-            logger.warning("Process %d died while it ran task %d: %s", ended.pid, task.id, ended)
-            self._segments.drop_results([task.id])
-            self._send_error(task, self._lost(ended), time.perf_counter() - start)
-        return ended.code == DIRTY and message is not None
+            return message, ended.code == DIRTY
+        logger.warning("Process %d died while it ran task %d: %s", ended.pid, task.id, ended)
+        self._segments.drop_results([task.id])
+        return _fail(task, self._lost(ended), time.perf_counter() - start), False
 
     def _lost(self, ended: Exit) -> WorkerLost:
         return WorkerLost(
@@ -260,11 +279,6 @@ class Worker:
             exit_code=ended.code,
             signal=ended.signal,
         )
-
-    def _send_error(self, task: m.Task, error: Exception, run_s: float) -> None:
-        """Tell how a call ended that has no outcome of its own."""
-        payload, out = make_payload(pack_exception(error))
-        self._send(m.TaskDone(result=m.Result(task.id, False, payload, run_s)), out)
 
     def _drop(self, contexts: list[Digest]) -> None:
         for context in contexts:
@@ -311,6 +325,12 @@ class Worker:
             return self._loader.load(digest, task)
         with sharing.held_threads():
             return self._loader.load(digest, task)
+
+
+def _fail(task: m.Task, error: Exception, run_s: float) -> Frames:
+    """The message that says how a call ended that has no outcome of its own."""
+    payload, out = make_payload(pack_exception(error))
+    return encode(m.TaskDone(result=m.Result(task.id, False, payload, run_s)), out)
 
 
 def _pack_result(value: object) -> tuple[bytes, Sequence[Buffer]]:

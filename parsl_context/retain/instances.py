@@ -46,6 +46,7 @@ class Instance:
     upkeep: Upkeep
     built_at: float  # time.monotonic()
     calls: int = 0  # that it served
+    is_inherited: bool = False  # another process built it, and has it still
     users: int = 0  # calls that use it now; counted where calls run side by side
 
     @property
@@ -121,7 +122,9 @@ class Instances:
     watched : bool
         Whether any of them needs attention between calls: it may be worn, outdated or spoilt, or is for calls in forks.
     on_clean_up : callable or None
-        Called with the digest before the clean-up of an instance runs.
+        Called with the digest before an instance ends: its clean-up runs, then its value goes, which may take time too.
+    on_after_fork : callable or None
+        Called with the digest before the `after_fork` hook of an instance runs.
     """
 
     def __init__(self) -> None:
@@ -130,6 +133,7 @@ class Instances:
         self.is_dirty = False  # the call that runs now has spoilt its contexts
         self.watched = False
         self.on_clean_up: Callable[[Digest], None] | None = None
+        self.on_after_fork: Callable[[Digest], None] | None = None
 
     def __contains__(self, digest: object) -> bool:
         return digest in self._instances
@@ -176,7 +180,7 @@ class Instances:
             dropped += self.drop(other)
         # Findable until its clean-up is over: a clean-up may use what is retained.
         instance = self._instances[digest]
-        if instance.cleanup is not None and self.on_clean_up is not None:
+        if self.on_clean_up is not None:
             self.on_clean_up(digest)
         instance.end()
         del self._instances[digest]
@@ -203,13 +207,24 @@ class Instances:
         return [digest for digest in self._with_required(contexts) if self._instances[digest].is_outdated(now)]
 
     def after_call(self, contexts: Iterable[Digest], *, is_dirty: bool = False) -> list[Digest]:
-        """A call that used these contexts has ended. Gives what to drop: what is worn, or all if it was spoilt."""
+        """A call that used these contexts has ended. Gives what to drop: what is worn, or all if it was spoilt.
+
+        What requires any of these goes with it, and is given too.
+        """
         used = self._with_required(contexts)
         is_dirty |= self.is_dirty
         self.is_dirty = False
         for digest in used:
             self._instances[digest].calls += 1
-        return [digest for digest in used if is_dirty or self._instances[digest].is_worn]
+        worn = [digest for digest in used if is_dirty or self._instances[digest].is_worn]
+        for digest in worn:
+            requiring = (other for other, instance in self._instances.items() if digest in instance.requires)
+            worn += [other for other in requiring if other not in worn]
+        return worn
+
+    def is_inherited(self, digest: Digest) -> bool:
+        """Whether this process has an instance from the one that it was forked from."""
+        return self._instances[digest].is_inherited
 
     def isolated(self, contexts: Iterable[Digest]) -> list[str]:
         """Names of those of these contexts, and of what they require, whose calls run in forks."""
@@ -231,14 +246,18 @@ class Instances:
 
     def inherit(self) -> None:
         """In a forked child: the parent ends and ages what it built; here their `after_fork` hooks run, in order."""
-        for instance in self._instances.values():
+        for digest, instance in self._instances.items():
             # A generator that is collected runs its `finally` clauses, and would clean up what the parent uses.
             self._inherited.append(instance.cleanup)
             instance.cleanup = None
+            instance.is_inherited = True
             instance.calls = 0
             instance.upkeep = replace(instance.upkeep, max_age_s=None)
             if instance.upkeep.after_fork is not None:
-                instance.upkeep.after_fork(instance.value)
+                if self.on_after_fork is not None:
+                    self.on_after_fork(digest)
+                with alone():
+                    instance.upkeep.after_fork(instance.value)
 
     def close(self) -> None:
         """End all instances, the latest first."""

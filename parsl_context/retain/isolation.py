@@ -67,7 +67,7 @@ def _be_child(parent: int, sock: socket.socket, work: Callable[[], tuple[Frames,
         WorkerChannel(sock).send(message)
         code = status
     except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
+        code = processes.status_of(error)
     except BaseException:
         logger.exception("Process %d failed", os.getpid())
     finally:

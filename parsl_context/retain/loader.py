@@ -64,12 +64,13 @@ class Loader:
         self._send(m.LoadStarted(context=digest), ())
         try:
             self._build(digest)
+            return True
         except Exception:
             logger.warning("Context %s could not be built", self._blobs[digest][0], exc_info=True)
             payload, frames = make_payload(pack_error())
-            self._send(m.LoadFailed(context=digest, task=task, error=payload), frames)
-            return False
-        return True
+        # Here rather than above: until now the exception kept what was half built, whose end may take its time.
+        self._send(m.LoadFailed(context=digest, task=task, error=payload), frames)
+        return False
 
     def forget(self, digests: Sequence[Digest]) -> None:
         """Drop content, and end the instances made of it."""
@@ -102,14 +103,20 @@ class Loader:
             return self.instances[digest]
         label, packed = self._blobs[digest]
         required: list[Digest] = []
+        built: list[Digest] = []
 
         def instance_of(other: Digest) -> object:
             required.append(other)
+            if other not in self.instances:
+                built.append(other)
+                self._send(m.LoadStarted(context=other), ())
             return self._build(other)
 
         _, content = pickle.loads(packed)
         function, args, kwargs, upkeep = unpack_code(content)
         args, kwargs = fill_in(args, instance_of), fill_in(kwargs, instance_of)
+        if built:
+            self._send(m.LoadStarted(context=digest), ())
         files = BuildFiles()
         try:
             made: Instance = build(

@@ -61,13 +61,17 @@ def alone() -> Iterator[None]:
 
 def leave(error: BaseException | None) -> NoReturn:
     """End a child that code of the user's forked, with the status that Python would end it with."""
-    status = 0 if error is None else 1
-    if isinstance(error, SystemExit):
-        status = error.code if isinstance(error.code, int) else int(error.code is not None)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    os._exit(status & 0xFF)
+    os._exit(0 if error is None else status_of(error))
+
+
+def status_of(error: BaseException) -> int:
+    """The status that Python ends a process with."""
+    if not isinstance(error, SystemExit):
+        return 1
+    return (error.code & 0xFF) if isinstance(error.code, int) else int(error.code is not None)
 
 
 def wait(pid: int) -> Exit:

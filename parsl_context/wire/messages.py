@@ -137,9 +137,16 @@ class ManagerGone(Struct, frozen=True, kw_only=True, tag=True):
     reason: str
 
 
+class Overdue(Struct, frozen=True, kw_only=True):
+    """A build that took longer than it may: of the context in question, or of one that it requires."""
+
+    name: str  # of the context
+    timeout_s: float  # [s]
+
+
 class BuildFailed(Struct, frozen=True, kw_only=True, tag=True):
     """A context could not be built: its function raised (`error`, one payload), its worker died (`died`), or it took
-    longer than it may (`timeout_s`)."""
+    longer than it may (`overdue`)."""
 
     context: Digest
     name: str
@@ -149,7 +156,7 @@ class BuildFailed(Struct, frozen=True, kw_only=True, tag=True):
     attempts: int
     died: WorkerDied | None
     error: Payload | None
-    timeout_s: float | None = None  # [s]
+    overdue: Overdue | None = None
 
 
 class Unservable(Struct, frozen=True, kw_only=True, tag=True):
@@ -559,7 +566,7 @@ class ContextBroken(Struct, frozen=True, kw_only=True, tag=True):
     returned: list[TaskId]
     died: WorkerDied | None
     error: Payload | None
-    timeout_s: float | None = None  # that it took longer than. [s]
+    overdue: Overdue | None = None
 
 
 class BuildSlow(Struct, frozen=True, kw_only=True, tag=True):
@@ -676,14 +683,34 @@ class DropContext(Struct, frozen=True, kw_only=True, tag=True):
     context: Digest
 
 
-ToWorker: TypeAlias = StoreBlobs | ForgetBlobs | RunTask | LoadContext | DropContext | Exit
+class GoOn(Struct, frozen=True, kw_only=True, tag=True):
+    """Answer to `Unloading`: calls that are not to run there have been taken back."""
+
+
+ToWorker: TypeAlias = StoreBlobs | ForgetBlobs | RunTask | LoadContext | DropContext | GoOn | Exit
 
 
 class WorkerUp(Struct, frozen=True, kw_only=True, tag=True):
-    """First message of a worker or a template."""
+    """A worker or a template is ready to be told what to do."""
 
     pid: int
     inherited: list[Digest]  # contexts that it has from the template it was forked from
+
+
+class HookBegan(Struct, frozen=True, kw_only=True, tag=True):
+    """First messages of a worker that is forked from a template: what is to run after a fork, for a context, runs."""
+
+    pid: int
+    context: Digest
+
+
+class Unloading(Struct, frozen=True, kw_only=True, tag=True):
+    """Said before `TaskDone`: the worker gives these contexts up as soon as that call has ended.
+
+    It has them from a template, where others can have them. It claims no call until `GoOn` comes.
+    """
+
+    contexts: list[Digest]
 
 
 class TaskDone(Struct, frozen=True, kw_only=True, tag=True):
@@ -699,7 +726,7 @@ class TaskSkipped(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class LoadStarted(Struct, frozen=True, kw_only=True, tag=True):
-    """The worker builds a context from now on."""
+    """The worker builds a context from now on; said again when what it requires has been built on the way."""
 
     context: Digest
 
@@ -713,7 +740,7 @@ class Loaded(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
-    """A context function raised; `task`, the call that needed it, has not run."""
+    """A context function raised; `task`, the call that needed it, has not run. Or a hook did, before `WorkerUp`."""
 
     context: Digest
     task: TaskId | None
@@ -721,7 +748,7 @@ class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class CleanUpBegan(Struct, frozen=True, kw_only=True, tag=True):
-    """The clean-up of a context runs from now on."""
+    """An instance of a context ends from now on: its clean-up runs, then its value goes."""
 
     context: Digest
 
@@ -756,6 +783,8 @@ class Unshareable(Struct, frozen=True, kw_only=True, tag=True):
 
 FromWorker: TypeAlias = (
     WorkerUp
+    | HookBegan
+    | Unloading
     | TaskDone
     | TaskSkipped
     | LoadStarted

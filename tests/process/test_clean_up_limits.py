@@ -62,6 +62,39 @@ def test_a_clean_up_of_a_second_is_waited_for_at_eviction(load: Load, run_dir: P
     assert (run_dir / "ended").exists()
 
 
+class Heavy:
+    """A value without a clean-up function, whose end hangs all the same."""
+
+    def __del__(self) -> None:
+        time.sleep(FOR_EVER_S)
+
+
+def test_a_value_whose_end_hangs_costs_its_process_and_no_call(load: Load) -> None:
+    executor = load(max_workers_per_node=1, context_cleanup_timeout=LIMIT_S)
+    heavy = context(lambda: {"a": Heavy()})()
+    app = context_app(context=heavy)(lambda held: (len(held), os.getpid()))
+    _, worker = app().result(timeout=30)
+    executor.evict(heavy)
+    _, other = app().result(timeout=30)
+    assert worker != other
+    assert "the clean-up of context" in managers_log(executor)
+    executor.evict(heavy)
+
+
+def test_clean_ups_in_time_leave_no_limit_behind(load: Load) -> None:
+    executor = load(max_workers_per_node=1, context_cleanup_timeout=0.5)
+
+    @context
+    def cleaned(*others: int) -> Any:
+        yield 1 + sum(others)
+
+    inner = cleaned()
+    app = context_app(context=cleaned(inner))(lambda held, seconds: time.sleep(seconds) or (held, os.getpid()))
+    _, worker = app(0.0).result(timeout=30)
+    executor.evict(inner)
+    assert app(1.5).result(timeout=30) == (2, worker)
+
+
 @pytest.mark.parametrize(("how", "reuse"), [("shutdown", "memory"), ("SIGTERM", "node")])
 def test_a_clean_up_of_a_second_is_waited_for_at_the_end(load: Load, run_dir: Path, how: str, reuse: str) -> None:
     _, _, _, (_, _, manager) = hold(load, run_dir, 1.0, reuse)

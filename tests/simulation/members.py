@@ -58,9 +58,12 @@ class WorkerProcess(Member):
     claims: int = 0  # calls of those that may be taken back that it may start, see `pool/family.py`
     task: node.NodeTask | None = None  # that it runs, or builds for
     worn: set[Digest] = field(default_factory=set)  # instances that it gives up by itself before they are used again
+    spoilt: set[Digest] = field(default_factory=set)  # instances that it gives up after the next call that uses them
+    paused: bool = False  # until its manager has heard what it gives up
     keeps_memory: bool = False  # what it frees does not return to the system
 
     def __post_init__(self) -> None:
+        self.inherited = set(self.resident)
         self.said.append(node.WorkerReady(worker=self.number, inherited=frozenset(self.resident)))
 
     @property
@@ -71,7 +74,8 @@ class WorkerProcess(Member):
     @property
     def can_step(self) -> bool:
         """Whether it has anything to do, but to end a call."""
-        return self.alive and (self.building is not None or (self.task is None and bool(self.inbox)))
+        has_next = self.task is None and bool(self.inbox) and not self.paused
+        return self.alive and (self.building is not None or has_next)
 
     def step(self, *, works: bool = True) -> None:
         """End the build or the call that it is at, or begin what its next message asks for."""
@@ -135,12 +139,20 @@ class WorkerProcess(Member):
 
     def _end_call(self, task: node.NodeTask) -> None:
         self.task = None
+        given_up = [context for context in task.lane.contexts if context in self.spoilt]
+        if shared := [context for context in given_up if context in self.inherited]:
+            self.paused = True
+            self.said.append(node.ContextsWorn(worker=self.number, contexts=shared))
         self.said.append(node.TaskEnded(worker=self.number, task=task.id, run_s=self.run_s[task.code]))
+        for context in given_up:
+            self._drop(context)
 
     def _drop(self, context: Digest) -> None:
         self.worn.discard(context)
+        self.spoilt.discard(context)
         if context in self.resident:
             self.resident.remove(context)
+            self.inherited.discard(context)
             kept = self.sizes[context] if self.keeps_memory else 0
             self.said.append(node.ContextGone(worker=self.number, context=context, kept_bytes=kept))
 

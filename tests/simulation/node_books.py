@@ -155,6 +155,10 @@ class Books:
                     assert seen.held.popleft() == event.task
                     self._free(event.task)
                     self.place[event.task] = Place.DYING
+            case node.ContextsWorn():
+                seen = self.workers[event.worker]
+                assert seen.inherited.issuperset(event.contexts)
+                seen.leaving.update(c for c in event.contexts if any(c in key for key in self.templates))
             case node.ContextGone():
                 seen = self.workers[event.worker]
                 seen.resident.discard(event.context)

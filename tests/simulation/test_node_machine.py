@@ -138,6 +138,8 @@ class NodeMachine(RuleBasedStateMachine):
         if isinstance(event, node.TemplateBroke | node.TemplateEnded):
             del self.templates[event.template]
         self.decide(event)
+        if isinstance(event, node.ContextsWorn):
+            self.workers[event.worker].paused = False
         if isinstance(event, node.WorkerEnded):
             self.start_worker(event.worker, [])
 
@@ -258,11 +260,11 @@ class NodeMachine(RuleBasedStateMachine):
             if member.can_step and (isinstance(member, TemplateProcess) or member.building is not None):
                 member.step(works=False)
 
-    @rule(number=st.integers(0, 2), context=st.sampled_from(NAMES), keeps_memory=st.booleans())
-    def wear_out(self, number: int, context: Digest, keeps_memory: bool) -> None:
+    @rule(number=st.integers(0, 2), context=st.sampled_from(NAMES), in_use=st.booleans(), keeps_memory=st.booleans())
+    def wear_out(self, number: int, context: Digest, in_use: bool, keeps_memory: bool) -> None:
         worker = self.workers.get(WorkerId(number))
         if worker is not None:
-            worker.worn.add(context)
+            (worker.spoilt if in_use else worker.worn).add(context)
             worker.keeps_memory = keeps_memory
 
     @rule(doubt=st.integers(0, 3))

@@ -33,7 +33,7 @@ class Record:
     options: ContextOptions
     build: Estimate = field(default_factory=Estimate)
     size_bytes: int = 0  # of one instance: the largest measured, or as declared
-    failures: int = 0  # builds that failed since the last that did not
+    failures: int = 0  # builds that failed since a worker last held what one made
     pause_until: float = -math.inf  # no build before this time
     given_up: bool = False  # calls fail at once until the pause is over
     wanted: bool = False
@@ -62,11 +62,10 @@ class Record:
         return self.options.reuse == "node" and manager not in self.unshared
 
     def succeed(self, manager: ManagerId, load_s: float, size_bytes: int) -> None:
-        """A build ended well."""
+        """A build ended well; for workers that share it, it is yet to be seen whether it outlives a fork."""
         self.build.add(load_s)
-        self.failures = 0
-        self.pause_until = -math.inf
-        self.avoid.discard(manager)
+        if not self.is_shared(manager):
+            self.prove(manager)
         # Of several builds the largest counts: what is loaded with the first looks free to the next.
         measured = any(node.loads for node in self.nodes.values())
         self.size_bytes = max(size_bytes, self.size_bytes) if measured else size_bytes
@@ -74,6 +73,13 @@ class Record:
         node.loads += 1
         node.load_s += load_s
         node.size_bytes = size_bytes
+
+    def prove(self, manager: ManagerId) -> None:
+        """A worker holds what was built."""
+        if self.failures:
+            self.failures = 0
+            self.pause_until = -math.inf
+            self.avoid.discard(manager)
 
     def fail(self, manager: ManagerId, now: float) -> None:
         """A build failed; the next waits, longer each time."""

@@ -349,6 +349,8 @@ class ClusterState:
 
     def _hold(self, event: ContextHeld, now: float) -> list[Action]:
         manager = self._books.managers[event.manager]
+        if (record := self._books.records.get(event.context)) is not None:
+            record.prove(manager.id)
         held = manager.hold(event.worker, event.context)
         if held is None:
             return []

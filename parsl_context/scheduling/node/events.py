@@ -137,6 +137,14 @@ class LoadBroke:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContextsWorn:
+    """A worker gives up what it has of a template's when its oldest call has ended; `ContextGone` follows for each."""
+
+    worker: WorkerId
+    contexts: list[Digest]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContextGone:
     """A worker no longer holds a context."""
 
@@ -244,6 +252,7 @@ Event: TypeAlias = (
     | LoadBegan
     | LoadEnded
     | LoadBroke
+    | ContextsWorn
     | ContextGone
     | WorkerEnded
     | TaskSkipped

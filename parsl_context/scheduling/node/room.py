@@ -123,14 +123,22 @@ class Room:
         return total
 
     def evict(self, worker: Worker, context: Digest) -> list[Action]:
-        """Have a worker end an instance; calls that need it go elsewhere from now on."""
+        """Have a worker end an instance."""
+        return [Evict(worker=worker.id, context=context)] if self.leave(worker, context) else []
+
+    def is_templates(self, worker: Worker, context: Digest) -> bool:
+        """Whether a worker has a context from a template, and can have it from one again."""
+        return context in worker.inherited and any(context in key for key in self.templates)
+
+    def leave(self, worker: Worker, context: Digest) -> bool:
+        """A worker ends an instance; calls that need it go elsewhere from now on. False if that was known."""
         if context in worker.leaving or context not in worker.resident:
-            return []
+            return False
         worker.leaving.add(context)
         for line in self._lines_of.get(context, ()):
             if not line.is_anywhere:
                 line.dismiss(worker)
-        return [Evict(worker=worker.id, context=context)]
+        return True
 
     def end_templates(self, context: Digest) -> list[Action]:
         """End the templates that hold a context, and what their workers have of it."""
@@ -171,9 +179,9 @@ class Room:
         """Give up one instance."""
         if holding.worker is not None:
             return self.evict(self._workers[holding.worker], holding.context)
-        return self._end_template(holding.template)
+        return self.end_template(holding.template)
 
-    def _end_template(self, key: TemplateKey) -> list[Action]:
+    def end_template(self, key: TemplateKey) -> list[Action]:
         """End a template, and what workers have of it and of no other."""
         if key not in self.templates:
             return []

@@ -23,6 +23,7 @@ from parsl_context.scheduling.node.events import (
     BuildWanted,
     ContextDeclared,
     ContextGone,
+    ContextsWorn,
     DrainBegan,
     EndTemplate,
     Event,
@@ -166,6 +167,8 @@ class NodeState:
                 return self._end_load(event, now)
             case LoadBroke():
                 return self._break_load(event, now)
+            case ContextsWorn():
+                return self._wear_out(event)
             case ContextGone():
                 return self._lose_context(event, now)
             case EvictionWanted():
@@ -249,15 +252,19 @@ class NodeState:
         for call in held:
             self._books.release_nodes(call.id)
         self._books.reclaimed.difference_update(call.id for call in held)
-        building = worker.building
-        if building is None and worker.fork_of:
-            building = worker.fork_of[0]  # it died of what it was to share
-            self._builds.unwant(building)
+        building, ended = worker.building, list[Action]()
         settled = self._builds.drop_order(worker)
         self._books.workers[worker.id] = Worker(worker.id)
+        if building is None and worker.fork_of:
+            building = worker.fork_of[
+                0
+            ]  # it died of what it was to share: the template is no better than a failed build
+            self._builds.unwant(building)
+            ended = self._room.end_template(worker.fork_of)
+            settled += self._builds.drop_orders(building)
         if building is not None:
             broken = self._placement.give_back_broken(building, [call.id for call in held])
-            return broken + settled + self._placement.restart(now)
+            return ended + broken + settled + self._placement.restart(now)
         lost: list[Action] = [Lose(task=held[0].id)] if held else []
         for call in reversed(held[1:]):
             self._books.wait_again(call)
@@ -351,6 +358,15 @@ class NodeState:
             returned.append(call.id)
         settled = self._builds.drop_order(worker)
         return self._placement.give_back_broken(event.context, returned) + settled + self._placement.feed(worker, now)
+
+    def _wear_out(self, event: ContextsWorn) -> list[Action]:
+        """What a template has, a fork of it need not build; if it is gone, the worker builds for the calls it holds."""
+        worker = self._books.workers[event.worker]
+        shared = [context for context in event.contexts if self._room.is_templates(worker, context)]
+        for context in shared:
+            self._room.leave(worker, context)
+        behind = len(worker.held) - 1
+        return [Revoke(worker=worker.id, count=behind)] if shared and behind > 0 else []
 
     def _lose_context(self, event: ContextGone, now: float) -> list[Action]:
         worker = self._books.workers[event.worker]

@@ -91,7 +91,7 @@ class Worker(Holder[Pair]):
         self.resident: set[Digest] = set(inherited)
         self.inherited = inherited  # of those, what belongs to a template
         self.used_at: dict[Digest, float] = {}  # when the last call with a context ended
-        self.leaving: set[Digest] = set()  # contexts that it was told to give up
+        self.leaving: set[Digest] = set()  # contexts that it gives up
         self.building: Digest | None = None
         self.order: Order | None = None  # what it is made ready for
         self.fork_of: TemplateKey | None = None  # the template that the next process comes from

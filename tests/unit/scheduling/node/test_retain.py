@@ -12,6 +12,7 @@ from parsl_context.scheduling.node.events import (
     Load,
     RefuseBuild,
     Replace,
+    Revoke,
     SettleBuild,
     StartTemplate,
 )
@@ -131,7 +132,45 @@ def test_a_worker_that_dies_of_what_it_inherits_is_a_build_that_failed() -> None
     state.handle(node.TemplateReady(template=(A,)), now=2.0)
     assert arrive(state, call(1, A), now=2.0) == [Replace(worker=W0, template=(A,))]
     ended = state.handle(node.WorkerEnded(worker=W0), now=3.0)
-    assert ended == [GiveBack(tasks=[TaskId(1)], broken=A)]
+    assert ended == [EndTemplate(template=(A,)), GiveBack(tasks=[TaskId(1)], broken=A)]
+    assert want(state, A, now=4.0) == [StartTemplate(template=(A,))], "what it made is of no use to others either"
+
+
+def test_what_a_worker_gives_up_of_a_templates_is_had_from_it_again() -> None:
+    state = make(workers=1, shared=(A,))
+    want(state, A)
+    state.handle(node.TemplateReady(template=(A,)), now=2.0)
+    assert arrive(state, *(call(number, A) for number in range(1, 5)), now=2.0) == [Replace(worker=W0, template=(A,))]
+    state.handle(node.WorkerReady(worker=W0, inherited=frozenset({A})), now=3.0)
+    state.handle(node.TaskEnded(worker=W0, task=TaskId(1), run_s=1e-4), now=3.1)
+    state.handle(node.TaskEnded(worker=W0, task=TaskId(2), run_s=1e-4), now=3.2)
+    worn = state.handle(node.ContextsWorn(worker=W0, contexts=[A]), now=3.3)
+    assert worn == [Revoke(worker=W0, count=1)], "the call behind, which need not wait for a build"
+    assert state.handle(node.TasksRevoked(worker=W0, count=1), now=3.3) == []
+    ended = state.handle(node.TaskEnded(worker=W0, task=TaskId(3), run_s=1e-4), now=3.3)
+    assert ended == [Replace(worker=W0, template=(A,))]
+
+
+def test_what_a_worker_gives_up_of_a_template_that_is_gone_it_builds_as_its_own() -> None:
+    state = make(workers=1, shared=(A,))
+    want(state, A)
+    state.handle(node.TemplateReady(template=(A,)), now=2.0)
+    arrive(state, call(1, A), now=2.0)
+    state.handle(node.WorkerReady(worker=W0, inherited=frozenset({A})), now=3.0)
+    state.handle(node.TemplateEnded(template=(A,)), now=3.1)
+    assert state.handle(node.ContextsWorn(worker=W0, contexts=[A]), now=3.2) == []
+    assert state.handle(node.TaskEnded(worker=W0, task=TaskId(1), run_s=0.1), now=3.2) == []
+    assert arrive(state, call(2, A), now=3.2) == [Assign(task=TaskId(2), worker=W0)]
+
+
+def test_what_a_worker_gives_up_of_its_own_it_builds_for_the_calls_it_is_sent() -> None:
+    state = make(workers=1)
+    want(state, A)
+    build(state, W0, A, now=2.0)
+    arrive(state, call(1, A), now=2.1)
+    assert state.handle(node.ContextsWorn(worker=W0, contexts=[A]), now=2.2) == []
+    state.handle(node.TaskEnded(worker=W0, task=TaskId(1), run_s=0.1), now=2.2)
+    assert arrive(state, call(2, A), now=2.2) == [Assign(task=TaskId(2), worker=W0)]
 
 
 def test_room_is_made_before_a_build_that_waits_for_it() -> None:
