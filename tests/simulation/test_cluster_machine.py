@@ -39,6 +39,19 @@ class Books:
             _spread([call for call in calls if not self.can_fork(call)], list(self.holds)) and len(calls) <= self.slots
         )
 
+    def can_build(self, shared: set[Digest]) -> bool:
+        """Whether its first order can go on: what no template can do needs a worker that runs no call."""
+        if not self.orders:
+            return False
+        mine = self.shared_of(self.orders[0][1], shared)
+        waits_for_template = bool(mine) and not self.can_fork(mine)
+        return waits_for_template or mine == self.orders[0][1] or len(self.running) < self.slots
+
+    @staticmethod
+    def shared_of(order: tuple[Digest, ...], shared: set[Digest]) -> tuple[Digest, ...]:
+        """What a template builds of an order."""
+        return tuple(context for context in order if context in shared)
+
     def can_fork(self, call: tuple[Digest, ...]) -> bool:
         """Whether any worker there can be forked for a call."""
         return bool(call) and any(set(key).issuperset(call) for key in self.templates)
@@ -128,16 +141,23 @@ class ClusterMachine(RuleBasedStateMachine):
             del self.needs[task]
         self.decide(cluster.ManagerLeft(manager=name, reason="it died"))
 
-    @precondition(lambda self: any(books.orders for books in self.managers.values()))
+    @precondition(lambda self: any(books.can_build(self.shared) for books in self.managers.values()))
     @rule(data=st.data())
     def build(self, data: st.DataObject) -> None:
-        self.settle(data.draw(st.sampled_from(sorted(n for n, b in self.managers.items() if b.orders))))
+        self.settle(data.draw(st.sampled_from(sorted(n for n, b in self.managers.items() if b.can_build(self.shared)))))
 
     def settle(self, name: ManagerId) -> None:
+        """The first order of a manager goes on: its template comes up, or it ends."""
         books = self.managers[name]
-        number, order = books.orders.pop(0)
-        if self.shared.issuperset(order):
+        number, order = books.orders[0]
+        shared = books.shared_of(order, self.shared)
+        if shared == order:
             self.build_template(name, order)
+        elif shared and not books.can_fork(shared):
+            self.build_template(name, shared)
+            return
+        books.orders.pop(0)
+        if shared == order:
             self.decide(cluster.BuildSettled(manager=name, order=number, contexts=order))
             return
         lacking = [i for i, held in enumerate(books.holds) if not held.issuperset(order)]
@@ -201,11 +221,11 @@ class ClusterMachine(RuleBasedStateMachine):
     def no_warm_worker_is_free_beside_a_call_for_it(self) -> None:
         """Once all orders have ended. Calls that run go on as they like; what was ordered next is settled too."""
         for _ in range(SETTLINGS):
-            ordered = [name for name, books in self.managers.items() if books.orders]
+            ordered = [name for name, books in self.managers.items() if books.can_build(self.shared)]
             if not ordered:
                 break
             self.settle(ordered[0])
-        assert not any(books.orders for books in self.managers.values()), "builds are ordered without end"
+        assert not any(b.can_build(self.shared) for b in self.managers.values()), "builds are ordered without end"
         idle = [(t, n) for t in self.waiting for n, books in self.managers.items() if books.could_run(self.needs, t)]
         assert not idle, f"free warm workers beside calls: {idle[:3]}"
 
@@ -223,7 +243,7 @@ class ClusterMachine(RuleBasedStateMachine):
                 break
             self.wait(1.0)
             for name, books in self.managers.items():
-                while books.orders:
+                while books.can_build(self.shared):
                     self.settle(name)
                 for task in list(books.running):
                     books.running.remove(task)

@@ -134,6 +134,16 @@ class Builds:
         contexts = line.lane.contexts
         return bool(contexts) and all(self._records[context].is_shared(manager.id) for context in contexts)
 
+    def _shared(self, line: ClusterLine, manager: Manager) -> set[Digest]:
+        return {context for context in line.lane.contexts if self._records[context].is_shared(manager.id)}
+
+    def _begins_with_template(self, line: ClusterLine, manager: Manager) -> bool:
+        """Whether builds for the line take no worker yet: a template is built first, or it is all there is to build."""
+        shared = self._shared(line, manager)
+        return bool(shared) and (
+            len(shared) == len(line.lane.contexts) or not any(shared.issubset(key) for key in manager.templates)
+        )
+
     # --- choices
 
     def site(self, line: ClusterLine, now: float) -> Manager | None:
@@ -176,9 +186,7 @@ class Builds:
 
     def order(self, line: ClusterLine, manager: Manager) -> OrderBuild:
         """Have one more instance built there."""
-        if self.is_shared(line, manager):
-            manager.slotless.add(line)
-        manager.change_ordered(line, 1)
+        manager.add_order(line, is_slotless=self._begins_with_template(line, manager))
         line.change_building(self._gain(line, manager))
         self.free.update(manager)
         return OrderBuild(order=OrderId(next(self._numbers)), contexts=line.lane.contexts, manager=manager.id)
@@ -186,21 +194,26 @@ class Builds:
     def settle(self, line: ClusterLine, manager: Manager) -> None:
         """An order has ended."""
         if manager.orders[line]:
-            manager.change_ordered(line, -1)
+            manager.end_order(line)
             line.change_building(-manager.gains[line])
         if not manager.orders[line]:
             del manager.orders[line]
             manager.gains.pop(line, None)
-            manager.slotless.discard(line)
+            del manager.slotless[line]
 
     def unshare(self, line: ClusterLine, manager: Manager) -> None:
         """Builds that are going on serve one worker each, as it turns out."""
         if orders := manager.orders.get(line, 0):
             line.change_building(-orders * (manager.gains[line] - 1))
             manager.gains[line] = 1
-            if line in manager.slotless:
-                manager.slotless.remove(line)
-                manager.free -= orders
+            manager.take_slots(line)
+            self.free.update(manager)
+
+    def follow_template(self, contexts: tuple[Digest, ...], manager: Manager) -> None:
+        """A template is there: what more is to be built for a line takes a worker each."""
+        for line in list(manager.slotless):
+            if set(contexts) >= self._shared(line, manager) and not self.is_shared(line, manager):
+                manager.take_slots(line)
                 self.free.update(manager)
 
     # --- helpers

@@ -276,7 +276,7 @@ class Manager(Holder[ClusterPair]):
         self.ordered = 0  # of all lines
         self.free = slots  # slots for which it has neither a call nor a build that takes a worker
         self.gains: dict[ClusterLine, int] = {}  # calls that can run at a time after one of them
-        self.slotless: set[ClusterLine] = set()  # lines whose builds take no worker: a template does them
+        self.slotless: Counter[ClusterLine] = Counter()  # of the orders, those that take no worker (yet)
         self.transit = Floor()  # from here to a worker and back
         self.stopping = False
         self.listed: int | None = None  # as having so many free slots, in `FreeSlots`
@@ -331,12 +331,27 @@ class Manager(Holder[ClusterPair]):
         del self.held[call.id]
         self.free += 1
 
-    def change_ordered(self, line: ClusterLine, change: int) -> None:
-        """So many more builds, or fewer, were asked for."""
-        self.orders[line] += change
-        self.ordered += change
-        if line not in self.slotless:
-            self.free -= change
+    def add_order(self, line: ClusterLine, *, is_slotless: bool) -> None:
+        """A build was asked for. It takes a worker, unless a template does it or comes first."""
+        self.orders[line] += 1
+        self.ordered += 1
+        if is_slotless:
+            self.slotless[line] += 1
+        else:
+            self.free -= 1
+
+    def end_order(self, line: ClusterLine) -> None:
+        """A build has ended."""
+        self.orders[line] -= 1
+        self.ordered -= 1
+        if self.slotless[line]:
+            self.slotless[line] -= 1
+        else:
+            self.free += 1
+
+    def take_slots(self, line: ClusterLine) -> None:
+        """All builds for the line take a worker each from now on."""
+        self.free -= self.slotless.pop(line, 0)
 
     def has_time_for(self, duration_s: float, now: float) -> bool:
         """Whether that much work can end before its block does; what fits into no block at all may be tried in any."""

@@ -387,6 +387,7 @@ class ClusterState:
             return []
         manager.templates[event.contexts] = None
         manager.taken = None
+        self._builds.follow_template(event.contexts, manager)
         for line in self._lines_within(event.contexts):
             line.pair(manager).templates += 1
             self._placement.count(line, manager)
@@ -435,7 +436,7 @@ class ClusterState:
         manager.resume(max(1, manager.free))
         actions: list[Action] = []
         if line is not None:
-            has_worker = line not in manager.slotless or manager.free > 0
+            has_worker = not manager.slotless[line] or manager.free > 0
             self._builds.settle(line, manager)
             if has_worker:
                 actions += self._placement.send_first(line, manager, now)

@@ -286,6 +286,18 @@ def test_what_cannot_be_shared_after_all_is_built_by_each_worker() -> None:
     assert state.handle(note, now=2.0) == [order(1, M1, A)]
 
 
+def test_a_build_takes_a_worker_from_when_its_template_is_there() -> None:
+    state = make({M1: 1})
+    state.handle(cluster.ContextDeclared(context=B, options=ContextOptions(name="b()", reuse="node")), now=0.0)
+    assert submit(state, 1, A, B) == [order(0, M1, A, B)]
+    assert submit(state, 2) == [SendTask(task=TaskId(2), manager=M1)], "a minute of the template's costs no worker's"
+    end(state, M1, 2, now=3.0)
+    state.handle(cluster.BuildEnded(manager=M1, context=B, load_s=60.0, size_bytes=100), now=60.0)
+    assert state.handle(cluster.TemplateHeld(manager=M1, contexts=(B,)), now=60.0) == []
+    assert submit(state, 3, now=60.0) == [], "now it does"
+    assert settle(state, M1, A, B, now=61.0) == [SendTask(task=TaskId(3), manager=M1)], "it was not built after all"
+
+
 def refuse_build(state: ClusterState, manager: ManagerId) -> list[cluster.Action]:
     refused = cluster.BuildRefused(manager=manager, contexts=(A,), reason="too large")
     actions = state.handle(refused, now=2.0)
