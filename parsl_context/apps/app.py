@@ -20,7 +20,7 @@ from rich.progress import track
 
 from parsl_context.apps.chunks import ChunkSizer
 from parsl_context.apps.context import Context, as_context
-from parsl_context.apps.context_call import ContextCall, defer_futures, place_contexts
+from parsl_context.apps.context_call import ContextCall, check_of, defer_futures, place_contexts
 from parsl_context.apps.options import UNKEPT_LEVELS
 from parsl_context.errors import ConfigurationError
 
@@ -70,11 +70,19 @@ class ContextApp(AppBase):
             ignore_for_cache=ignore_for_cache,
         )
         self.func: ContextCall = call
+        self._check = check_of(body, names)
         functools.update_wrapper(self, body)
 
     def __call__(self, *args: Any, **kwargs: Any) -> AppFuture:
-        """Call the app, as any Parsl app."""
+        """Call the app, as any Parsl app.
+
+        Raises
+        ------
+        TypeError
+            If the body does not take such arguments; found here rather than on a worker.
+        """
         invocation_kwargs = {**self.kwargs, **kwargs}
+        self._check(*args, **invocation_kwargs)
         walltime_s = invocation_kwargs.get("walltime")
         func = self.func if walltime_s is None else self.func.limited(walltime_s)
         return self._submit(func, args, invocation_kwargs)

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any, overload
 
+from parsl.app.app import AppBase
 from parsl.data_provider.files import File
 
 from parsl_context.apps.options import Options, make_options
@@ -197,7 +198,9 @@ class ContextFunction:
     def __init__(self, function: Callable[..., Any], options: Options) -> None:
         if not callable(function):
             raise ConfigurationError(f"A context needs a function; {function!r} cannot be called.")
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        if isinstance(function, AppBase):
+            raise ConfigurationError(f"Context function {function!r} is a Parsl app; give the plain function.")
+        if is_asynchronous(function):
             raise ConfigurationError(f"Context function {function!r} is asynchronous; write it as a plain function.")
         self.function = function
         self.options = options
@@ -252,7 +255,8 @@ def context(
 ) -> ContextFunction | Callable[[Callable[..., Any]], ContextFunction]:
     """Make a function a context function.
 
-    The function returns the context, or yields it once and cleans up after the yield. It runs where the calls run,
+    The function returns the context, or yields it once and cleans up after the yield, also under
+    `contextlib.contextmanager`. It runs where the calls run,
     once per worker, not where it is written. Use as a decorator, with or without options, or on any function:
     ``context(load_model)("weights.pt")``.
 
@@ -301,7 +305,10 @@ def context(
 
 def replace_options(function: ContextFunction, **options: Any) -> ContextFunction:
     """The same context function with other options."""
-    return ContextFunction(function.function, make_options({**asdict(function.options), **options}))
+    changed = dict(options)
+    if changed.get("share") is not None:
+        changed.setdefault("reuse", None)  # the one says what the other said
+    return ContextFunction(function.function, make_options({**asdict(function.options), **changed}))
 
 
 def as_context(value: object) -> Context:
@@ -323,6 +330,18 @@ def as_context(value: object) -> Context:
                 f"{sentence(str(error))} Give the arguments where the app is made: context={function.__name__}(...)."
             ) from None
     raise ConfigurationError(f"context={value!r} is neither a context nor a function that builds one.")
+
+
+def is_asynchronous(function: object) -> bool:
+    """Whether what a callable runs is a coroutine, or is written as one."""
+    asynchronous = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    return any(check(runs) for check in asynchronous for runs in what_runs(function))
+
+
+def what_runs(function: object) -> Iterator[Any]:
+    """A callable, and what Python runs for it. Not what it wraps: that is its own affair."""
+    yield function
+    yield getattr(function, "__call__", None)  # noqa: B004 (for the method, not to see whether there is one)
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
@@ -359,17 +378,20 @@ def _is_fetched(value: object) -> bool:
     return isinstance(value, File) and value.local_path is None and value.scheme in origins.SCHEMES
 
 
-def _find(value: Any, kind: type, *, into_contexts: bool = False) -> Iterator[Any]:
-    if isinstance(value, kind):
-        yield value
-    elif isinstance(value, Context) and into_contexts:
-        yield from _find((value._args, value._kwargs), kind, into_contexts=True)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _find(item, kind, into_contexts=into_contexts)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _find(item, kind, into_contexts=into_contexts)
+def _find(whole: Any, kind: type, *, into_contexts: bool = False) -> Iterator[Any]:
+    """Those of a kind in nested lists, tuples and dictionaries, in order; what is in there twice is looked at once."""
+    met: set[int] = set()
+    waiting = [whole]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, kind):
+            yield value
+        elif isinstance(value, list | tuple | dict):
+            if id(value) not in met:
+                met.add(id(value))
+                waiting += reversed(list(value.values()) if isinstance(value, dict) else list(value))
+        elif isinstance(value, Context) and into_contexts:
+            waiting += [value._kwargs, value._args]
 
 
 def _shorten(value: object) -> str:

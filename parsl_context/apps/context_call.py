@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from parsl.app.python import timeout
+from parsl.app.bash import BashApp
+from parsl.app.python import PythonApp, timeout
 from parsl.dataflow.memoization import id_for_memo
 
-from parsl_context.apps.context import Context
+from parsl_context.apps.context import Context, is_asynchronous, what_runs
 from parsl_context.apps.portable import process_contexts
 from parsl_context.content.digests import digest_content
 from parsl_context.content.serialization import pack_code
@@ -204,6 +205,54 @@ def _id_for_memo_call(call: ContextCall, output_ref: bool = False) -> bytes:
     return pickle.dumps(["ContextCall", name, call.names, call.chunked, digests])
 
 
+def check_of(body: Callable[..., Any], names: tuple[str | None, ...]) -> Callable[..., None]:
+    """A function without a body that takes what calls of an app give, and complains of anything else as Python does.
+
+    Parameters
+    ----------
+    body, names
+        The body, and how it gets its contexts, as `place_contexts` says it.
+    """
+    try:
+        parameters = list(inspect.signature(body).parameters.values())[names.count(None) :]
+    except (TypeError, ValueError):
+        return lambda *args, **kwargs: None
+    given = []
+    is_reached = True  # by position
+    for parameter in parameters:
+        if parameter.name in names:
+            is_reached = is_reached and parameter.kind is parameter.KEYWORD_ONLY
+        elif is_reached or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD):
+            given.append(parameter)
+        elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            given.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+    given = [p.replace(annotation=p.empty, default=p.empty if p.default is p.empty else _DEFAULT) for p in given]
+    made: dict[str, Any] = {"_": None}
+    exec(f"def check{inspect.Signature(given)}: pass", made)
+    check: types.FunctionType = made["check"]
+    check.__qualname__ = getattr(body, "__qualname__", type(body).__qualname__)
+    return check
+
+
+class _Default:
+    def __repr__(self) -> str:
+        return "_"
+
+
+_DEFAULT = _Default()
+
+
+def _why_no_body(body: Callable[..., Any]) -> str | None:
+    """What is wrong with a callable whose value could not come back from a worker."""
+    if isinstance(body, PythonApp | BashApp):
+        return "is a Parsl app: give context_app the function itself, in place of the other decorator."
+    if is_asynchronous(body):
+        return "is asynchronous: write it as a plain function, which may use asyncio.run."
+    if any(map(inspect.isgeneratorfunction, what_runs(body))):
+        return "is a generator function, whose values cannot come back one by one: return a list."
+    return None
+
+
 def place_contexts(
     body: Callable[..., Any], contexts: Mapping[str | None, Context]
 ) -> tuple[tuple[str | None, ...], tuple[Context, ...]]:
@@ -215,6 +264,8 @@ def place_contexts(
         If the body does not take them.
     """
     where = f"The body {getattr(body, '__name__', body)!r}"
+    if (reason := _why_no_body(body)) is not None:
+        raise ConfigurationError(f"{where} {reason}")
     if not contexts:
         raise ConfigurationError(f"{where} has an empty mapping of contexts.")
     try:

@@ -36,7 +36,7 @@ class Options:
     pinned : bool
         Whether instances are given up only by `executor.evict`.
     build_timeout_s : float or None
-        Time that a build may take, the contexts among its arguments included. [s]
+        Time that the context function may take. [s]
     """
 
     reuse: str | None = None

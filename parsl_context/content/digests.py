@@ -29,6 +29,8 @@ from parsl_context.wire.messages import Digest
 _SIZE_BYTES = 16
 
 _ATOMS = (bool, int, float, complex, str, bytes)
+_FLAT = frozenset({*_ATOMS, type(None)})
+_CONTAINERS = frozenset({list, tuple, set, frozenset})
 _CLASS_MACHINERY = {
     "__dict__",
     "__weakref__",
@@ -130,6 +132,16 @@ class _ContentHasher:
                 del self._active[id(value)]
 
     def _add_compound(self, value: object) -> None:
+        if _is_flat(value):
+            self._add_object(value)  # as quickly as it is found again
+            return
+        part = _ContentHasher(self._escape, self._active, self._met)
+        part._add_object(value)
+        self._is_cyclic |= part._is_cyclic
+        self._met.add(value, part.hexdigest(), is_cyclic=part._is_cyclic)
+        self._mark("object", part.hexdigest())
+
+    def _add_object(self, value: Any) -> None:
         kind = type(value)
         if kind is list or kind is tuple:
             self._add_all(kind.__name__, value)
@@ -138,13 +150,9 @@ class _ContentHasher:
         elif kind is dict:
             self._add_dict(value)
         else:
-            part = _ContentHasher(self._escape, self._active, self._met)
-            part._add_object(value)
-            self._is_cyclic |= part._is_cyclic
-            self._met.add(value, part.hexdigest(), is_cyclic=part._is_cyclic)
-            self._mark("object", part.hexdigest())
+            self._add_made(value)
 
-    def _add_object(self, value: object) -> None:
+    def _add_made(self, value: object) -> None:
         match value:
             case types.CodeType():
                 self._add_code(value)
@@ -270,6 +278,14 @@ class _ContentHasher:
             return
         parts: list[Any] = [*reduced, None, None, None]  # make, arguments, state, items, pairs; the last three may lack
         self._add_all("reduced", [*parts[:3], list(parts[3] or ()), list(parts[4] or ())])
+
+
+def _is_flat(value: object) -> bool:
+    """Whether it is a container of numbers and texts only."""
+    kind = type(value)
+    if kind is dict:
+        return _FLAT.issuperset(map(type, value)) and _FLAT.issuperset(map(type, value.values()))  # type: ignore[call-overload, attr-defined]
+    return kind in _CONTAINERS and _FLAT.issuperset(map(type, value))  # type: ignore[call-overload]
 
 
 def _global_names(code: types.CodeType) -> Iterator[str]:

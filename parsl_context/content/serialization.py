@@ -95,16 +95,16 @@ def _only_stock_serializer() -> bool:
     return len(methods) == 1 and type(next(iter(methods.values()))) is DillSerializer
 
 
-def _is_simple(value: Any) -> bool:
+def _is_simple(value: Any, depth: int = 3) -> bool:
     """Whether plain pickle surely does with a value what cloudpickle would do. A quick look, not a search."""
     kind = type(value)
     if kind in _ATOMS:
         return True
     if kind is dict:
-        return len(value) < 16 and _ONLY_TEXTS.issuperset(map(type, value)) and _is_simple([*value.values()])
-    if kind is not tuple and kind is not list:
+        return len(value) < 16 and _ONLY_TEXTS.issuperset(map(type, value)) and _is_simple([*value.values()], depth)
+    if (kind is not tuple and kind is not list) or len(value) >= 16:
         return False
-    return len(value) < 16 and (_ATOMS.issuperset(map(type, value)) or all(map(_is_simple, value)))
+    return _ATOMS.issuperset(map(type, value)) or (depth > 0 and all(_is_simple(item, depth - 1) for item in value))
 
 
 def _flat(buffer: pickle.PickleBuffer) -> Buffer:

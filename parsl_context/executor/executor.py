@@ -112,6 +112,7 @@ class ContextExecutor(HighThroughputExecutor):
         self.launch_cmd = self.launch_cmd.replace(_STOCK_POOL, f"{python} -m parsl_context.pool")
         if not is_given(HighThroughputExecutor.__init__, args, kwargs, "interchange_launch_cmd"):
             self.interchange_launch_cmd = [sys.executable, "-m", "parsl_context.interchange"]
+        self._was_started = False
         self._client: InterchangeClient | None = None
         self._codes: CodeBook | None = None
         self._segments = Segments()
@@ -127,8 +128,14 @@ class ContextExecutor(HighThroughputExecutor):
         Raises
         ------
         ConfigurationError
-            If the label or a folder has a name with which blocks cannot be launched.
+            If the label or a folder has a name with which blocks cannot be launched, or it was started before.
         """
+        if self._was_started:
+            raise ConfigurationError(
+                f"Executor {self.label!r} was started before. Make another for each parsl.load: "
+                "what it knows of its blocks and calls belongs to one run."
+            )
+        self._was_started = True
         if self.provider is not None:
             script_dir = getattr(self.provider, "script_dir", None)
             folders = {

@@ -44,29 +44,49 @@ def fill_in(value: Any, instance: Callable[[Digest], Any]) -> Any:
 def map_leaves(value: Any, swap: Callable[[Any], Any]) -> Any:
     """A copy of nested lists, tuples and dictionaries with everything else in them swapped.
 
-    Of their subclasses (named tuples, ordered dictionaries), those in which something was swapped are copied.
+    What is in there twice, or holds itself, is so in the copy. Of subclasses (as named tuples, ordered dictionaries)
+    those are copied in which something was swapped.
     """
-    if type(value) is list:
-        return [map_leaves(item, swap) for item in value]
-    if type(value) is tuple:
-        return tuple(map_leaves(item, swap) for item in value)
-    if type(value) is dict:
-        return {key: map_leaves(item, swap) for key, item in value.items()}
-    if isinstance(value, list | tuple | dict):
-        return _map_subclass(value, swap)
-    return swap(value)
+    return _Copy(swap).of(value)
 
 
-def _map_subclass(value: Any, swap: Callable[[Any], Any]) -> Any:
-    old = list(value.values()) if isinstance(value, dict) else list(value)
-    new = [map_leaves(item, swap) for item in old]
-    if all(a is b for a, b in zip(old, new, strict=True)):
-        return value
-    if isinstance(value, tuple):
-        return value._make(new) if hasattr(value, "_make") else type(value)(new)
-    made = copy.copy(value)
-    if isinstance(value, dict):
-        made.update(zip(value, new, strict=True))
-    else:
-        made[:] = new
-    return made
+class _Copy:
+    """One copy: knows what it has met."""
+
+    def __init__(self, swap: Callable[[Any], Any]) -> None:
+        self._swap = swap
+        self._made: dict[int, Any] = {}
+
+    def of(self, value: Any) -> Any:
+        if not isinstance(value, list | tuple | dict):
+            return self._swap(value)
+        if id(value) in self._made:
+            return self._made[id(value)]
+        made: Any
+        if type(value) is list:
+            made = self._made[id(value)] = []
+            made.extend(map(self.of, value))
+        elif type(value) is dict:
+            made = self._made[id(value)] = {}
+            made.update((key, self.of(item)) for key, item in value.items())
+        elif type(value) is tuple:
+            made = tuple(map(self.of, value))
+            made = self._made.setdefault(id(value), made)  # it may hold itself by way of a list
+        else:
+            self._made[id(value)] = value  # within itself, a subclass stays as it is
+            made = self._made[id(value)] = self._subclass(value)
+        return made
+
+    def _subclass(self, value: Any) -> Any:
+        old = list(value.values()) if isinstance(value, dict) else list(value)
+        new = list(map(self.of, old))
+        if all(a is b for a, b in zip(old, new, strict=True)):
+            return value
+        if isinstance(value, tuple):
+            return value._make(new) if hasattr(value, "_make") else type(value)(new)
+        made = copy.copy(value)
+        if isinstance(value, dict):
+            made.update(zip(value, new, strict=True))
+        else:
+            made[:] = new
+        return made

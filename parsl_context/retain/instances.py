@@ -5,10 +5,11 @@ Used by workers and, on executors that are not ours, by `parsl_context.apps.port
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,7 +93,7 @@ def build(
     Raises
     ------
     ConfigurationError
-        If it is a generator that yields nothing.
+        If it gives a generator that yields nothing, or one that was not written to be a context.
     Exception
         What the context function raised.
     """
@@ -101,9 +102,8 @@ def build(
     start = time.perf_counter()
     with alone():
         value = make()
-    cleanup = None
-    if inspect.isgenerator(value):
-        cleanup = value
+    cleanup = _generator_of(value, name)
+    if cleanup is not None:
         try:
             with alone():
                 value = next(cleanup)
@@ -112,6 +112,23 @@ def build(
     load_s = time.perf_counter() - start
     size_bytes = max(0, process.memory_info().rss - before)
     return Instance(name, value, cleanup, requires, load_s, size_bytes, upkeep, time.monotonic())
+
+
+def _generator_of(value: Any, name: str) -> Iterator[Any] | None:
+    """The generator that yields the context and cleans up, if the function made one."""
+    if isinstance(value, contextlib._GeneratorContextManager):  # of a function under `contextlib.contextmanager`
+        value = value.gen
+    if inspect.iscoroutine(value):
+        value.close()  # or Python warns that nobody awaited it
+    if inspect.isawaitable(value) or isinstance(value, AsyncIterator | contextlib._AsyncGeneratorContextManager):
+        raise ConfigurationError(f"Context function {name} is asynchronous. Write it as a plain function.")
+    if not inspect.isgenerator(value):
+        return None
+    if value.gi_code.co_name == "<genexpr>":
+        raise ConfigurationError(
+            f"Context function {name} returned a generator expression, which its first call uses up. Return a list."
+        )
+    return value
 
 
 class Instances:

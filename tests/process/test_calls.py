@@ -234,3 +234,22 @@ def test_an_app_may_call_itself_and_others_which_run_on_the_same_worker(load: Lo
     assert threads[0].result(timeout=20) == (120, 5, True)
     assert threads[1].result(timeout=20) == (9, 6)
     assert {row.name: row.loads for row in executor.contexts()} == {"counter()": 1, "table(10)": 1}
+
+
+def test_an_executor_that_was_used_is_refused_with_the_reason(load: Load) -> None:
+    executor = load()
+    with pytest.raises(ConfigurationError, match=f"{executor.label!r} was started before"):
+        executor.start()
+
+
+def test_arguments_that_share_parts_or_hold_themselves_travel_to_calls_and_contexts(load: Load) -> None:
+    load(max_workers_per_node=1)
+    loop: list[Any] = [1]
+    loop.append({"loop": loop})
+    shared: list[Any] = [1]
+    for _ in range(40):
+        shared = [shared, shared]
+    app = context_app(context=context(lambda given: given)((loop, shared)))(lambda held, *given: (held, given))
+    for again, parts in app(loop, shared).result(timeout=30):
+        assert again[1]["loop"] is again
+        assert parts[0] is parts[1]

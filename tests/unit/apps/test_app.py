@@ -1,5 +1,6 @@
 """A context app is a Parsl app whose body gets contexts."""
 
+import contextlib
 import functools
 import inspect
 import time
@@ -7,10 +8,12 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
+from parsl import python_app
 from parsl.dataflow.futures import AppFuture
 
 from parsl_context.apps.app import context_app
 from parsl_context.apps.context import context
+from parsl_context.apps.portable import process_contexts
 from parsl_context.errors import ConfigurationError
 from tests.unit.builders import Shared
 
@@ -33,6 +36,19 @@ def classify(model, image, *, size=1):
 @context_app(context={"model": model("a.pt"), "words": words})
 def caption(image, *, model, words):
     return image, model, words
+
+
+def one_by_one(model, x):
+    yield x
+
+
+class OneByOne:
+    def __call__(self, model, x):
+        yield x
+
+
+async def some_day(model, x=1):
+    return x
 
 
 def busy(_, seconds, walltime=None):
@@ -98,6 +114,12 @@ def test_what_a_body_or_a_context_function_raises_reaches_the_caller(kernel):
         (lambda x, model, /: None, {"model": words}, "no parameter 'model'"),
         (functools.partial(max, 3), words, "does not tell its parameters"),
         (lambda model: None, {}, "empty mapping"),
+        (python_app(lambda model: None), words, "is a Parsl app"),
+        (lambda model: None, python_app(lambda: None), "is a Parsl app"),
+        (one_by_one, words, "is a generator function"),
+        (OneByOne(), words, "is a generator function"),
+        (some_day, words, "is asynchronous"),
+        (functools.partial(some_day, None), words, "is asynchronous"),
         (lambda model: None, None, r"needs a context: @context_app\(context=\.\.\.\)"),
         (lambda model: None, "a.pt", "neither a context nor a function"),
         (lambda model: None, model, r"'path'.*context=model\(\.\.\.\)"),
@@ -106,6 +128,57 @@ def test_what_a_body_or_a_context_function_raises_reaches_the_caller(kernel):
 def test_an_app_that_cannot_work_is_refused_where_it_is_written(body, given, says):
     with pytest.raises(ConfigurationError, match=says):
         context_app(body, context=given)
+
+
+@pytest.mark.parametrize(
+    ("body", "given", "args", "kwargs", "says"),
+    [
+        (lambda model, x: None, words, (1, 2), {}, r"<lambda>\(\) takes 1 positional argument but 2 were given"),
+        (lambda model, x: None, words, (), {}, r"missing 1 required positional argument: 'x'"),
+        (lambda model, *, x: None, words, (), {"y": 1}, r"unexpected keyword argument 'y'"),
+        (lambda model, x=1, *xs, y=2: None, words, (1, 2, 3), {"z": 3}, r"unexpected keyword argument 'z'"),
+        (lambda x, model, y=1: None, {"model": words}, (1, 2), {}, r"takes 1 positional argument but 2 were given"),
+        (lambda x, model: None, {"model": words}, (1,), {"model": 2}, r"unexpected keyword argument 'model'"),
+    ],
+)
+def test_arguments_that_a_body_does_not_take_are_refused_at_the_call_in_pythons_words(body, given, args, kwargs, says):
+    with pytest.raises(TypeError, match=says):
+        context_app(body, context=given)(*args, **kwargs)
+
+
+def test_a_decorated_generator_that_returns_a_list_is_a_body(kernel):
+    @functools.wraps(one_by_one)
+    def collected(model, x):
+        return list(one_by_one(model, x))
+
+    assert context_app(collected, context=words)(3).result() == [3]
+
+
+def test_what_contextmanager_makes_of_a_generator_is_a_context(kernel):
+    log = []
+
+    @contextlib.contextmanager
+    def opened():
+        yield "open"
+        log.append("closed")
+
+    assert context_app(lambda value: value, context=opened)().result() == "open"
+    process_contexts.close()
+    assert log == ["closed"]
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [(lambda: (i for i in range(3)), "generator expression.*Return a list"), (lambda: some_day(1), "asynchronous")],
+)
+@pytest.mark.filterwarnings("ignore:coroutine")
+def test_what_a_context_function_returns_by_mistake_is_said(kernel, function, says):
+    with pytest.raises(ConfigurationError, match=says):
+        context_app(lambda value: value, context=function)().result()
+
+
+def test_a_context_may_be_none(kernel):
+    assert context_app(lambda value: value, context=lambda: None)().result() is None
 
 
 def test_a_body_may_take_its_contexts_in_any_way():

@@ -93,6 +93,15 @@ def test_what_is_no_context_is_refused(given, says):
         as_context(given)
 
 
+def test_sharing_says_anew_what_the_level_was():
+    shared = context(reuse="node", memory_gb=2)(lambda: 1)
+    changed = context(shared, share="worker")
+    assert (changed.options.reuse, changed.options.memory_gb) == ("memory", 2)
+    assert context(context(reuse="disk")(lambda: 1), share="node").options.reuse == "node"
+    with pytest.raises(ConfigurationError, match="says the same as reuse="):
+        context(shared, share="worker", reuse="node")
+
+
 @pytest.mark.parametrize("seconds", [0, -1, "10"])
 def test_a_time_for_builds_that_is_none_is_refused(seconds):
     with pytest.raises(ConfigurationError, match="build_timeout_s"):

@@ -135,6 +135,17 @@ def test_many_objects_that_know_each_other_take_no_longer_than_their_number():
     assert digest_content(script(source, "f0")) != digest_content(script(source + "+ (1,)", "f0"))
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("wrap", [lambda part: [part, part], lambda part: {"a": (part,), "b": [(part,)]}])
+def test_parts_that_containers_share_are_looked_into_once(wrap):
+    def made(last):
+        return functools.reduce(lambda part, _: wrap(part), range(40), [last])
+
+    assert digest_content(made(1)) == digest_content(made(1)) != digest_content(made(2))
+    equal = [[[1], 2], [[1], 2]]
+    assert digest_content(equal) == digest_content([equal[0], equal[0]]), "whether they are one object does not count"
+
+
 def test_a_long_chain_of_objects_has_a_digest():
     node = script("class Node:\n  def __init__(self, value, next): self.value, self.next = value, next", "Node")
 

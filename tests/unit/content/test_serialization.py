@@ -191,3 +191,15 @@ def test_ordinary_apps_travel_by_parsl(function):
     packed = pack_app(function)
     assert packed[0] != 0x80
     assert unpack_code(memoryview(packed))([]) == function([])
+
+
+@pytest.mark.timeout(20)
+def test_values_that_share_parts_or_hold_themselves_travel():
+    shared = [1]
+    for _ in range(60):
+        shared = [shared, shared]
+    loop = {"list": [1]}
+    loop["list"].append(loop)
+    first, second = travelled(shared), travelled(loop)
+    assert first[0] is first[1]
+    assert second["list"][1] is second

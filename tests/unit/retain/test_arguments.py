@@ -48,3 +48,26 @@ def test_arguments_are_not_changed_themselves():
     argument = {"key": [RequiredContext("a")]}
     assert fill_in(argument, lambda _: "A") == {"key": ["A"]}
     assert isinstance(argument["key"][0], RequiredContext)
+
+
+def test_a_copy_holds_itself_where_the_value_does():
+    loop = [RequiredContext("a")]
+    loop.append({"pair": (loop, OrderedDict(own=loop))})
+    filled = fill_in((loop,), lambda _: "A")[0]
+    assert filled[0] == "A"
+    assert filled[1]["pair"][0] is filled[1]["pair"][1]["own"] is filled
+    knot = ([],)
+    knot[0].append(knot)
+    assert fill_in(knot, lambda _: "A")[0][0][0] is not knot[0]
+
+
+@pytest.mark.timeout(20)
+def test_what_is_in_a_value_twice_is_copied_once():
+    value = [1]
+    for _ in range(60):
+        value = [value, {"same": value}]
+    filled = map_leaves(value, lambda leaf: leaf + 1)
+    assert filled[0] is filled[1]["same"]
+    while len(filled) > 1:
+        filled = filled[0]
+    assert filled == [2]
