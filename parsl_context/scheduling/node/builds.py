@@ -42,6 +42,7 @@ class NodeBuilds:
         self._wanted: dict[Digest, None] = {}  # to build on every worker ahead of calls, in this order
         self.needs_worker = False  # an order waits for a worker to be idle
         self._needs_room = False  # an order waits for room
+        self._is_closed = False  # nothing more is taken on
         self.lost: dict[Digest, None] = {}  # what went with processes that were replaced; calls may wait for it
 
     # --- what is asked for
@@ -81,6 +82,7 @@ class NodeBuilds:
 
     def cancel_all(self) -> list[Action]:
         """The node takes nothing on any more."""
+        self._is_closed = True
         orders, self._orders = self._orders, deque()
         return [action for order in orders for action in self._settle(order)]
 
@@ -176,6 +178,8 @@ class NodeBuilds:
             template = self.ready_template(self.template_key(order.contexts))
             if template is None:  # it has ended meanwhile
                 worker.order = None
+                if self._is_closed:
+                    return self._settle(order)
                 self._orders.append(order)
                 return []
             return [self.fork(worker, template)]

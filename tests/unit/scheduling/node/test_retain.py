@@ -163,6 +163,15 @@ def test_what_a_worker_gives_up_of_a_template_that_is_gone_it_builds_as_its_own(
     assert arrive(state, call(2, A), now=3.2) == [Assign(task=TaskId(2), worker=W0)]
 
 
+def test_a_node_that_drains_builds_no_template_again() -> None:
+    state = make(workers=1, shared=(B,))
+    assert want(state, A, B) == [StartTemplate(template=(B,))]
+    assert state.handle(node.TemplateReady(template=(B,)), now=2.0) == [Replace(worker=W0, template=(B,))]
+    state.handle(node.DrainBegan(), now=3.0)
+    state.handle(node.TemplateEnded(template=(B,)), now=3.1)
+    assert state.handle(node.WorkerReady(worker=W0), now=3.2) == [SettleBuild(order=ORDER, contexts=(A, B))]
+
+
 def test_what_a_worker_gives_up_of_its_own_it_builds_for_the_calls_it_is_sent() -> None:
     state = make(workers=1)
     want(state, A)
