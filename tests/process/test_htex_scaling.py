@@ -51,7 +51,7 @@ def managers_of(executor: ContextExecutor, count: int) -> list[dict[str, Any]]:
 
 
 def process_called(name: str, run_dir: Path) -> psutil.Process:
-    [found] = [process for process in family(run_dir) if process.cmdline()[0].endswith(f"context {name}")]
+    [found] = [process for process in family(run_dir) if process.cmdline()[0].endswith(f"context-{name}")]
     return found
 
 
