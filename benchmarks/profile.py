@@ -39,7 +39,7 @@ from parsl_context.retain.processes import adopt_orphans
 
 TABLE = pathlib.Path(__file__).parents[1] / "docs" / "_static" / "profile.csv"
 CHOSEN = ("ours-submit", "ours-dfk", "there-dfk")
-TITLE = re.compile(r"parsl: context (interchange|manager|worker 0)")
+TITLE = re.compile(r"parsl:context-(interchange|manager|worker-0)")
 SHOWN = 5  # parts of a process, the largest
 HERTZ = 250
 FRAME = re.compile(r"(?P<function>.+) \((?P<file>[^:)]+)(:\d+)?\)$")
@@ -105,7 +105,7 @@ def processes() -> dict[str, psutil.Process]:
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it has ended
             if title := TITLE.search(" ".join(child.cmdline())):
-                found[title[1]] = child
+                found[title[1].replace("-", " ")] = child
     return found
 
 

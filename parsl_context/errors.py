@@ -309,7 +309,7 @@ class PayloadLostError(ParslContextError):
         super().__init__(
             f"A large value of this call was in shared memory (segment {segment}) and cannot be opened: "
             f"{sentence(reason)} "
-            "Nothing but the run itself may remove its directory parsl-context-* in /dev/shm. Call again."
+            "Nothing but the run itself may remove its directory parsl-context-segments-* in /dev/shm. Call again."
         )
 
 

@@ -4,14 +4,19 @@ An entry is a folder named by the digest of an address and of the version that s
 read-only. Who uses an entry has a shared lock on it; to make room, entries without a lock are given up, the least
 recently used first. A file that is being fetched lies in a locked folder with a temporary name, at its full size from
 the start; a temporary folder without a lock was left by a process that died, and is removed.
+
+The folder of the store is its own: it holds a marker, and a folder that holds something else but no marker is refused.
+Whoever uses an entry also has a shared lock on it. Nothing is removed in it but entries and temporary folders.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -26,7 +31,11 @@ from parsl_context.errors import ConfigurationError, FileFetchError
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
+_MARKER = "parsl-context-store"
+_OURS = "The store of parsl-context on this node. It may be removed when no run uses it.\n"  # what the marker says
+_LOCK = "lock-"
 _TEMPORARY = "temporary-"
+_ENTRY = re.compile(r"[0-9a-f]{32}")
 _CHUNK_BYTES = 1 << 20
 _SHARE = 0.5  # of the space that the store finds free or takes itself
 _ELSEWHERE = "have worker_init of the provider set PARSL_CONTEXT_STORE to a folder with room on the node's own disk"
@@ -58,9 +67,9 @@ class NodeStore:
         found = origins.version(url)
         if found.identity is None:  # nothing would tell whether a copy is still right
             return self.fetch_privately(url, holds)
-        self._prepare(url)
+        self._prepare(url, holds)
         entry = self._entry(url, found)
-        with locks.locked(self._folder / f"lock-{entry.name}"):
+        with locks.locked(self._folder / f"{_LOCK}{entry.name}"):
             while (path := _take(entry, url, found, holds)) is None:
                 with origins.opened(url) as source:
                     folder = self._receive(url, source, holds)
@@ -80,7 +89,7 @@ class NodeStore:
         FileFetchError
             As from `fetch`.
         """
-        self._prepare(url)
+        self._prepare(url, holds)
         with origins.opened(url) as source:
             folder = self._receive(url, source, holds)
         return _until_closed(folder, url, holds)
@@ -88,22 +97,40 @@ class NodeStore:
     def _entry(self, url: str, found: Version) -> Path:
         return self._folder / digest_bytes(f"{url} {found.identity}".encode())
 
-    def _prepare(self, url: str) -> None:
-        """Make sure that the folder is there and ours: others could put anything in its place."""
+    def _prepare(self, url: str, holds: contextlib.ExitStack) -> None:
+        """Make sure that the folder is there and ours, and stays: others could put anything in its place."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = self._folder.lstat()
+            is_open = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or is_open:
+                reason = f"{self._folder} is not a folder to which this user alone may write; {_ELSEWHERE}"
+                raise FileFetchError(url=url, reason=reason)
+            fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            holds.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            if not _is_store(self._folder):
+                with locks.locked(self._folder / f"{_LOCK}{_MARKER}"):
+                    self._mark(url)
         except OSError as error:
             raise FileFetchError(url=url, reason=f"{self._folder} cannot be made ({error}); {_ELSEWHERE}") from error
-        is_open = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or is_open:
-            reason = f"{self._folder} is not a folder to which this user alone may write; {_ELSEWHERE}"
+
+    def _mark(self, url: str) -> None:
+        new = self._folder / f"{_MARKER}.new"  # left where a process died, or was faster
+        if _is_store(self._folder):
+            return
+        if others := [name for name in os.listdir(self._folder) if not name.startswith((_LOCK, _MARKER))]:
+            reason = (
+                f"{self._folder} is no store: {min(others)} is in it. Give the store a folder of its own: {_ELSEWHERE}"
+            )
             raise FileFetchError(url=url, reason=reason)
+        new.write_text(_OURS)
+        new.rename(self._folder / _MARKER)
 
     def _receive(self, url: str, source: Source, holds: contextlib.ExitStack) -> Path:
         """The file, whole, in a new temporary folder that is locked until `holds` is closed."""
         with contextlib.ExitStack() as undo, _room_explained(url, self._folder):
-            with locks.locked(self._folder / "lock-room"):
+            with locks.locked(self._folder / f"{_LOCK}room"):
                 self._make_room(url, source.version.size or 0)
                 folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._folder))
                 undo.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -125,7 +152,7 @@ class NodeStore:
 
     def _make_room(self, url: str, wanted: int) -> None:
         """Remove what dead processes left and, while there is too little room, what nobody uses."""
-        folders = sorted((path for path in self._folder.iterdir() if path.is_dir()), key=_last_used)
+        folders = sorted(filter(_is_ours, self._folder.iterdir()), key=_last_used)
         sizes = {path: _size(path) for path in folders if not (_is_temporary(path) and _remove_unused(path))}
         total = sum(sizes.values())
         limit = self._max_bytes
@@ -151,7 +178,7 @@ def store_of_this_node(environment: Mapping[str, str] = os.environ) -> NodeStore
     ConfigurationError
         If PARSL_CONTEXT_STORE_GB is no number.
     """
-    folder = environment.get("PARSL_CONTEXT_STORE") or f"{tempfile.gettempdir()}/parsl-context-{os.getuid()}"
+    folder = environment.get("PARSL_CONTEXT_STORE") or f"{tempfile.gettempdir()}/parsl-context-store-{os.getuid()}"
     size_gb = environment.get("PARSL_CONTEXT_STORE_GB")
     try:
         return NodeStore(Path(folder), int(float(size_gb) * 1e9) if size_gb else None)
@@ -205,6 +232,22 @@ def _remove(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
+
+
+def _is_store(folder: Path) -> bool:
+    try:
+        fd = os.open(folder / _MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode) and os.read(fd, 200) == _OURS.encode()
+    finally:
+        os.close(fd)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this is an entry, or a temporary folder."""
+    return bool(_is_temporary(path) or _ENTRY.fullmatch(path.name)) and path.is_dir() and not path.is_symlink()
 
 
 def _is_temporary(folder: Path) -> bool:

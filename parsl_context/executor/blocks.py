@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from parsl.jobs.states import JobStatus
+
 from parsl_context.errors import ConfigurationError
 
 # What a shell would not leave in one word as it is, and the braces that Parsl's launch commands are formatted with.
@@ -37,6 +39,19 @@ class BlocksAhead:
         ahead = [self._ids.popleft() for _ in range(min(wanted, len(self._ids)))]
         launched = self._launch(wanted - len(ahead)) if wanted > len(ahead) else []
         return [*[block for block in ahead if block is not None], *launched]
+
+
+class JobsOver:
+    """Which blocks' jobs are over, as the provider says."""
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] = frozenset()
+
+    def news(self, status: Mapping[str, JobStatus]) -> dict[str, str]:
+        """Blocks of which that is new, and the state of each one's job. A job may run anew, and be over once more."""
+        over = {block: job.status_name for block, job in status.items() if job.terminal}
+        known, self._known = self._known, frozenset(over)
+        return {block: state for block, state in over.items() if block not in known}
 
 
 def check_paths(label: str, paths: Mapping[str, str | None]) -> None:

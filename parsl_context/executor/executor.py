@@ -24,7 +24,7 @@ from parsl_context.apps.context import Context, ContextFunction, as_context
 from parsl_context.apps.options import UNKEPT_LEVELS, check_build_timeout, check_reuse
 from parsl_context.content.serialization import pack_value
 from parsl_context.errors import ConfigurationError, ExecutorClosedError, InterchangeLost
-from parsl_context.executor.blocks import BlocksAhead, check_paths, walltime_s
+from parsl_context.executor.blocks import BlocksAhead, JobsOver, check_paths, walltime_s
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook
 from parsl_context.executor.failures import another
@@ -119,6 +119,7 @@ class ContextExecutor(HighThroughputExecutor):
         self._outcomes = Outcomes(self.tasks, self._segments)
         self._task_ids = itertools.count(1)
         self._blocks_ahead = BlocksAhead(super().scale_out_facade)
+        self._jobs_over = JobsOver()
 
     # --- life
 
@@ -178,6 +179,13 @@ class ContextExecutor(HighThroughputExecutor):
     def scale_out_facade(self, n: int) -> list[str]:
         """Launch blocks, those included that `start` has launched ahead. Gives the ids of those that were launched."""
         return self._blocks_ahead.take(n)
+
+    def poll_facade(self) -> None:
+        """Ask the provider how jobs are, when it is time to; managers whose job is over are told to end."""
+        super().poll_facade()
+        client = self._client
+        if client is not None and (over := self._jobs_over.news(self._status)):
+            client.send(m.BlocksEnded(blocks=over))
 
     def shutdown(self, timeout: float = 10.0) -> None:
         """End the interchange, which tells the managers to end, and release everything."""

@@ -131,6 +131,9 @@ class ClusterDriver:
                 self._managers.send(action.manager, m.BuildContext(context=action.context))
             case cluster.SendEviction():
                 self._managers.send(action.manager, m.EvictContext(context=action.context))
+            case cluster.DrainManager():
+                self._managers.flush()  # or calls would follow that it has to send back
+                self._managers.send(action.manager, m.Drain(reason=action.reason))
             case cluster.StopManager():
                 self._managers.send(action.manager, m.Shutdown(reason=action.reason))
                 self.lose_manager(action.manager, action.reason)

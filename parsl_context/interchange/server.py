@@ -148,6 +148,9 @@ class Interchange:
                     self._driver.tasks.pop(message.task, None)
             case m.WantContext():
                 self._driver.decide(cluster.ContextWanted(context=message.context))
+            case m.BlocksEnded():
+                for block, state in message.blocks.items():
+                    self._end_block(block, state)
             case m.Quit():
                 self.stop("the executor quits")
             case _:
@@ -169,6 +172,11 @@ class Interchange:
                     priority=task.priority,
                 )
             )
+
+    def _end_block(self, block: str, state: str) -> None:
+        logger.info("The job of block %s is over, as its provider says: %s", block, state)
+        reason = f"the job of its block {block} is over, as the provider says ({state})"
+        self._driver.decide(cluster.BlockEnded(block=block, reason=reason))
 
     def _answer(self, request: _Request) -> m.Answer:
         match request:
@@ -204,7 +212,7 @@ class Interchange:
             self._managers.send(manager, m.ProbeReply(segments=self._segments.path, local=self._managers.local_name))
         elif isinstance(message, m.Joined):
             self._join(manager, message)
-        elif manager not in self._state.managers and isinstance(message, m.Left):
+        elif manager not in self._state.managers and isinstance(message, m.Leaving | m.Left):
             pass  # it was told to end, or has been given up before
         elif manager not in self._state.managers:
             logger.warning("Message %s of unknown manager %s", type(message).__name__, manager)
@@ -263,6 +271,7 @@ def _joined_event(manager: ManagerId, joined: m.Joined, config: InterchangeConfi
         drain_in_s=joined.drain_in_s,
         ends_in_s=None if walltime_s is None else max(0.0, walltime_s - joined.up_s),
         walltime_s=walltime_s,
+        up_s=joined.up_s,
         memory_bytes=config.limits.memory_bytes or joined.context_memory,
         contexts_per_worker=config.limits.contexts_per_worker,
     )

@@ -19,9 +19,8 @@ from parsl_context.parsl_parts import lightly  # noqa: E402
 with lightly.uncollected():
     lightly.put_off()
 
-    from parsl.utils import setproctitle
-
     from parsl_context.parsl_parts.compat import start_logging
+    from parsl_context.parsl_parts.titles import set_title
     from parsl_context.pool import zygote
     from parsl_context.pool.settings import ManagerSettings, WorkerSettings, parse_settings
     from parsl_context.retain import processes
@@ -34,7 +33,7 @@ _MONITORING_BUFFER_BYTES = 1 << 22
 def main() -> int:
     """Run a manager. Gives its exit status."""
     settings = parse_settings(sys.argv[1:], started_at=_STARTED_AT)
-    setproctitle("parsl: context manager")
+    set_title("manager")
     processes.adopt_orphans()
     receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MONITORING_BUFFER_BYTES)

@@ -35,7 +35,7 @@ from parsl_context.wire.segments import join_segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
-# Time that running calls have when the manager is told to end by a signal. [s]
+# Time that running calls have when the manager is told to end by a signal, or because its job is over. [s]
 DRAIN_S = 5.0
 
 
@@ -105,14 +105,14 @@ class Manager:
 
     # --- life
 
-    def _terminate(self) -> None:
+    def _terminate(self, reason: str = "it was told to terminate") -> None:
         """Hand back what has not started, let running calls finish for a while, end.
 
         The interchange says when that is: calls may be on their way here that it sent before it heard of this.
         """
         if self._ending is not None:
             return
-        self._ending = "it was told to terminate"
+        self._ending = reason
         logger.info("Manager drains: %s", self._ending)
         self._loop.call_later(DRAIN_S, self._loop.stop)
         self._link.leave(self._ending)
@@ -165,6 +165,8 @@ class Manager:
                 self._driver.decide(node.TasksReclaimed(tasks=message.tasks))
             case m.EvictContext():
                 self._driver.decide(node.EvictionWanted(context=message.context))
+            case m.Drain():
+                self._terminate(message.reason)
             case m.Shutdown():
                 self._end(message.reason)
             case m.Welcome() | m.Refuse() | m.Rejoin() | m.ProbeReply() | m.Ping() | m.HeartbeatReply():

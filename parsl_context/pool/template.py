@@ -16,10 +16,10 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from parsl.utils import setproctitle
 from typing_extensions import assert_never
 
 from parsl_context.parsl_parts.compat import start_logging
+from parsl_context.parsl_parts.titles import set_title
 from parsl_context.pool import worker
 from parsl_context.pool.forking import Nursery, receive_fork
 from parsl_context.pool.settings import WorkerSettings
@@ -36,7 +36,7 @@ logger = logging.getLogger(f"parsl.{__name__}")
 def main(channel: socket.socket, control: socket.socket, settings: WorkerSettings) -> int:
     """Serve the manager until it says so or is gone. Gives the exit status."""
     processes.end_unless_child_of(settings.manager_pid)
-    setproctitle("parsl: context template")
+    set_title("template")
     signal.signal(signal.SIGTERM, lambda *_: None)
     start_logging(settings.log_config, settings.log_dir, "template", debug=settings.debug)
     return Template(channel, control, settings).run()

@@ -23,12 +23,12 @@ from typing import Any
 import parsl.executors.high_throughput.monitoring_info as monitoring_info
 from parsl.executors.execute_task import execute_task
 from parsl.executors.high_throughput.mpi_prefix_composer import compose_all
-from parsl.utils import setproctitle
 from typing_extensions import assert_never
 
 from parsl_context.content.serialization import pack_value, unpack_code, unpack_value
 from parsl_context.errors import ContextIsolationError, ContextSerializationError, WorkerLost
 from parsl_context.parsl_parts.compat import start_logging
+from parsl_context.parsl_parts.titles import set_title
 from parsl_context.pool.settings import WorkerSettings
 from parsl_context.retain import calls, sharing
 from parsl_context.retain.instances import Instances
@@ -74,7 +74,7 @@ def threads_of(message: m.ForkWorker, settings: WorkerSettings) -> int:
 def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> None:
     number = message.worker
     end_unless_child_of(settings.manager_pid)
-    setproctitle(f"parsl: context worker {number}")
+    set_title(f"worker-{number}")
     # A batch system signals every process of a job; the manager decides when workers end. A handler rather than
     # SIG_IGN, because programs that the user's code starts inherit what is ignored.
     signal.signal(signal.SIGTERM, lambda *_: None)

@@ -11,9 +11,8 @@ import os
 import signal
 import socket
 
-from parsl.utils import setproctitle
-
 from parsl_context.parsl_parts import lightly
+from parsl_context.parsl_parts.titles import set_title
 from parsl_context.pool import template, worker
 from parsl_context.pool.forking import ForkMessage, Nursery, receive_fork
 from parsl_context.pool.settings import WorkerSettings
@@ -41,7 +40,7 @@ def start_zygote(settings: WorkerSettings) -> tuple[socket.socket, int]:
 
 
 def _run(control: socket.socket, settings: WorkerSettings) -> None:
-    setproctitle("parsl: context zygote")
+    set_title("zygote")
     # The manager alone decides when its family ends.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

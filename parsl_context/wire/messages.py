@@ -247,6 +247,12 @@ class HoldManager(Struct, frozen=True, kw_only=True, tag=True):
     manager: ManagerId
 
 
+class BlocksEnded(Struct, frozen=True, kw_only=True, tag=True):
+    """The jobs of these blocks are over, as the provider says: no manager of theirs is to go on."""
+
+    blocks: dict[str, str]  # and what it says of them
+
+
 class Quit(Struct, frozen=True, kw_only=True, tag=True):
     """The executor shuts down: tell the managers to leave, then end."""
 
@@ -264,6 +270,7 @@ ToInterchange: TypeAlias = (
     | ListContexts
     | GiveUpContext
     | HoldManager
+    | BlocksEnded
     | Quit
 )
 
@@ -450,6 +457,12 @@ class EvictContext(Struct, frozen=True, kw_only=True, tag=True):
     context: Digest
 
 
+class Drain(Struct, frozen=True, kw_only=True, tag=True):
+    """End as on SIGTERM: give back what has not started, let running calls finish for some seconds, clean up."""
+
+    reason: str
+
+
 class Shutdown(Struct, frozen=True, kw_only=True, tag=True):
     """End the workers, run clean-ups, leave."""
 
@@ -472,6 +485,7 @@ ToManager: TypeAlias = (
     | BuildInstance
     | ReleaseInstance
     | EvictContext
+    | Drain
     | Shutdown
 )
 

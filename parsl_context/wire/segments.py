@@ -9,11 +9,14 @@ it under the same kernel shares it. When the space is short or anything else fai
 
 Every process that uses the directory holds a shared lock on it, which the kernel drops however the process ends.
 Whoever leaves last removes the directory; what a whole run left because it was killed at once, the next one finds.
+Its name only says where to look: what is removed belongs to this user, is locked by nobody and holds the token file
+with our words in it, and of what lies in it only segments go.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import logging
@@ -21,7 +24,7 @@ import mmap
 import os
 import re
 import secrets
-import shutil
+import stat
 import tempfile
 import weakref
 from collections.abc import Collection, Iterator, Sequence
@@ -46,10 +49,12 @@ _FREE_TO_MAP = 0.5
 _SMALLEST_BYTES = 1 << 28  # of a file system worth using
 _ALIGNMENT = 64  # of buffers in a segment: a cache line
 
-_PREFIX = "parsl-context-"
+_PREFIX = "parsl-context-segments-"
 _TOKEN = "token"
+_OURS = "Segments of a run of parsl-context, which removes this directory when it ends."  # first line of the token file
+_TOKEN_BYTES = 200  # more than it has
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_NAME = re.compile(r"[0-9a-z-]{1,100}")
+_NAME = re.compile(r"(a|\d{1,20})-[0-9a-z]{1,32}-\d{1,20}", re.ASCII)
 
 
 class Segments:
@@ -236,8 +241,7 @@ def join_segments(path: str | None) -> Segments:
     except OSError:
         return Segments()
     try:
-        if os.fstat(directory).st_uid == os.getuid():
-            return Segments(path, directory, Path(path, _TOKEN).read_text())
+        return Segments(path, directory, _read_token(directory))
     except OSError as error:
         logger.info("Segments in %s are not shared with this process: %s", path, error)
     os.close(directory)
@@ -250,23 +254,24 @@ def remove_stale(parent: str) -> None:
         found = [e.path for e in entries if e.name.startswith(_PREFIX) and e.is_dir(follow_symlinks=False)]
     for path in found:
         with contextlib.suppress(OSError):
-            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                if os.fstat(directory).st_uid == os.getuid():
-                    _remove_if_unused(path, directory)
+                _remove_if_unused(path, directory)
             finally:
                 os.close(directory)
 
 
 def _create(parent: str) -> Segments:
-    while True:
-        path = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)  # mode 0700
-        token = secrets.token_hex(16)
-        with contextlib.suppress(BlockingIOError, FileNotFoundError):  # it was taken for stale before it was locked
-            directory = _enter(path)
-            with _new_file(path, _TOKEN) as file:
-                os.write(file, token.encode())
-            return Segments(path, directory, token)
+    path = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)  # mode 0700
+    token = secrets.token_hex(16)
+    try:
+        directory = _enter(path)  # nobody takes it for stale: it has no token yet
+        with _new_file(path, _TOKEN) as file:
+            os.write(file, f"{_OURS}\n{token}".encode())
+    except BaseException:
+        os.rmdir(path)
+        raise
+    return Segments(path, directory, token)
 
 
 def _enter(path: str) -> int:
@@ -282,12 +287,37 @@ def _enter(path: str) -> int:
     return directory
 
 
-def _remove_if_unused(path: str, directory: int) -> None:
+def _read_token(directory: int) -> str:
+    """The token of a directory that a run of this user has made.
+
+    Raises
+    ------
+    OSError
+        If it is none: only the words in the token file say that what is there is ours.
+    """
+    file = os.open(_TOKEN, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
+        status = os.fstat(file)
+        ours, _, token = os.read(file, _TOKEN_BYTES).decode(errors="replace").partition("\n")
+    finally:
+        os.close(file)
+    owners = {status.st_uid, os.fstat(directory).st_uid}
+    if not stat.S_ISREG(status.st_mode) or owners != {os.getuid()} or ours != _OURS:
+        raise FileNotFoundError(errno.ENOENT, "no directory of segments of this user")
+    return token
+
+
+def _remove_if_unused(path: str, directory: int) -> None:
+    """Remove segments, and the directory if nothing else is in it; nothing if it is used, or none of this user's."""
+    with contextlib.suppress(OSError):
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    shutil.rmtree(path, ignore_errors=True)
+        _read_token(directory)
+        for name in os.listdir(directory):
+            if _NAME.fullmatch(name):
+                os.unlink(name, dir_fd=directory)
+        if os.listdir(directory) == [_TOKEN]:
+            os.unlink(_TOKEN, dir_fd=directory)
+            os.rmdir(path)
 
 
 @contextlib.contextmanager

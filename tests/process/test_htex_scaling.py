@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +53,7 @@ def managers_of(executor: ContextExecutor, count: int) -> list[dict[str, Any]]:
 
 
 def process_called(name: str, run_dir: Path) -> psutil.Process:
-    [found] = [process for process in family(run_dir) if process.cmdline()[0].endswith(f"context {name}")]
+    [found] = [process for process in family(run_dir) if process.cmdline()[0].endswith(f"context-{name}")]
     return found
 
 
@@ -85,6 +87,57 @@ def test_scale_in_by_idleness_spares_a_busy_block(load: Load, run_dir: Path) -> 
     assert executor.scale_in_facade(1, max_idletime=0.1) == []
     gate.touch()
     assert busy.result(timeout=10) not in [row["block_id"] for row in idle]
+
+
+def end_job(executor: ContextExecutor, block: str) -> None:
+    """Kill the shell that is a block's job for the provider. As in Slurm when it loses track of what a job started."""
+    os.kill(int(executor.blocks_to_job_id[block]), signal.SIGKILL)
+    wait_for(lambda: executor.status_facade[block].state is JobState.CANCELLED)
+
+
+def managers_left(run_dir: Path) -> list[psutil.Process]:
+    found = []
+    for process in family(run_dir):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if process.cmdline()[:1] == ["parsl:context-manager"]:
+                found.append(process)
+    return found
+
+
+def test_a_manager_that_outlives_its_job_ends_and_its_calls_run_elsewhere(load: Load, run_dir: Path) -> None:
+    executor = load(provider=blocks(1, 3), max_workers_per_node=1)
+    gate, mark = run_dir / "gate", run_dir / "started"
+    running = executor.submit(work_until, {}, str(gate), str(mark))
+    queued = [executor.submit(where, {}) for _ in range(3)]
+    wait_for(mark.exists)
+    end_job(executor, "0")
+    wait_for(lambda: executor.connected_managers()[0]["draining"])
+    gate.touch()
+    assert running.result(timeout=20) == "0", "what runs may finish"
+    wait_for(lambda: not managers_left(run_dir))
+    executor.scale_out_facade(1)
+    assert {future.result(timeout=20)[0] for future in queued} == {"1"}
+
+
+def test_an_idle_manager_ends_with_its_job_and_may_not_come_back(load: Load, run_dir: Path) -> None:
+    """A stopped one hears of it late, and joins anew first: the interchange has given it up meanwhile."""
+    executor = load(provider=blocks(2, 2), max_workers_per_node=1, heartbeat_threshold=2, heartbeat_period=1)
+    stopped, other = sorted(managers_of(executor, 2), key=lambda row: row["block_id"])
+    process = process_of(run_dir, stopped["manager"])
+    process.send_signal(signal.SIGSTOP)
+    managers_of(executor, 1)
+    end_job(executor, stopped["block_id"])
+    process.send_signal(signal.SIGCONT)
+    wait_for(lambda: len(managers_left(run_dir)) == 1)
+    assert [row["manager"] for row in executor.connected_managers()] == [other["manager"]]
+
+
+def process_of(run_dir: Path, manager: str) -> psutil.Process:
+    """The process of a manager; its folder of logs has its name."""
+    logs = next(run_dir.glob(f"**/{manager}/manager.log"))
+    pids = {process.pid: process for process in managers_left(run_dir)}
+    [found] = [pids[pid] for pid in pids if any(Path(file.path) == logs for file in pids[pid].open_files())]
+    return found
 
 
 def test_a_held_manager_gets_no_more_tasks(load: Load) -> None:

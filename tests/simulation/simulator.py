@@ -298,6 +298,9 @@ class Simulation:
                 self._send(action.manager, node.BuildWanted(context=action.context), (action.context,))
             case cluster.SendEviction():
                 self._send(action.manager, node.EvictionWanted(context=action.context))
+            case cluster.DrainManager():
+                self._flush()
+                self.clock.after(self.world.delays.link_s, self.managers[action.manager].drain)
             case cluster.StopManager():
                 if (manager := self.managers.get(action.manager)) is not None:
                     self._gone(manager, action.reason)

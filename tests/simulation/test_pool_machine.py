@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from parsl_context.scheduling.cluster import events as cluster
 from parsl_context.wire.messages import Digest, ManagerId, TaskId, WorkerId
 from tests.simulation.checks import check, idle_beside_work
 from tests.simulation.progress import Progress
@@ -98,6 +99,14 @@ class PoolMachine(RuleBasedStateMachine):
     def drain_manager(self, data: st.DataObject) -> None:
         self.progress.disturbed()
         self.simulation.managers[data.draw(st.sampled_from(sorted(self.simulation.managers)))].drain()
+
+    @precondition(lambda self: self.simulation.managers)
+    @rule(data=st.data())
+    def end_block(self, data: st.DataObject) -> None:
+        """Each manager is a block of its own."""
+        self.progress.disturbed()
+        block = data.draw(st.sampled_from(sorted(self.simulation.managers)))
+        self.simulation.decide(cluster.BlockEnded(block=str(block), reason="COMPLETED"))
 
     @precondition(lambda self: self.simulation.managers)
     @rule(data=st.data(), number=st.integers(0, 4))

@@ -78,6 +78,7 @@ class ManagerJoined:
     drain_in_s: float | None = None  # time until it takes no more calls; None: never. [s]
     ends_in_s: float | None = None  # time until its block ends with all that runs there; None: unknown. [s]
     walltime_s: float | None = None  # of its block, from beginning to end. [s]
+    up_s: float = 0.0  # time since its process began. [s]
     memory_bytes: int | None = None  # that contexts may take there; None: unknown. [bytes]
     contexts_per_worker: int | None = None  # that one worker keeps there; None: any number
 
@@ -107,6 +108,14 @@ class ManagerLeft:
     """The manager ended, or its link did."""
 
     manager: ManagerId
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockEnded:
+    """The job of this block is over, as the provider says; what is left of it ought not to be there."""
+
+    block: str
     reason: str
 
 
@@ -238,6 +247,7 @@ Event: TypeAlias = (
     | ManagerHeld
     | ManagerLeaving
     | ManagerLeft
+    | BlockEnded
     | BuildBegan
     | BuildEnded
     | ContextHeld
@@ -307,6 +317,14 @@ class SendEviction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DrainManager:
+    """Have the manager return what has not started, let what runs finish for a while, and end."""
+
+    manager: ManagerId
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StopManager:
     """Tell the manager to end; it holds no calls."""
 
@@ -347,6 +365,7 @@ Action: TypeAlias = (
     | TakeBack
     | SendBuild
     | SendEviction
+    | DrainManager
     | StopManager
     | FailTasks
     | FailBuild

@@ -300,10 +300,10 @@ class ClusterPlacement:
         self._builds.free.remove(manager)
         self._fresh.pop(manager, None)
 
-    def stop_if_drained(self, manager: Manager) -> list[Action]:
+    def stop_if_drained(self, manager: Manager, reason: str = "it has drained") -> list[Action]:
         if manager.phase is Phase.DRAINING and not manager.held and not manager.stopping:
             manager.stopping = True
-            return [StopManager(manager=manager.id, reason="it has drained")]
+            return [StopManager(manager=manager.id, reason=reason)]
         return []
 
     def _fail_refused(self, line: ClusterLine) -> list[Action]:

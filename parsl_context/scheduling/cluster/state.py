@@ -28,6 +28,7 @@ from parsl_context.scheduling.cluster.builds import Builds
 from parsl_context.scheduling.cluster.events import (
     Action,
     BlobForgotten,
+    BlockEnded,
     BuildBegan,
     BuildBroke,
     BuildEnded,
@@ -38,6 +39,7 @@ from parsl_context.scheduling.cluster.events import (
     ContextHeld,
     ContextNoted,
     ContextWanted,
+    DrainManager,
     Event,
     EvictionWanted,
     FailBuild,
@@ -89,6 +91,7 @@ class ClusterState:
         self._placement = ClusterPlacement(self._books, self._builds, preference)
         self.managers = self._books.managers
         self.blocks = self._books.blocks
+        self._over: dict[str, tuple[float, str]] = {}  # blocks whose jobs are over, since when, as the provider says
 
     @property
     def waiting(self) -> int:
@@ -125,6 +128,8 @@ class ClusterState:
                 return self._close(event.manager, Phase.DRAINING, now)
             case ManagerLeft():
                 return self._lose(event.manager, event.reason, now)
+            case BlockEnded():
+                return self._end_block(event, now)
             case _:
                 return self._handle_context(event, now)
 
@@ -276,11 +281,23 @@ class ClusterState:
             if line.is_anywhere:
                 self._placement.count(line, manager)
         self._builds.free.update(manager)
+        over_at, reason = self._over.get(event.block, (-math.inf, ""))
+        if now - event.up_s < over_at:  # one that began later shows that the provider was wrong
+            return actions + self._close(manager.id, Phase.DRAINING, now, reason)
         wanted = (context for context, record in self._books.records.items() if record.wanted)
         actions += [SendBuild(context=context, manager=manager.id) for context in wanted]
         return actions + self._placement.serve(manager, now)
 
-    def _close(self, manager_id: ManagerId, phase: Phase, now: float) -> list[Action]:
+    def _end_block(self, event: BlockEnded, now: float) -> list[Action]:
+        self._over[event.block] = now, event.reason
+        actions: list[Action] = []
+        for manager in [manager for manager in self.managers.values() if manager.block == event.block]:
+            if manager.held:
+                actions.append(DrainManager(manager=manager.id, reason=event.reason))
+            actions += self._close(manager.id, Phase.DRAINING, now, event.reason)
+        return actions
+
+    def _close(self, manager_id: ManagerId, phase: Phase, now: float, reason: str = "it has drained") -> list[Action]:
         manager = self._books.managers.get(manager_id)
         if manager is None:
             return []
@@ -289,7 +306,7 @@ class ClusterState:
         lines = [pair.line for pair in manager.pairs.values() if pair.serves]
         for line in lines:
             line.set_capacity(manager, 0)
-        return self._retire(manager, lines, now) + self._placement.stop_if_drained(manager)
+        return self._retire(manager, lines, now) + self._placement.stop_if_drained(manager, reason)
 
     def _retire(self, manager: Manager, lines: Iterable[ClusterLine], now: float) -> list[Action]:
         """Lines must do without it."""

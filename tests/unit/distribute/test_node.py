@@ -89,10 +89,10 @@ def test_what_is_in_use_stays_and_the_error_says_what_to_do(folder, tmp_path, ho
 
 
 def test_what_a_dead_process_left_is_removed_and_what_a_live_one_receives_is_not(folder, tmp_path, holds):
+    NodeStore(folder).fetch(str(origin(tmp_path, "first")), holds)
     for name in ("temporary-dead", "temporary-alive"):
         (folder / name).mkdir(parents=True)
         (folder / name / "file").write_bytes(b"x")
-    folder.chmod(0o700)
     fd = locks.hold(folder / "temporary-alive", shared=True)
     NodeStore(folder).fetch(str(origin(tmp_path)), holds)
     os.close(fd)
@@ -128,6 +128,72 @@ def test_a_folder_of_others_is_not_trusted(folder, tmp_path, holds):
         NodeStore(folder).fetch(str(origin(tmp_path)), holds)
 
 
+def test_a_folder_that_holds_something_else_is_refused_and_kept(folder, tmp_path, holds):
+    """As where the variable names a folder of the user's with things in it."""
+    for name in ("thesis", "temporary-notes", "0" * 32):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "file").write_bytes(b"x" * MB)
+    folder.chmod(0o700)
+    with pytest.raises(FileFetchError, match=r"store is no store: 0{32} is in it. Give the store a folder of its own"):
+        NodeStore(folder, MB // 2).fetch(str(origin(tmp_path)), holds)
+    assert len(list(folder.glob("*/file"))) == 3
+
+
+@pytest.mark.parametrize("makes", ["words", "link"])
+def test_only_our_words_make_a_store(folder, tmp_path, holds, makes):
+    folder.mkdir(mode=0o700)
+    (folder / "thesis").mkdir()
+    if makes == "words":
+        (folder / "parsl-context-store").write_text("of something else")
+    else:
+        NodeStore(tmp_path / "another").fetch(str(origin(tmp_path)), holds)
+        (folder / "parsl-context-store").symlink_to(tmp_path / "another" / "parsl-context-store")
+    with pytest.raises(FileFetchError, match="thesis is in it"):
+        NodeStore(folder).fetch(str(origin(tmp_path)), holds)
+
+
+def test_what_others_put_into_a_store_stays(folder, tmp_path):
+    store = NodeStore(folder, 2 * MB)
+    with contextlib.ExitStack() as holds:
+        store.fetch(str(origin(tmp_path, "a", b"x" * MB)), holds)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "file").write_bytes(b"x" * MB)
+    (folder / ("0" * 32)).symlink_to(tmp_path / "thesis")
+    (tmp_path / "thesis").rename(folder / "thesis")
+    with contextlib.ExitStack() as holds:
+        store.fetch(str(origin(tmp_path, "b", b"y" * (MB + MB // 2))), holds)
+    assert entries(folder) == {"b", "file"}
+    assert (folder / ("0" * 32)).is_symlink()
+
+
+def test_a_store_whose_maker_died_is_made_by_the_next(folder, tmp_path, holds):
+    folder.mkdir(mode=0o700)
+    for name in ("lock-parsl-context-store", "parsl-context-store.new"):
+        (folder / name).touch()
+    assert NodeStore(folder).fetch(str(origin(tmp_path)), holds).read_bytes() == b"weights"
+
+
+def test_many_may_make_a_store_at_once(folder, tmp_path):
+    paths = [origin(tmp_path, f"{number}") for number in range(16)]
+
+    def fetch(path):
+        with contextlib.ExitStack() as holds:
+            return NodeStore(folder).fetch(str(path), holds).read_bytes()
+
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(fetch, paths)) == {b"weights"}
+
+
+def test_a_store_in_use_is_locked(folder, tmp_path):
+    """Who would empty it sees that a run uses it."""
+    with contextlib.ExitStack() as holds:
+        NodeStore(folder).fetch(str(origin(tmp_path)), holds)
+        assert locks.hold(folder, shared=False) is None
+    fd = locks.hold(folder, shared=False)
+    assert fd is not None
+    os.close(fd)
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, holds):
     path = origin(tmp_path)
     with pytest.raises(FileFetchError, match=r"a.pt/store cannot be made"):
@@ -145,7 +211,7 @@ def test_the_environment_says_where_and_how_large(folder, tmp_path, holds):
 def test_the_default_folder_is_one_per_user(tmp_path, holds, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     copy = store_of_this_node({}).fetch(str(origin(tmp_path)), holds)
-    assert copy.is_relative_to(tmp_path / f"parsl-context-{os.getuid()}")
+    assert copy.is_relative_to(tmp_path / f"parsl-context-store-{os.getuid()}")
 
 
 def test_a_file_that_comes_slowly_holds_no_other_up(folder, tmp_path, holds):

@@ -111,7 +111,7 @@ def test_only_the_user_may_look(run):
 
 def test_who_reads_the_token_has_the_proof(run, other):
     assert run.proof == other.proof
-    assert join_segments("/dev/shm/parsl-context-elsewhere").proof is None
+    assert join_segments("/dev/shm/parsl-context-segments-elsewhere").proof is None
     assert join_segments(None).proof is None
 
 
@@ -219,16 +219,108 @@ def test_the_directory_lives_as_long_as_anybody_uses_it(run):
     assert Path(run.path).is_dir()
 
 
+def dead_run(parent: Path) -> Path:
+    """What a run leaves that was killed at once."""
+    segments = create_segments([str(parent)])
+    packed(segments, np.ones(100_000))
+    os.close(segments._directory)
+    segments._directory = None
+    return Path(segments.path)
+
+
 def test_directories_that_nobody_uses_any_more_are_removed_at_the_next_start(run, tmp_path):
-    dead = tmp_path / "parsl-context-dead"
-    dead.mkdir()
-    (dead / "a-1-0").write_bytes(b"x" * 100)
-    (tmp_path / "unrelated").mkdir()
-    (tmp_path / "parsl-context-file").write_text("no directory")
+    dead_run(tmp_path)
+    create_segments([str(tmp_path)]).close()
+    assert [path.name for path in tmp_path.iterdir()] == [Path(run.path).name]
+
+
+def named_alike(place: Path) -> Path:
+    """Somebody's folder, which has our name and no token."""
+    path = place / f"{module._PREFIX}results"
+    path.mkdir()
+    (path / "a-1-0").write_text("precious")
+    return path
+
+
+def a_short_name(place: Path) -> Path:
+    return named_alike(place).rename(place / "parsl-context-results")
+
+
+def another_token(place: Path) -> Path:
+    path = named_alike(place)
+    (path / "token").write_text("of something else")
+    return path
+
+
+def a_borrowed_token(place: Path) -> Path:
+    path = named_alike(place)
+    (path / "token").symlink_to(dead_run(place.parent) / "token")
+    return path
+
+
+def a_pipe_for_a_token(place: Path) -> Path:
+    path = named_alike(place)
+    os.mkfifo(path / "token")
+    return path
+
+
+def a_link_to_a_run(place: Path) -> Path:
+    path = place / f"{module._PREFIX}link"
+    path.symlink_to(dead_run(place.parent))
+    return path
+
+
+def a_file_in_a_dead_run(place: Path) -> Path:
+    path = dead_run(place)
+    (path / "notes").write_text("precious")
+    return path
+
+
+def a_folder_in_a_dead_run(place: Path) -> Path:
+    path = dead_run(place)
+    (path / "a-1-0").mkdir()
+    (path / "a-1-0" / "notes").write_text("precious")
+    return path
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        named_alike,
+        a_short_name,
+        another_token,
+        a_borrowed_token,
+        a_pipe_for_a_token,
+        a_link_to_a_run,
+        a_file_in_a_dead_run,
+        a_folder_in_a_dead_run,
+    ],
+)
+def test_a_start_removes_nothing_that_is_not_ours(tmp_path, make):
+    place = tmp_path / "shm"
+    place.mkdir()
+    path = make(place)
+    kept = [path, *(each for each in path.rglob("*") if each.name in ("notes", "a-1-0", "token"))]
+    create_segments([str(place)]).close()
+    assert all(os.path.lexists(each) for each in kept), kept
+
+
+def test_a_directory_of_another_user_is_none_of_ours(tmp_path, monkeypatch):
+    path = dead_run(tmp_path)
+    monkeypatch.setattr(os, "getuid", lambda: os.stat(path).st_uid + 1)
+    assert join_segments(str(path)).proof is None
     remove_stale(str(tmp_path))
-    assert {path.name for path in tmp_path.iterdir()} == {"unrelated", "parsl-context-file", Path(run.path).name}
-    (tmp_path / "unrelated").rmdir()
-    (tmp_path / "parsl-context-file").unlink()
+    assert (path / "token").exists()
+
+
+def test_a_directory_without_room_for_its_token_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_new_file", full)
+    assert create_segments([str(tmp_path)]).path is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "no space")
 
 
 def test_a_directory_in_use_cannot_be_joined_while_it_is_removed(run):

@@ -6,6 +6,7 @@ import math
 
 from parsl_context.scheduling.cluster import events as cluster
 from parsl_context.scheduling.cluster.events import (
+    DrainManager,
     FailBuild,
     FailTasks,
     FailUnservable,
@@ -406,6 +407,51 @@ def test_returned_calls_keep_their_rank() -> None:
     state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(2)]), now=2.0)
     sent = state.handle(joined(M2, slots=2), now=3.0)
     assert sent == [SendTask(task=TaskId(2), manager=M2), SendTask(task=TaskId(3), manager=M2)]
+
+
+def block_over(state: ClusterState, block: str = "0", now: float = 5.0) -> list[cluster.Action]:
+    return state.handle(cluster.BlockEnded(block=block, reason="its job is over"), now=now)
+
+
+def test_managers_of_a_block_that_is_over_end_and_get_no_more_calls() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    state.handle(joined(M2), now=1.0)
+    state.handle(joined(ManagerId("m3"), block="1"), now=1.0)
+    assert block_over(state) == [
+        DrainManager(manager=M1, reason="its job is over"),  # it holds a call
+        StopManager(manager=M2, reason="its job is over"),
+    ]
+    assert submit(state, 2) == [SendTask(task=TaskId(2), manager=ManagerId("m3"))]
+    assert end(state, M1, 1, now=6.0) == [StopManager(manager=M1, reason="it has drained")]
+
+
+def test_what_a_block_that_is_over_returns_runs_elsewhere() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    block_over(state)
+    state.handle(joined(M2, block="1"), now=5.5)
+    state.handle(cluster.ManagerLeaving(manager=M1), now=6.0)
+    returned = state.handle(cluster.TasksReturned(manager=M1, tasks=[TaskId(1)]), now=6.0)
+    assert SendTask(task=TaskId(1), manager=M2) in returned
+    assert StopManager(manager=M1, reason="it has drained") in returned
+
+
+def test_a_manager_that_outlived_its_block_is_not_taken_back() -> None:
+    """Its link broke before the provider said that the job is over; it joins anew."""
+    state = make({})
+    block_over(state, now=5.0)
+    assert state.handle(joined(M1, up_s=10.0), now=7.0) == [StopManager(manager=M1, reason="its job is over")]
+    assert submit(state, 1) == []
+
+
+def test_a_manager_that_began_after_its_block_was_called_over_works() -> None:
+    """Right after a job was submitted, Slurm's accounting may not know it, which reads as COMPLETED."""
+    state = make({})
+    block_over(state, now=5.0)
+    state.handle(joined(M1, up_s=1.0), now=7.0)
+    assert submit(state, 1) == [SendTask(task=TaskId(1), manager=M1)]
+    assert block_over(state, now=9.0) == [DrainManager(manager=M1, reason="its job is over")], "now it is"
 
 
 def test_a_draining_manager_gets_no_more_and_stops_when_it_holds_nothing() -> None:
