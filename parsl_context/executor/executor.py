@@ -34,6 +34,7 @@ from parsl_context.executor.resources import check_values, priority
 from parsl_context.executor.signatures import full_signature, is_given
 from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.parsl_parts.compat import save_log_config, start_monitoring_receiver
+from parsl_context.pool.settings import check_start_method
 from parsl_context.scheduling.cluster.scaling import Block, choose_blocks
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer
@@ -72,6 +73,9 @@ class ContextExecutor(HighThroughputExecutor):
     context_build_timeout : float, optional
         Time that a build may take, for contexts that do not say it themselves (`build_timeout_s`); any if not given.
         The process of one that takes longer is killed, and it counts as a build that failed. [s]
+    start_method : str
+        How `multiprocessing` starts processes in bodies and contexts that do not choose it themselves: "spawn", as in
+        HighThroughputExecutor, "forkserver" or "fork".
     prefetch_capacity : int, optional
         As in HighThroughputExecutor; if not given, how many calls a manager holds beyond its workers is computed
         from their run time.
@@ -79,7 +83,7 @@ class ContextExecutor(HighThroughputExecutor):
     Raises
     ------
     ConfigurationError
-        If `reuse` is no level that is available, or the time of builds is no time.
+        If `reuse` is no level that is available, the time of builds is no time, or `start_method` is no such method.
     """
 
     def __init__(
@@ -93,10 +97,12 @@ class ContextExecutor(HighThroughputExecutor):
         context_max_idletime: float | None = None,
         context_cleanup_timeout: float = 5.0,
         context_build_timeout: float | None = None,
+        start_method: str = "spawn",
         prefetch_capacity: int | None = None,
         **kwargs: Any,
     ) -> None:
         check_reuse(reuse)
+        check_start_method(start_method)
         check_build_timeout("context_build_timeout of the executor", context_build_timeout)
         super().__init__(label, *args, **{**kwargs, "prefetch_capacity": prefetch_capacity or 0})
         self.reuse = reuse
@@ -106,10 +112,14 @@ class ContextExecutor(HighThroughputExecutor):
         self.context_max_idletime = context_max_idletime
         self.context_cleanup_timeout = context_cleanup_timeout
         self.context_build_timeout = context_build_timeout
+        self.start_method = start_method
         self.prefetch_capacity = prefetch_capacity  # type: ignore[assignment]
         python = shlex.quote(sys.executable) if isinstance(self.provider, LocalProvider) else "python3"
         # A launch command written for HTEX starts our pool, which takes the same options.
-        self.launch_cmd = self.launch_cmd.replace(_STOCK_POOL, f"{python} -m parsl_context.pool")
+        pool = f"{python} -m parsl_context.pool"
+        if start_method != "spawn":
+            pool += f" --start-method {start_method}"
+        self.launch_cmd = self.launch_cmd.replace(_STOCK_POOL, pool)
         if not is_given(HighThroughputExecutor.__init__, args, kwargs, "interchange_launch_cmd"):
             self.interchange_launch_cmd = [sys.executable, "-m", "parsl_context.interchange"]
         self._was_started = False

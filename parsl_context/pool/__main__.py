@@ -38,6 +38,7 @@ def main() -> int:
     receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MONITORING_BUFFER_BYTES)
     receiver.setblocking(False)
+    ours, drains = socket.socketpair()  # closed by us when we drain
     log_config = _read_log_config(settings)
     # The zygote is forked before this process opens a log file, a ZeroMQ context or a thread.
     pathlib.Path(settings.log_dir).mkdir(parents=True, exist_ok=True)
@@ -51,10 +52,14 @@ def main() -> int:
             log_config=log_config,
             debug=settings.debug,
             mpi_launcher=settings.mpi_launcher,
+            start_method=settings.start_method,
             monitoring=sender,
-        )
+            drains=drains,
+        ),
+        ours,
     )
     sender.close()
+    drains.close()
     # The zygote needs nothing of this, and goes on with what workers need meanwhile.
     with lightly.uncollected():
         from parsl_context.pool.manager import Manager
@@ -63,7 +68,7 @@ def main() -> int:
     start_logging(log_config, settings.log_dir, "manager", debug=settings.debug)
     logger.info("Manager %s of block %s starts: %s", settings.uid, settings.block, settings)
     try:
-        return Manager(settings, control, pid, receiver).run()
+        return Manager(settings, control, pid, receiver, ours).run()
     except Exception:
         logger.critical("The manager failed", exc_info=True)
         raise

@@ -19,6 +19,7 @@ import msgspec
 
 from parsl_context.pool import hardware
 from parsl_context.pool.forking import request_fork
+from parsl_context.pool.leftovers import Leftovers
 from parsl_context.pool.settings import ManagerSettings
 from parsl_context.retain import processes
 from parsl_context.scheduling.node.events import TemplateKey
@@ -47,6 +48,7 @@ class Member:
     claims: tuple[socket.socket, socket.socket] | None = None  # of a worker: both ends, see `allow`
     started_at: float = field(default_factory=time.monotonic)
     pid: int | None = None  # known from its first message on
+    group: int | None = None  # process group of what it starts
     known: set[Digest] = field(default_factory=set)  # content that it was sent
     tasks: deque[m.TaskId] = field(default_factory=deque)
     resident: set[Digest] = field(default_factory=set)
@@ -131,6 +133,7 @@ class Family:
         self._zygote_pid: int | None = zygote_pid
         self._segments = segments
         self._on_zygote_death = on_zygote_death
+        self._leftovers = Leftovers(loop)
         self._on_message: Callable[[Member, Frames], None]  # see `listen`
         self._on_death: Callable[[Member, processes.Exit], None]
         self.cleanup_s = CLEANUP_S
@@ -292,6 +295,7 @@ class Family:
         if member.pid is not None:
             return True
         member.pid = pid
+        member.group = processes.group_of(pid)
         self._nameless -= 1
         self._by_pid[pid] = member
         if pid in self._exits:
@@ -317,17 +321,22 @@ class Family:
         for member in [*self.workers.values(), *self.templates.values()]:
             if not member.retired:
                 self.retire(member)
-        deadline = time.monotonic() + self.cleanup_s
-        while self._by_pid and time.monotonic() < deadline:
-            self.reap()
-            time.sleep(0.005)
+        self._await_ends(self.cleanup_s)
         for member in list(self._by_pid.values()):
             member.channel.read()  # which clean-up it is in
             self._end_late(member)
+        self._await_ends(processes.LEFT_GRACE_S)
         self._zygote.close()
         if self._zygote_pid is not None:
             processes.kill(self._zygote_pid)  # it has nothing left to do, and may be stopped
             os.waitpid(self._zygote_pid, 0)
+        self._leftovers.end_all()
+
+    def _await_ends(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while self._by_pid and time.monotonic() < deadline:
+            self.reap()
+            time.sleep(0.005)
 
     def _end_late(self, member: Member) -> None:
         """Kill a process that has not ended in time."""
@@ -380,7 +389,8 @@ class Family:
             processes.kill(member.pid)
 
     def _bury(self, member: Member, ended: processes.Exit) -> None:
-        self._by_pid.pop(ended.pid, None)
+        if self._by_pid.pop(ended.pid, None) is not None:
+            self._leftovers.end(ended.pid, member.group)
         member.end_limits()
         member.close()
         if not member.retired:

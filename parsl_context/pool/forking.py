@@ -2,6 +2,9 @@
 
 A worker is forked twice, so that it becomes an orphan at once and the manager, a subreaper, its parent: the manager
 sees its death and its exit status, and user code finds the manager's id with `os.getppid()`.
+
+Each has a process group of its own, which what the user's code starts belongs to as well: whoever ends a worker ends
+the group. Its number is that of the process between, so the worker does not lead it and may still call `os.setsid()`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import NoReturn, TypeAlias
 
 import msgspec
 
-from parsl_context.retain.processes import status_of
+from parsl_context.retain.processes import signal_group, status_of
 from parsl_context.wire.messages import ToZygote
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -46,10 +49,17 @@ def receive_fork(control: socket.socket) -> tuple[ForkMessage, list[socket.socke
 
 
 class Nursery:
-    """Forks orphans and can end those that have not ended by themselves."""
+    """Forks orphans, and can end them and what they started.
 
-    def __init__(self) -> None:
-        self._pidfds: list[int] = []
+    Parameters
+    ----------
+    guard
+        Leads to the nursery that is to end what is forked here; None: this one.
+    """
+
+    def __init__(self, guard: socket.socket | None = None) -> None:
+        self._guard = guard
+        self._groups: dict[int, int] = {}  # process groups of orphans, by descriptors that tell when these end
 
     def fork(self, main: Callable[[], int]) -> None:
         """Run `main` in an orphan; its value is the exit status. Only the parent returns.
@@ -75,10 +85,21 @@ class Nursery:
         os.waitpid(first, 0)
         self._forget_ended()
         with contextlib.suppress(OSError):  # it has ended already
-            self._pidfds.append(os.pidfd_open(pid))
+            pidfd = os.pidfd_open(pid)
+            if self._guard is None:
+                self._groups[pidfd] = first
+            else:
+                _give(self._guard, pidfd, first)
+
+    def adopt(self, link: socket.socket) -> None:
+        """Take over an orphan from a nursery whose guard is this one, by the other end of its socket."""
+        data, pidfds, _, _ = socket.recv_fds(link, 32, 1)
+        self._forget_ended()
+        self._groups.update(dict.fromkeys(pidfds, int(data)))
 
     def _fork_again(self, main: Callable[[], int], read_end: int, write_end: int) -> NoReturn:
         between = os.getpid()
+        os.setpgid(0, 0)
         try:
             second = os.fork()
         except OSError:
@@ -95,9 +116,9 @@ class Nursery:
     def _run(self, main: Callable[[], int]) -> NoReturn:
         code = 1
         try:
-            for pidfd in self._pidfds:
+            for pidfd in self._groups:
                 os.close(pidfd)
-            self._pidfds.clear()
+            self._groups.clear()
             code = main()
         except BaseException as error:
             code = status_of(error)
@@ -106,17 +127,27 @@ class Nursery:
             os._exit(code)
 
     def end_orphans(self) -> None:
-        """Wait a while for those forked here to end, then kill the rest."""
+        """Wait a while for those forked here to end, then kill the rest, and what they and those that ended started."""
+        groups = list(self._groups.values())
         deadline = time.monotonic() + ORPHAN_GRACE_S
-        while self._pidfds and (left_s := deadline - time.monotonic()) > 0:
-            select.select(self._pidfds, [], [], left_s)
+        while self._groups and (left_s := deadline - time.monotonic()) > 0:
+            select.select(self._groups, [], [], left_s)
             self._forget_ended()
-        for pidfd in self._pidfds:
+        for pidfd in self._groups:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        for group in groups:
+            signal_group(group, signal.SIGKILL)
 
     def _forget_ended(self) -> None:
-        ended, _, _ = select.select(self._pidfds, [], [], 0)
+        ended, _, _ = select.select(self._groups, [], [], 0)
         for pidfd in ended:
-            self._pidfds.remove(pidfd)
+            del self._groups[pidfd]
             os.close(pidfd)
+
+
+def _give(guard: socket.socket, pidfd: int, group: int) -> None:
+    try:
+        socket.send_fds(guard, [str(group).encode()], [pidfd])
+    finally:
+        os.close(pidfd)

@@ -43,10 +43,16 @@ class Manager:
     """Owns the node. `run` returns the exit status when the manager is told to end or has lost its interchange."""
 
     def __init__(
-        self, settings: ManagerSettings, zygote: socket.socket, zygote_pid: int, monitoring: socket.socket
+        self,
+        settings: ManagerSettings,
+        zygote: socket.socket,
+        zygote_pid: int,
+        monitoring: socket.socket,
+        drains: socket.socket,
     ) -> None:
         self._settings = settings
         self._monitoring = monitoring
+        self._drains = drains  # closed so that workers know that it is for us to heed a SIGTERM
         self._nodes = get_nodes_in_batchjob(identify_scheduler()) if settings.mpi_mode else []
         self._budget = 0  # memory that contexts may take, known from the first welcome on. [bytes]
         self._ending: str | None = None
@@ -113,6 +119,7 @@ class Manager:
         if self._ending is not None:
             return
         self._ending = reason
+        self._drains.close()
         logger.info("Manager drains: %s", self._ending)
         self._loop.call_later(DRAIN_S, self._loop.stop)
         self._link.leave(self._ending)
@@ -122,6 +129,7 @@ class Manager:
         """End now."""
         logger.warning("Manager ends: %s", reason)
         self._ending = reason
+        self._drains.close()
         self._loop.stop()
 
     def _close(self) -> None:

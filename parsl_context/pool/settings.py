@@ -13,7 +13,11 @@ from typing import Any
 
 from parsl.executors.high_throughput.mpi_prefix_composer import VALID_LAUNCHERS
 
+from parsl_context.errors import ConfigurationError
 from parsl_context.pool.hardware import count_workers
+
+# Of multiprocessing; the first is that of HTEX's workers.
+START_METHODS = ("spawn", "forkserver", "fork")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,7 @@ class ManagerSettings:
     started_at: float  # time.time() when the process began
     mpi_mode: bool
     mpi_launcher: str
+    start_method: str  # of multiprocessing, in workers
 
     def drain_in_s(self, now: float) -> float | None:
         """Time from now until the manager should drain, or None for never. [s]"""
@@ -57,7 +62,21 @@ class WorkerSettings:
     log_config: Any  # parsl.logconfigs.base.LogConfig or None
     debug: bool
     mpi_launcher: str
+    start_method: str  # of multiprocessing
     monitoring: socket.socket  # datagrams to the manager
+    drains: socket.socket  # can be read once the manager drains, ends or is gone
+
+
+def check_start_method(method: str) -> None:
+    """Refuse what is no way in which `multiprocessing` starts processes.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    if method not in START_METHODS:
+        available = ", ".join(map(repr, START_METHODS))
+        raise ConfigurationError(f"start_method={method!r} is no start method of multiprocessing: use {available}.")
 
 
 def parse_settings(arguments: Sequence[str], *, started_at: float) -> ManagerSettings:
@@ -88,6 +107,7 @@ def parse_settings(arguments: Sequence[str], *, started_at: float) -> ManagerSet
         started_at=started_at,
         mpi_mode=args.enable_mpi_mode,
         mpi_launcher=args.mpi_launcher,
+        start_method=args.start_method,
     )
 
 
@@ -125,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--available-accelerators", nargs="*", default=[], help="names of accelerators")
     add("--enable_mpi_mode", action="store_true", help="each task gets nodes of the block for itself")
     add("--mpi-launcher", default="mpiexec", choices=VALID_LAUNCHERS, help="program that starts MPI ranks")
+    add("--start-method", default="spawn", choices=START_METHODS, help="how multiprocessing starts processes")
     return parser
 
 

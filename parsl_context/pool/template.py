@@ -11,7 +11,6 @@ import gc
 import logging
 import os
 import select
-import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -21,11 +20,13 @@ from typing_extensions import assert_never
 from parsl_context.parsl_parts.compat import start_logging
 from parsl_context.parsl_parts.titles import set_title
 from parsl_context.pool import worker
+from parsl_context.pool.bond import Bond
 from parsl_context.pool.forking import Nursery, receive_fork
 from parsl_context.pool.settings import WorkerSettings
-from parsl_context.retain import calls, processes, sharing
+from parsl_context.retain import calls, sharing
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.loader import Loader, pack_error
+from parsl_context.retain.processes import die_with
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
 from parsl_context.wire.codec import Buffer, Decoder, encode, make_payload
@@ -33,26 +34,34 @@ from parsl_context.wire.codec import Buffer, Decoder, encode, make_payload
 logger = logging.getLogger(f"parsl.{__name__}")
 
 
-def main(channel: socket.socket, control: socket.socket, settings: WorkerSettings) -> int:
+def main(channel: socket.socket, control: socket.socket, guard: socket.socket, settings: WorkerSettings) -> int:
     """Serve the manager until it says so or is gone. Gives the exit status."""
-    processes.end_unless_child_of(settings.manager_pid)
+    bond = Bond(settings)
     set_title("template")
-    signal.signal(signal.SIGTERM, lambda *_: None)
     start_logging(settings.log_config, settings.log_dir, "template", debug=settings.debug)
-    return Template(channel, control, settings).run()
+    return Template(channel, control, guard, settings, bond).run()
 
 
 class Template:
     """The loop of a template."""
 
-    def __init__(self, channel: socket.socket, control: socket.socket, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        channel: socket.socket,
+        control: socket.socket,
+        guard: socket.socket,
+        settings: WorkerSettings,
+        bond: Bond,
+    ) -> None:
         self._sockets = (channel, control)
+        self._guard = guard
+        self._bond = bond
         self._channel = WorkerChannel(channel)
         self._control = control
         self._settings = settings
         self._decoder: Decoder[m.ToTemplate] = Decoder(m.ToTemplate)
         self._loader = Loader(self._send, Instances())
-        self._nursery = Nursery()
+        self._nursery = Nursery(guard)
         self._variables = sharing.hold_threads()
         calls.resident = self._loader.instances
 
@@ -72,8 +81,6 @@ class Template:
             self._loader.instances.close()
             sys.stdout.flush()
             sys.stderr.flush()
-        if not self._manager_lives():
-            self._nursery.end_orphans()
         return 0
 
     def _wait(self) -> bool:
@@ -97,7 +104,8 @@ class Template:
                 return True
 
     def _become_worker(self, message: m.ForkWorker, ends: list[socket.socket]) -> int:
-        for sock in self._sockets:
+        die_with(self._settings.manager_pid)  # the worker's bond comes after code of the user's
+        for sock in (*self._sockets, self._guard):
             sock.close()
         isolated = self._loader.instances.isolated(self._loader.instances)
         # A worker that is to be forked again must start no thread pools; its children may.
@@ -121,7 +129,9 @@ class Template:
                 assert_never(message)
 
     def _load(self, context: m.Digest) -> None:
-        if not self._loader.load(context, None):
+        with self._bond.building(self._loader.instances):
+            is_built = self._loader.load(context, None)
+        if not is_built:
             return
         sharing.stop_helpers()
         if (reason := sharing.why_unsafe()) is not None:
@@ -129,9 +139,6 @@ class Template:
 
     def _send(self, message: m.FromWorker, frames: Sequence[Buffer] = ()) -> None:
         self._channel.send(encode(message, frames))
-
-    def _manager_lives(self) -> bool:
-        return os.getppid() == self._settings.manager_pid
 
 
 def _inherit(instances: Instances, channel: WorkerChannel) -> None:

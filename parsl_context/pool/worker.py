@@ -29,12 +29,13 @@ from parsl_context.content.serialization import pack_value, unpack_code, unpack_
 from parsl_context.errors import ContextIsolationError, ContextSerializationError, WorkerLost
 from parsl_context.parsl_parts.compat import start_logging
 from parsl_context.parsl_parts.titles import set_title
+from parsl_context.pool.bond import Bond
 from parsl_context.pool.settings import WorkerSettings
 from parsl_context.retain import calls, sharing
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.isolation import DIRTY, run_in_child
 from parsl_context.retain.loader import Loader, pack_error, pack_exception
-from parsl_context.retain.processes import Exit, alone, end_unless_child_of
+from parsl_context.retain.processes import Exit, alone
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
 from parsl_context.wire.codec import Buffer, Decoder, Frames, deal, encode, make_payload
@@ -54,14 +55,14 @@ def main(
     inherited: Instances | None = None,
 ) -> int:
     """Serve one manager until it says so or is gone. Gives the exit status."""
-    _prepare_process(message, settings)
+    bond = _prepare_process(message, settings)
     sock, claims = ends
     claims.setblocking(False)
     threads = threads_of(message, settings)
     segments = join_segments(message.segments)
     instances = inherited or Instances()
     try:
-        return Worker(WorkerChannel(sock), claims, settings, instances, segments, message.worker, threads).run()
+        return Worker(WorkerChannel(sock), claims, settings, instances, segments, message.worker, threads, bond).run()
     finally:
         segments.close()
 
@@ -71,13 +72,10 @@ def threads_of(message: m.ForkWorker, settings: WorkerSettings) -> int:
     return max(1, len(message.cores) if message.cores else (os.cpu_count() or 1) // settings.workers)
 
 
-def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> None:
+def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> Bond:
     number = message.worker
-    end_unless_child_of(settings.manager_pid)
+    bond = Bond(settings)
     set_title(f"worker-{number}")
-    # A batch system signals every process of a job; the manager decides when workers end. A handler rather than
-    # SIG_IGN, because programs that the user's code starts inherit what is ignored.
-    signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(
         PARSL_WORKER_RANK=str(number),
@@ -90,6 +88,7 @@ def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> None:
         os.sched_setaffinity(0, message.cores)
     _start_logging(number, settings)
     monitoring_info.result_queue = _MonitoringQueue(settings.monitoring)  # type: ignore[assignment]
+    return bond
 
 
 def _start_logging(number: int, settings: WorkerSettings) -> None:
@@ -125,8 +124,10 @@ class Worker:
         segments: Segments,
         number: WorkerId,
         threads: int,
+        bond: Bond,
     ) -> None:
         self._channel = channel
+        self._bond = bond
         self._claims = claims
         self._settings = settings
         self._decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
@@ -256,13 +257,18 @@ class Worker:
         instances = self._loader.instances
 
         def work() -> tuple[Frames, int]:
+            self._bond.heed_terminate()
             sharing.make_distinct({}, self._threads)
             instances.inherit()
             message = self._run(task, frames)
             return message, DIRTY if instances.is_dirty else 0
 
         start = time.perf_counter()
-        message, ended = run_in_child(work)
+        self._bond.is_busy = True
+        try:
+            message, ended = run_in_child(work)
+        finally:
+            self._bond.is_busy = False
         if message is not None:
             return message, ended.code == DIRTY
         logger.warning("Process %d died while it ran task %d: %s", ended.pid, task.id, ended)
@@ -286,6 +292,7 @@ class Worker:
 
     def _call(self, task: m.Task, frames: Sequence[Buffer]) -> tuple[bool, float, bytes, Sequence[Buffer]]:
         start = time.perf_counter()
+        self._bond.is_busy = True
         try:
             with alone():
                 value = self._evaluate(task, self._segments.open_payload(task.payload, frames))
@@ -294,6 +301,8 @@ class Worker:
         except Exception:
             logger.info("Task %d raised", task.id, exc_info=True)
             return False, time.perf_counter() - start, pack_error(), []
+        finally:
+            self._bond.is_busy = False
 
     def _evaluate(self, task: m.Task, payload: list[Buffer]) -> Any:
         if task.code is None:
@@ -320,11 +329,12 @@ class Worker:
 
     def _load(self, digest: Digest, task: m.TaskId | None, group: Sequence[Digest]) -> bool:
         """Build a context of a group that calls use together."""
-        if not any(map(self._loader.is_isolated, group)):
-            self._is_open = True
-            return self._loader.load(digest, task)
-        with sharing.held_threads():
-            return self._loader.load(digest, task)
+        with self._bond.building(self._loader.instances):
+            if not any(map(self._loader.is_isolated, group)):
+                self._is_open = True
+                return self._loader.load(digest, task)
+            with sharing.held_threads():
+                return self._loader.load(digest, task)
 
 
 def _fail(task: m.Task, error: Exception, run_s: float) -> Frames:

@@ -171,6 +171,11 @@ class Instances:
         upkeep = instance.upkeep
         self.watched |= upkeep.isolated or upkeep.max_uses is not None or upkeep.max_age_s is not None
 
+    @property
+    def have_clean_ups(self) -> bool:
+        """Whether there is something to do at the end of any."""
+        return any(instance.cleanup is not None for instance in self._instances.values())
+
     def get(self, digest: Digest) -> Instance | None:
         """An instance with all that is known of it."""
         return self._instances.get(digest)

@@ -39,10 +39,12 @@ def run_in_child(work: Callable[[], tuple[Frames, int]]) -> tuple[Frames | None,
     list of buffers or None
         The message; None if the child ended without one.
     Exit
-        How the child ended.
+        How the child ended. What it has started and left running is ended too.
     """
     _flush()  # or what waits to be written would be written twice
     parent = os.getpid()
+    before = processes.children_in_session()  # what a context has started
+    processes.adopt_orphans()
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
@@ -53,7 +55,10 @@ def run_in_child(work: Callable[[], tuple[Frames, int]]) -> tuple[Frames | None,
         message = _receive(ours, pid)
     finally:
         ours.close()
-    return message, processes.wait(pid)
+    ended = processes.wait(pid)
+    processes.end_children(processes.children_in_session() - before)
+    processes.adopt_orphans(False)
+    return message, ended
 
 
 def _be_child(parent: int, sock: socket.socket, work: Callable[[], tuple[Frames, int]]) -> None:

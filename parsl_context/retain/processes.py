@@ -7,12 +7,18 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
+import psutil
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# Time that processes which were left behind have to end once they were sent SIGTERM. [s]
+LEFT_GRACE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -24,20 +30,20 @@ class Exit:
     signal: int | None
 
 
-def adopt_orphans() -> None:
+def adopt_orphans(is_wanted: bool = True) -> None:
     """Become the parent of all descendants whose parents end: the manager is the parent of its workers."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(is_wanted))
 
 
-def die_with(parent: int) -> None:
-    """Have this process killed when its parent ends, if that has not ended already."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have this process sent a signal when its parent ends. If that has ended already, end this process.
 
-
-def end_unless_child_of(parent: int) -> None:
-    """End this process if it was adopted by another than was to adopt it, because that has ended already."""
+    Notes
+    -----
+    What the kernel takes for the parent is the *thread* that forked this process or adopted it: of a manager the first
+    one, which lasts as long as the process. Children of this process do not inherit it (prctl(2)).
+    """
+    _prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -100,13 +106,75 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
         return
 
 
+def signal_group(group: int, number: int) -> bool:
+    """Send a signal to all processes of a group. False if there is none."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def group_of(pid: int) -> int | None:
+    """The process group of a process, if it has not ended and is not in ours."""
+    try:
+        group = os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+    return group if group != os.getpgrp() else None
+
+
+def have_children() -> bool:
+    """Whether this process has children, ended ones included."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def children_in_session() -> set[int]:
+    """Children of this process, but those in a session of their own (setsid(2)), which were meant to go on alone."""
+    if not have_children():
+        return set()
+    session, found = os.getsid(0), set()
+    for child in psutil.Process().children():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(child.pid) == session:
+                found.add(child.pid)
+    return found
+
+
+def end_children(pids: Collection[int]) -> None:
+    """End these children and all below them: by SIGTERM, and what has not ended in a while by SIGKILL."""
+    left: list[psutil.Process] = []
+    for child in psutil.Process().children() if pids else ():
+        if child.pid in pids:
+            left += [child, *_all_below(child)]
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, left = psutil.wait_procs(left, LEFT_GRACE_S)
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, LEFT_GRACE_S)
+
+
+def _all_below(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        found: list[psutil.Process] = process.children(recursive=True)
+    except psutil.Error:
+        return []
+    return found
+
+
 def _exit_of(pid: int, status: int) -> Exit:
     code = os.waitstatus_to_exitcode(status)
     return Exit(pid, code if code >= 0 else None, -code if code < 0 else None)
 
 
 def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "prctl")
