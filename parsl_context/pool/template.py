@@ -25,7 +25,7 @@ from parsl_context.pool.forking import Nursery, receive_fork
 from parsl_context.pool.settings import WorkerSettings
 from parsl_context.retain import calls, processes, sharing
 from parsl_context.retain.instances import Instances
-from parsl_context.retain.loader import Loader, pack_error
+from parsl_context.retain.loader import Loader, kinds_of, pack_error
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
 from parsl_context.wire.codec import Buffer, Decoder, encode, make_payload
@@ -38,6 +38,7 @@ def main(channel: socket.socket, control: socket.socket, settings: WorkerSetting
     processes.end_unless_child_of(settings.manager_pid)
     setproctitle("parsl: context template")
     signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, processes.interrupt)
     start_logging(settings.log_config, settings.log_dir, "template", debug=settings.debug)
     return Template(channel, control, settings).run()
 
@@ -145,8 +146,9 @@ def _inherit(instances: Instances, channel: WorkerChannel) -> None:
     instances.on_after_fork = tell
     try:
         instances.inherit()
-    except Exception:
+    except BaseException as error:
         payload, frames = make_payload(pack_error())
-        channel.send(encode(m.LoadFailed(context=begun[-1], task=None, error=payload), frames))
+        failed = m.LoadFailed(context=begun[-1], task=None, error=payload, kinds=kinds_of(error))
+        channel.send(encode(failed, frames))
         raise
     instances.on_after_fork = None

@@ -27,14 +27,14 @@ from parsl.utils import setproctitle
 from typing_extensions import assert_never
 
 from parsl_context.content.serialization import pack_value, unpack_code, unpack_value
-from parsl_context.errors import ContextIsolationError, ContextSerializationError, WorkerLost
+from parsl_context.errors import BodyExitError, ContextIsolationError, ContextSerializationError, WorkerLost
 from parsl_context.parsl_parts.compat import start_logging
 from parsl_context.pool.settings import WorkerSettings
 from parsl_context.retain import calls, sharing
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.isolation import DIRTY, run_in_child
 from parsl_context.retain.loader import Loader, pack_error, pack_exception
-from parsl_context.retain.processes import Exit, alone, end_unless_child_of
+from parsl_context.retain.processes import Exit, alone, end_unless_child_of, interrupt, interruptible, status_of
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
 from parsl_context.wire.codec import Buffer, Decoder, Frames, deal, encode, make_payload
@@ -78,7 +78,7 @@ def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> None:
     # A batch system signals every process of a job; the manager decides when workers end. A handler rather than
     # SIG_IGN, because programs that the user's code starts inherit what is ignored.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interrupt)
     os.environ.update(
         PARSL_WORKER_RANK=str(number),
         PARSL_WORKER_COUNT=str(settings.workers),
@@ -284,6 +284,7 @@ class Worker:
         for context in contexts:
             self._loader.drop(context)
 
+    @interruptible
     def _call(self, task: m.Task, frames: Sequence[Buffer]) -> tuple[bool, float, bytes, Sequence[Buffer]]:
         start = time.perf_counter()
         try:
@@ -294,6 +295,20 @@ class Worker:
         except Exception:
             logger.info("Task %d raised", task.id, exc_info=True)
             return False, time.perf_counter() - start, pack_error(), []
+        except BaseException as error:
+            logger.info("Task %d raised what is no Exception", task.id, exc_info=True)
+            return False, time.perf_counter() - start, pack_exception(self._exited(error)), []
+
+    def _exited(self, error: BaseException) -> BodyExitError:
+        return BodyExitError(
+            worker_id=self._number,
+            hostname=platform.node(),
+            manager=self._settings.pool,
+            block=self._settings.block,
+            pid=os.getpid(),
+            exit_code=status_of(error),
+            cause=error,
+        )
 
     def _evaluate(self, task: m.Task, payload: list[Buffer]) -> Any:
         if task.code is None:

@@ -7,12 +7,16 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from types import CodeType, FrameType
+from typing import Any, NoReturn, TypeVar
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_interruptible: set[CodeType] = set()
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,23 @@ def alone() -> Iterator[None]:
         raise
     if os.getpid() != pid:
         leave(None)
+
+
+def interruptible(function: _Function) -> _Function:
+    """Mark a function that runs code of the user's and settles whatever that raises."""
+    _interruptible.add(function.__code__)
+    return function
+
+
+def interrupt(_: int, frame: FrameType | None) -> None:
+    """Handler of SIGINT: `KeyboardInterrupt` in code of the user's, nothing elsewhere.
+
+    An interrupt that comes late, when the call it was meant for has ended, must end nothing else.
+    """
+    while frame is not None:
+        if frame.f_code in _interruptible:
+            raise KeyboardInterrupt
+        frame = frame.f_back
 
 
 def leave(error: BaseException | None) -> NoReturn:

@@ -566,6 +566,7 @@ class ContextBroken(Struct, frozen=True, kw_only=True, tag=True):
     returned: list[TaskId]
     died: WorkerDied | None
     error: Payload | None
+    kinds: tuple[str, ...] = ()  # Python's own classes that the error belongs to, the narrowest first
     overdue: Overdue | None = None
 
 
@@ -745,6 +746,7 @@ class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
     context: Digest
     task: TaskId | None
     error: Payload
+    kinds: tuple[str, ...]  # Python's own classes that it belongs to, the narrowest first
 
 
 class CleanUpBegan(Struct, frozen=True, kw_only=True, tag=True):
