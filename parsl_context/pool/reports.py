@@ -125,6 +125,8 @@ class MemberReports:
                     self._driver.decide(node.LoadBegan(worker=worker, context=message.context))
             case m.Loaded():
                 self._loaded(member, worker, message)
+            case m.FoundLoaded():
+                self._driver.decide(node.LoadEnded(worker=worker, context=message.context, load_s=None))
             case m.LoadFailed():
                 member.end_limits()
                 member.building = None

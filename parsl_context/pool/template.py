@@ -122,8 +122,8 @@ class Template:
                 assert_never(message)
 
     def _load(self, context: m.Digest) -> None:
-        if not self._loader.load(context, None):
-            return
+        if context in self._loader.instances or not self._loader.load(context, None):
+            return  # in the first case it was built on the way to another, and looked at then
         sharing.stop_helpers()
         if (reason := sharing.why_unsafe()) is not None:
             self._send(m.Unshareable(context=context, reason=reason))

@@ -329,7 +329,7 @@ class Worker:
 
     def _load_wanted(self, digest: Digest) -> None:
         if digest in self._loader.instances:
-            self._send(m.Loaded(context=digest, load_s=0.0, size_bytes=0))
+            self._send(m.FoundLoaded(context=digest))
         else:
             self._load(digest, None, [digest])
 

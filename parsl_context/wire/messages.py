@@ -669,7 +669,7 @@ class RunTask(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class LoadContext(Struct, frozen=True, kw_only=True, tag=True):
-    """Build this context now, ahead of any call."""
+    """Build this context now, ahead of any call. Answered by `Loaded`, `FoundLoaded` or `LoadFailed`."""
 
     context: Digest
 
@@ -740,6 +740,12 @@ class Loaded(Struct, frozen=True, kw_only=True, tag=True):
     size_bytes: int
 
 
+class FoundLoaded(Struct, frozen=True, kw_only=True, tag=True):
+    """The worker was told to build a context that it has built by then, on the way to another or for a call."""
+
+    context: Digest
+
+
 class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
     """A context function raised; `task`, the call that needed it, has not run. Or a hook did, before `WorkerUp`."""
 
@@ -791,6 +797,7 @@ FromWorker: TypeAlias = (
     | TaskSkipped
     | LoadStarted
     | Loaded
+    | FoundLoaded
     | LoadFailed
     | CleanUpBegan
     | Unloaded
