@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 
 from parsl.utils import setproctitle
@@ -23,7 +22,7 @@ from parsl_context.parsl_parts.compat import start_logging
 from parsl_context.pool import worker
 from parsl_context.pool.forking import Nursery, receive_fork
 from parsl_context.pool.settings import WorkerSettings
-from parsl_context.retain import calls, processes, sharing
+from parsl_context.retain import calls, processes, sharing, surroundings
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.loader import Loader, kinds_of, pack_error
 from parsl_context.wire import messages as m
@@ -71,8 +70,7 @@ class Template:
                 self._handle(message, rest)
         finally:
             self._loader.instances.close()
-            sys.stdout.flush()
-            sys.stderr.flush()
+            processes.flush_streams()
         if not self._manager_lives():
             self._nursery.end_orphans()
         return 0
@@ -124,6 +122,7 @@ class Template:
     def _load(self, context: m.Digest) -> None:
         if context in self._loader.instances or not self._loader.load(context, None):
             return  # in the first case it was built on the way to another, and looked at then
+        surroundings.tidy()
         sharing.stop_helpers()
         if (reason := sharing.why_unsafe()) is not None:
             self._send(m.Unshareable(context=context, reason=reason))

@@ -14,7 +14,6 @@ import pickle
 import platform
 import signal
 import socket
-import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -34,7 +33,16 @@ from parsl_context.retain import calls, sharing
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.isolation import DIRTY, run_in_child
 from parsl_context.retain.loader import Loader, pack_error, pack_exception
-from parsl_context.retain.processes import Exit, alone, end_unless_child_of, interrupt, interruptible, status_of
+from parsl_context.retain.processes import (
+    Exit,
+    alone,
+    end_unless_child_of,
+    flush_streams,
+    interrupt,
+    interruptible,
+    status_of,
+)
+from parsl_context.retain.surroundings import Surroundings
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
 from parsl_context.wire.codec import Buffer, Decoder, Frames, deal, encode, make_payload
@@ -44,6 +52,8 @@ from parsl_context.wire.segments import Segments, join_segments
 logger = logging.getLogger(f"parsl.{__name__}")
 
 _FUNCTIONS_KEPT = 256
+# After a call that took longer, all is set back that it may have changed: that takes a hundredth of the time. [s]
+_LONG_CALL_S = 1e-3
 _described: set[str] = set()  # variables that were set for the last call
 
 
@@ -137,6 +147,9 @@ class Worker:
         self._threads = threads  # that libraries may use which were held at one
         self._put_off: deque[tuple[m.ToWorker, Sequence[Buffer]]] = deque()
         self._is_open = False  # whether anything ran in this process that may keep it from being forked
+        self._surroundings = Surroundings()
+        self._has_run = False  # a call, since all was set back that it may have changed
+        self._ran_long = False
         calls.resident = instances
 
     def run(self) -> int:
@@ -150,8 +163,7 @@ class Worker:
             self._wait_for_exit()
         finally:
             instances.close()
-            sys.stdout.flush()
-            sys.stderr.flush()
+            flush_streams()
         return 0
 
     def _serve(self) -> None:
@@ -164,8 +176,15 @@ class Worker:
         """The next message and its frames; None when the manager is gone."""
         if self._put_off:
             return self._put_off.popleft()
+        if self._has_run and (self._ran_long or not self._channel.has_message()):
+            self._settle()
         frames = self._channel.receive()
         return None if frames is None else self._decoder.decode(frames)
+
+    def _settle(self) -> None:
+        """Set all back that calls may have changed."""
+        self._has_run = self._ran_long = False
+        self._surroundings.restore_rest()
 
     def _pause(self) -> None:
         """Start nothing until the manager has taken back what is not to run here."""
@@ -197,9 +216,10 @@ class Worker:
             case m.LoadContext():
                 self._load_wanted(message.context)
             case m.DropContext():
-                self._loader.drop(message.context)
+                self._drop([message.context])
             case m.ForgetBlobs():
                 self._loader.forget(message.digests)
+                self._surroundings.note()
                 for digest in message.digests:
                     self._functions.pop(digest, None)
             case m.Exit() | m.GoOn():
@@ -242,7 +262,9 @@ class Worker:
 
     def _run(self, task: m.Task, frames: Sequence[Buffer]) -> Frames:
         """Run a call; gives the message that says how it ended."""
+        self._has_run = True
         ok, run_s, stream, buffers = self._call(task, frames)
+        self._ran_long |= run_s > _LONG_CALL_S
         payload, out = self._segments.make_payload(stream, buffers, task.id)
         return encode(m.TaskDone(result=m.Result(task.id, ok, payload, run_s)), out)
 
@@ -262,7 +284,11 @@ class Worker:
             return message, DIRTY if instances.is_dirty else 0
 
         start = time.perf_counter()
-        message, ended = run_in_child(work)
+        try:
+            message, ended = run_in_child(work)
+        except OSError as error:
+            failed = ContextIsolationError(context=contexts[0], reason=f"no process can be forked ({error})")
+            return _fail(task, failed, 0.0), False
         if message is not None:
             return message, ended.code == DIRTY
         logger.warning("Process %d died while it ran task %d: %s", ended.pid, task.id, ended)
@@ -281,8 +307,12 @@ class Worker:
         )
 
     def _drop(self, contexts: list[Digest]) -> None:
+        if not contexts:
+            return
+        self._settle()
         for context in contexts:
             self._loader.drop(context)
+        self._surroundings.note()
 
     @interruptible
     def _call(self, task: m.Task, frames: Sequence[Buffer]) -> tuple[bool, float, bytes, Sequence[Buffer]]:
@@ -311,12 +341,15 @@ class Worker:
         )
 
     def _evaluate(self, task: m.Task, payload: list[Buffer]) -> Any:
-        if task.code is None:
-            context, buffer = unpack_value(payload)
-            return _execute_payload(context, buffer)
-        function = self._function(task.code)
-        args, kwargs = unpack_value(payload)
-        return function(*args, **kwargs)
+        try:
+            if task.code is None:
+                context, buffer = unpack_value(payload)
+                return _execute_payload(context, buffer)
+            function = self._function(task.code)
+            args, kwargs = unpack_value(payload)
+            return function(*args, **kwargs)
+        finally:
+            self._surroundings.restore()
 
     def _function(self, digest: Digest) -> Callable[..., Any]:
         function = self._functions.get(digest)
@@ -335,11 +368,15 @@ class Worker:
 
     def _load(self, digest: Digest, task: m.TaskId | None, group: Sequence[Digest]) -> bool:
         """Build a context of a group that calls use together."""
-        if not any(map(self._loader.is_isolated, group)):
-            self._is_open = True
-            return self._loader.load(digest, task)
-        with sharing.held_threads():
-            return self._loader.load(digest, task)
+        self._settle()
+        try:
+            if not any(map(self._loader.is_isolated, group)):
+                self._is_open = True
+                return self._loader.load(digest, task)
+            with sharing.held_threads():
+                return self._loader.load(digest, task)
+        finally:
+            self._surroundings.note()
 
 
 def _fail(task: m.Task, error: Exception, run_s: float) -> Frames:

@@ -45,6 +45,9 @@ def _run(control: socket.socket, settings: WorkerSettings) -> None:
     # The manager alone decides when its family ends.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_DFL
+    )  # who started the manager may have ignored children, which is inherited
     # A collection in a worker would touch, and so copy, every object that it has from here.
     with lightly.uncollected():
         lightly.settle()

@@ -105,8 +105,7 @@ def build(
     Exception
         What the context function raised.
     """
-    process = psutil.Process()
-    before = process.memory_info().rss
+    before = resident_bytes()
     start = time.perf_counter()
     with alone():
         value = make()
@@ -119,8 +118,17 @@ def build(
         except StopIteration:
             raise ConfigurationError(f"Context function {name} ended without yielding its context.") from None
     load_s = time.perf_counter() - start
-    size_bytes = max(0, process.memory_info().rss - before)
+    size_bytes = max(0, resident_bytes() - before)
     return Instance(name, value, cleanup, requires, load_s, size_bytes, upkeep, time.monotonic())
+
+
+def resident_bytes() -> int:
+    """Memory that this process takes; 0 if that cannot be seen, as where a context has limited open files. [bytes]"""
+    try:
+        rss: int = psutil.Process().memory_info().rss
+    except (OSError, psutil.Error):
+        return 0
+    return rss
 
 
 class Instances:

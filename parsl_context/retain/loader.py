@@ -10,14 +10,13 @@ import pickle
 import sys
 from collections.abc import Callable, Sequence
 
-import psutil
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize import serialize as parsl_serialize
 
 from parsl_context.content.serialization import unpack_code
 from parsl_context.retain.arguments import fill_in
 from parsl_context.retain.files import BuildFiles
-from parsl_context.retain.instances import Instance, Instances, build
+from parsl_context.retain.instances import Instance, Instances, build, resident_bytes
 from parsl_context.retain.processes import interruptible
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer, make_payload
@@ -86,11 +85,11 @@ class Loader:
         if digest not in self.instances:
             return
         expected = {d: self.instances.size_of(d) for d in self.instances}
-        before = psutil.Process().memory_info().rss
+        before = resident_bytes()
         dropped = self.instances.drop(digest)
         gc.collect()
         _return_freed_memory()
-        gained = max(0, before - psutil.Process().memory_info().rss)
+        gained = max(0, before - resident_bytes())
         for context in dropped:
             kept = max(0, expected[context] - gained)
             gained = max(0, gained - expected[context])

@@ -82,10 +82,15 @@ def interrupt(_: int, frame: FrameType | None) -> None:
 
 def leave(error: BaseException | None) -> NoReturn:
     """End a child that code of the user's forked, with the status that Python would end it with."""
+    flush_streams()
+    os._exit(0 if error is None else status_of(error))
+
+
+def flush_streams() -> None:
+    """Write what was printed, as far as the streams are there and take it."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    os._exit(0 if error is None else status_of(error))
 
 
 def status_of(error: BaseException) -> int:
