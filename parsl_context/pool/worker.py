@@ -274,12 +274,16 @@ class Worker:
         if reason is not None and self._is_open:
             raise _UnfitError(f"it cannot be forked for a call of context {contexts[0]}: {reason}")
         if reason is not None:
-            return _fail(task, ContextIsolationError(context=contexts[0], reason=reason), 0.0), False
+            refused = ContextIsolationError(context=contexts[0], reason=reason)
+            return _fail(task, pack_exception(refused), 0.0), False
         instances = self._loader.instances
 
         def work() -> tuple[Frames, int]:
             sharing.make_distinct({}, self._threads)
-            instances.inherit()
+            try:
+                instances.inherit()
+            except BaseException as error:  # a hook's is the call's
+                return _fail(task, self._pack_raised(error), 0.0), 0
             message = self._run(task, frames)
             return message, DIRTY if instances.is_dirty else 0
 
@@ -288,12 +292,12 @@ class Worker:
             message, ended = run_in_child(work)
         except OSError as error:
             failed = ContextIsolationError(context=contexts[0], reason=f"no process can be forked ({error})")
-            return _fail(task, failed, 0.0), False
+            return _fail(task, pack_exception(failed), 0.0), False
         if message is not None:
             return message, ended.code == DIRTY
         logger.warning("Process %d died while it ran task %d: %s", ended.pid, task.id, ended)
         self._segments.drop_results([task.id])
-        return _fail(task, self._lost(ended), time.perf_counter() - start), False
+        return _fail(task, pack_exception(self._lost(ended)), time.perf_counter() - start), False
 
     def _lost(self, ended: Exit) -> WorkerLost:
         return WorkerLost(
@@ -322,15 +326,15 @@ class Worker:
                 value = self._evaluate(task, self._segments.open_payload(task.payload, frames))
             run_s = time.perf_counter() - start
             return True, run_s, *_pack_result(value)
-        except Exception:
-            logger.info("Task %d raised", task.id, exc_info=True)
-            return False, time.perf_counter() - start, pack_error(), []
         except BaseException as error:
-            logger.info("Task %d raised what is no Exception", task.id, exc_info=True)
-            return False, time.perf_counter() - start, pack_exception(self._exited(error)), []
+            logger.info("Task %d raised", task.id, exc_info=True)
+            return False, time.perf_counter() - start, self._pack_raised(error), []
 
-    def _exited(self, error: BaseException) -> BodyExitError:
-        return BodyExitError(
+    def _pack_raised(self, error: BaseException) -> bytes:
+        """The exception being handled, as the error of its call."""
+        if isinstance(error, Exception):
+            return pack_error()
+        exited = BodyExitError(
             worker_id=self._number,
             hostname=platform.node(),
             manager=self._settings.pool,
@@ -339,6 +343,7 @@ class Worker:
             exit_code=status_of(error),
             cause=error,
         )
+        return pack_exception(exited)
 
     def _evaluate(self, task: m.Task, payload: list[Buffer]) -> Any:
         try:
@@ -379,9 +384,9 @@ class Worker:
             self._surroundings.note()
 
 
-def _fail(task: m.Task, error: Exception, run_s: float) -> Frames:
+def _fail(task: m.Task, error: bytes, run_s: float) -> Frames:
     """The message that says how a call ended that has no outcome of its own."""
-    payload, out = make_payload(pack_exception(error))
+    payload, out = make_payload(error)
     return encode(m.TaskDone(result=m.Result(task.id, False, payload, run_s)), out)
 
 

@@ -116,6 +116,18 @@ def test_a_context_function_that_leaves_is_a_build_that_failed_at_once(load: Loa
         assert type(caught.value.__cause__).__name__ == way.partition(":")[0]
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyError])
+def test_a_hook_that_leaves_before_an_isolated_call_is_the_error_of_that_call(load: Load, kind: Any) -> None:
+    load(max_workers_per_node=1)
+
+    def hook(pid: int) -> None:
+        raise kind("no device")
+
+    app = context_app(context=context(isolation="call", after_fork=hook)(process_id.function)())(lambda pid: pid)
+    with pytest.raises(BodyExitError if kind is SystemExit else KeyError, match="no device"):
+        app().result(timeout=20)
+
+
 def test_a_context_function_that_leaves_takes_no_other_context_with_it(load: Load) -> None:
     executor = load(max_workers_per_node=1)
     before = body("").result(timeout=20)
