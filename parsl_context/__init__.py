@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from parsl_context.apps.context import Context, context
     from parsl_context.apps.portable import context_dirty
     from parsl_context.errors import (
+        BodyExitError,
         ConfigurationError,
         ContextBuildError,
         ContextIsolationError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BodyExitError",
     "ConfigurationError",
     "Context",
     "ContextApp",

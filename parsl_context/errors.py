@@ -215,6 +215,53 @@ class WorkerLost(ParslContextError, HTEXWorkerLost):
         return str(self.args[0])
 
 
+class BodyExitError(WorkerLost):
+    """A body raised `SystemExit`, `KeyboardInterrupt` or another exception that is no `Exception`.
+
+    It is a `WorkerLost` because that is what HTEX makes of it, whose worker ends then. Here the process lives on, with
+    its contexts. What the body raised, with its remote traceback, is the `__cause__`.
+
+    Attributes
+    ----------
+    worker_id, pid, hostname, manager, block
+        Where it ran, as in `WorkerLost`.
+    exit_code : int
+        Status that Python would have ended the process with.
+    """
+
+    transient = False
+
+    def __init__(
+        self,
+        *,
+        worker_id: int,
+        hostname: str,
+        manager: str,
+        block: str,
+        pid: int,
+        exit_code: int,
+        cause: BaseException,
+    ) -> None:
+        self._raised = _told(cause)
+        super().__init__(
+            worker_id=worker_id,
+            hostname=hostname,
+            manager=manager,
+            block=block,
+            pid=pid,
+            exit_code=exit_code,
+            signal=None,
+        )
+        self.__cause__ = cause
+
+    def _text(self) -> str:
+        return (
+            f"The call raised {sentence(self._raised)} This ends no process: worker {self.worker_id} on host "
+            f"{self.hostname} (process {self.pid} of manager {self.manager}, block {self.block}) lives on, with its "
+            "contexts. Raise an Exception, or return, to end a call."
+        )
+
+
 class ManagerLost(ParslContextError, HTEXManagerLost):
     """The manager that held the call died, left, or cannot be reached. Parsl's retries apply.
 
@@ -321,6 +368,16 @@ def sentence(text: str) -> str:
     """A text of somebody else's, with a full stop unless it ends like a sentence."""
     text = text.rstrip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _told(error: BaseException) -> str:
+    """Type and text of an exception, whatever its own methods raise."""
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException as failed:
+        return f"{kind}: <it has no text: {type(failed).__name__} was raised for it>"
+    return f"{kind}: {text}" if text else kind
 
 
 def _signal_name(number: int) -> str:

@@ -157,7 +157,9 @@ class ManagerReports:
                 )
             case m.ContextBroken():
                 self._note_build_error(manager, message, frames)
-                event = cluster.BuildBroke(manager=manager, context=message.context, tasks=message.returned)
+                event = cluster.BuildBroke(
+                    manager=manager, context=message.context, tasks=message.returned, kinds=message.kinds
+                )
         self._driver.decide(event)
 
     def _tell_slow(self, manager: ManagerId, slow: m.BuildSlow) -> None:

@@ -41,12 +41,15 @@ class Bond:
     ----------
     is_busy : bool
         Whether code of the user's runs that may be broken off: a body or a context function, not a clean-up.
+    is_orphaned : bool
+        Whether the manager is gone, and a timer runs.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._manager = settings.manager_pid
         self._drains = settings.drains
         self.is_busy = False
+        self.is_orphaned = False
         die_with(self._manager)
         self._on_terminate = self._terminated
         signal.signal(_ORPHANED, self._orphaned)
@@ -78,6 +81,7 @@ class Bond:
     def _orphaned(self, *_: Any) -> None:
         if os.getppid() == self._manager:
             return
+        self.is_orphaned = True
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         signal.setitimer(signal.ITIMER_REAL, ORPHAN_GRACE_S)

@@ -77,12 +77,13 @@ class NodeDriver:
         error: m.Payload | None,
         frames: Sequence[Buffer],
         overdue: m.Overdue | None = None,
+        kinds: tuple[str, ...] = (),
     ) -> None:
         """Decide on a context that could not be built; the interchange is told why, and which calls come back."""
         for action in self._state.handle(event, now=time.monotonic()):
             if isinstance(action, node.GiveBack) and action.broken is not None:
                 broken = m.ContextBroken(
-                    context=action.broken, returned=action.tasks, died=died, error=error, overdue=overdue
+                    context=action.broken, returned=action.tasks, died=died, error=error, kinds=kinds, overdue=overdue
                 )
                 self._link.send(broken, frames)
                 self._drop(action.tasks)

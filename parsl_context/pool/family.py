@@ -60,7 +60,7 @@ class Member:
     builds: list[Timer] = field(default_factory=list)  # for the context function that runs: a warning, and an end
     is_up: bool = False  # it is ready to be told what to do
     overdue: m.Overdue | None = None  # the build for which it was killed
-    error: tuple[m.Payload, Sequence[Buffer]] | None = None  # what a hook raised, of which it dies
+    error: tuple[m.LoadFailed, Sequence[Buffer]] | None = None  # what a hook raised, of which it dies
 
     @property
     def name(self) -> str:

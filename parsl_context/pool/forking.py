@@ -45,7 +45,10 @@ def receive_fork(control: socket.socket) -> tuple[ForkMessage, list[socket.socke
     data, fds, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
     if not data:
         return None
-    return _decoder.decode(data), [socket.socket(fileno=fd) for fd in fds]
+    ends = [socket.socket(fileno=fd) for fd in fds]
+    for end in ends:
+        end.setblocking(True)  # whatever time-out a context has made the default
+    return _decoder.decode(data), ends
 
 
 class Nursery:
@@ -82,7 +85,8 @@ class Nursery:
         os.close(write_end)
         pid = int(os.read(read_end, 32) or b"0")
         os.close(read_end)
-        os.waitpid(first, 0)
+        with contextlib.suppress(ChildProcessError):  # a context has it that children are ignored, or reaps them all
+            os.waitpid(first, 0)
         self._forget_ended()
         with contextlib.suppress(OSError):  # it has ended already
             pidfd = os.pidfd_open(pid)

@@ -74,7 +74,7 @@ class MemberReports:
             if self._family.greet(member, message.pid) and not member.retired:
                 self._limit(member, message.context)
         elif isinstance(message, m.LoadFailed) and not member.is_up:
-            member.error = message.error, own
+            member.error = message, own
         elif isinstance(message, m.WorkerUp):
             member.is_up = True
             if self._family.greet(member, message.pid) and member.worker is not None and not member.retired:
@@ -125,13 +125,15 @@ class MemberReports:
                     self._driver.decide(node.LoadBegan(worker=worker, context=message.context))
             case m.Loaded():
                 self._loaded(member, worker, message)
+            case m.FoundLoaded():
+                self._driver.decide(node.LoadEnded(worker=worker, context=message.context, load_s=None))
             case m.LoadFailed():
                 member.end_limits()
                 member.building = None
                 if message.task is not None:
                     member.tasks.popleft()
                 event = node.LoadBroke(worker=worker, context=message.context, task=message.task)
-                self._driver.decide_broken(event, None, message.error, frames)
+                self._driver.decide_broken(event, None, message.error, frames, kinds=message.kinds)
             case m.Unloading():
                 self._driver.decide(node.ContextsWorn(worker=worker, contexts=message.contexts))
                 member.send(m.GoOn())
@@ -169,9 +171,10 @@ class MemberReports:
         self._link.send(m.WorkerFell(task=None, died=died))
         for context in member.resident:
             self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
-        error, frames = member.error or (None, ())
+        failed, frames = member.error or (None, ())
+        error, kinds = (failed.error, failed.kinds) if failed is not None else (None, ())
         cause = died if error is None and member.overdue is None else None
-        self._driver.decide_broken(node.WorkerEnded(worker=worker), cause, error, frames, member.overdue)
+        self._driver.decide_broken(node.WorkerEnded(worker=worker), cause, error, frames, member.overdue, kinds)
         lived_s = time.monotonic() - member.started_at
         is_blamed = bool(member.known) or cause is None  # not the node
         if is_blamed or (member.pid is not None and lived_s > _MIN_LIFE_S):
@@ -192,7 +195,7 @@ class MemberReports:
             case m.LoadFailed():
                 self._family.end_template(template)
                 event = node.TemplateBroke(template=template, context=message.context)
-                self._driver.decide_broken(event, None, message.error, frames)
+                self._driver.decide_broken(event, None, message.error, frames, kinds=message.kinds)
             case m.Unshareable():
                 text = "Context %s cannot be shared by the workers of this node, each builds its own: %s"
                 logger.warning(text, self._family.label(message.context), message.reason)

@@ -11,8 +11,8 @@ import gc
 import logging
 import os
 import select
+import signal
 import socket
-import sys
 from collections.abc import Sequence
 
 from typing_extensions import assert_never
@@ -23,9 +23,9 @@ from parsl_context.pool import worker
 from parsl_context.pool.bond import Bond
 from parsl_context.pool.forking import Nursery, receive_fork
 from parsl_context.pool.settings import WorkerSettings
-from parsl_context.retain import calls, sharing
+from parsl_context.retain import calls, processes, sharing, surroundings
 from parsl_context.retain.instances import Instances
-from parsl_context.retain.loader import Loader, pack_error
+from parsl_context.retain.loader import Loader, kinds_of, pack_error
 from parsl_context.retain.processes import die_with
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
@@ -38,6 +38,7 @@ def main(channel: socket.socket, control: socket.socket, guard: socket.socket, s
     """Serve the manager until it says so or is gone. Gives the exit status."""
     bond = Bond(settings)
     set_title("template")
+    signal.signal(signal.SIGINT, processes.interrupt)
     start_logging(settings.log_config, settings.log_dir, "template", debug=settings.debug)
     return Template(channel, control, guard, settings, bond).run()
 
@@ -79,8 +80,7 @@ class Template:
                 self._handle(message, rest)
         finally:
             self._loader.instances.close()
-            sys.stdout.flush()
-            sys.stderr.flush()
+            processes.flush_streams()
         return 0
 
     def _wait(self) -> bool:
@@ -129,10 +129,13 @@ class Template:
                 assert_never(message)
 
     def _load(self, context: m.Digest) -> None:
+        if context in self._loader.instances:
+            return  # it was built on the way to another, and looked at then
         with self._bond.building(self._loader.instances):
             is_built = self._loader.load(context, None)
         if not is_built:
             return
+        surroundings.tidy()
         sharing.stop_helpers()
         if (reason := sharing.why_unsafe()) is not None:
             self._send(m.Unshareable(context=context, reason=reason))
@@ -152,8 +155,9 @@ def _inherit(instances: Instances, channel: WorkerChannel) -> None:
     instances.on_after_fork = tell
     try:
         instances.inherit()
-    except Exception:
+    except BaseException as error:
         payload, frames = make_payload(pack_error())
-        channel.send(encode(m.LoadFailed(context=begun[-1], task=None, error=payload), frames))
+        failed = m.LoadFailed(context=begun[-1], task=None, error=payload, kinds=kinds_of(error))
+        channel.send(encode(failed, frames))
         raise
     instances.on_after_fork = None

@@ -14,7 +14,6 @@ import pickle
 import platform
 import signal
 import socket
-import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -26,16 +25,17 @@ from parsl.executors.high_throughput.mpi_prefix_composer import compose_all
 from typing_extensions import assert_never
 
 from parsl_context.content.serialization import pack_value, unpack_code, unpack_value
-from parsl_context.errors import ContextIsolationError, ContextSerializationError, WorkerLost
+from parsl_context.errors import BodyExitError, ContextIsolationError, ContextSerializationError, WorkerLost
 from parsl_context.parsl_parts.compat import start_logging
 from parsl_context.parsl_parts.titles import set_title
-from parsl_context.pool.bond import Bond
+from parsl_context.pool.bond import Bond, ManagerGone
 from parsl_context.pool.settings import WorkerSettings
 from parsl_context.retain import calls, sharing
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.isolation import DIRTY, run_in_child
 from parsl_context.retain.loader import Loader, pack_error, pack_exception
-from parsl_context.retain.processes import Exit, alone
+from parsl_context.retain.processes import Exit, alone, flush_streams, interrupt, interruptible, status_of
+from parsl_context.retain.surroundings import Surroundings
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
 from parsl_context.wire.codec import Buffer, Decoder, Frames, deal, encode, make_payload
@@ -45,6 +45,8 @@ from parsl_context.wire.segments import Segments, join_segments
 logger = logging.getLogger(f"parsl.{__name__}")
 
 _FUNCTIONS_KEPT = 256
+# After a call that took longer, all is set back that it may have changed: that takes a hundredth of the time. [s]
+_LONG_CALL_S = 1e-3
 _described: set[str] = set()  # variables that were set for the last call
 
 
@@ -76,7 +78,7 @@ def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> Bond:
     number = message.worker
     bond = Bond(settings)
     set_title(f"worker-{number}")
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interrupt)
     os.environ.update(
         PARSL_WORKER_RANK=str(number),
         PARSL_WORKER_COUNT=str(settings.workers),
@@ -138,6 +140,9 @@ class Worker:
         self._threads = threads  # that libraries may use which were held at one
         self._put_off: deque[tuple[m.ToWorker, Sequence[Buffer]]] = deque()
         self._is_open = False  # whether anything ran in this process that may keep it from being forked
+        self._surroundings = Surroundings()
+        self._has_run = False  # a call, since all was set back that it may have changed
+        self._ran_long = False
         calls.resident = instances
 
     def run(self) -> int:
@@ -151,8 +156,7 @@ class Worker:
             self._wait_for_exit()
         finally:
             instances.close()
-            sys.stdout.flush()
-            sys.stderr.flush()
+            flush_streams()
         return 0
 
     def _serve(self) -> None:
@@ -165,8 +169,15 @@ class Worker:
         """The next message and its frames; None when the manager is gone."""
         if self._put_off:
             return self._put_off.popleft()
+        if self._has_run and (self._ran_long or not self._channel.has_message()):
+            self._settle()
         frames = self._channel.receive()
         return None if frames is None else self._decoder.decode(frames)
+
+    def _settle(self) -> None:
+        """Set all back that calls may have changed."""
+        self._has_run = self._ran_long = False
+        self._surroundings.restore_rest()
 
     def _pause(self) -> None:
         """Start nothing until the manager has taken back what is not to run here."""
@@ -198,9 +209,10 @@ class Worker:
             case m.LoadContext():
                 self._load_wanted(message.context)
             case m.DropContext():
-                self._loader.drop(message.context)
+                self._drop([message.context])
             case m.ForgetBlobs():
                 self._loader.forget(message.digests)
+                self._surroundings.note()
                 for digest in message.digests:
                     self._functions.pop(digest, None)
             case m.Exit() | m.GoOn():
@@ -243,7 +255,9 @@ class Worker:
 
     def _run(self, task: m.Task, frames: Sequence[Buffer]) -> Frames:
         """Run a call; gives the message that says how it ended."""
+        self._has_run = True
         ok, run_s, stream, buffers = self._call(task, frames)
+        self._ran_long |= run_s > _LONG_CALL_S
         payload, out = self._segments.make_payload(stream, buffers, task.id)
         return encode(m.TaskDone(result=m.Result(task.id, ok, payload, run_s)), out)
 
@@ -253,13 +267,17 @@ class Worker:
         if reason is not None and self._is_open:
             raise _UnfitError(f"it cannot be forked for a call of context {contexts[0]}: {reason}")
         if reason is not None:
-            return _fail(task, ContextIsolationError(context=contexts[0], reason=reason), 0.0), False
+            refused = ContextIsolationError(context=contexts[0], reason=reason)
+            return _fail(task, pack_exception(refused), 0.0), False
         instances = self._loader.instances
 
         def work() -> tuple[Frames, int]:
             self._bond.heed_terminate()
             sharing.make_distinct({}, self._threads)
-            instances.inherit()
+            try:
+                instances.inherit()
+            except BaseException as error:  # a hook's is the call's
+                return _fail(task, self._pack_raised(error), 0.0), 0
             message = self._run(task, frames)
             return message, DIRTY if instances.is_dirty else 0
 
@@ -267,13 +285,16 @@ class Worker:
         self._bond.is_busy = True
         try:
             message, ended = run_in_child(work)
+        except OSError as error:
+            failed = ContextIsolationError(context=contexts[0], reason=f"no process can be forked ({error})")
+            return _fail(task, pack_exception(failed), 0.0), False
         finally:
             self._bond.is_busy = False
         if message is not None:
             return message, ended.code == DIRTY
         logger.warning("Process %d died while it ran task %d: %s", ended.pid, task.id, ended)
         self._segments.drop_results([task.id])
-        return _fail(task, self._lost(ended), time.perf_counter() - start), False
+        return _fail(task, pack_exception(self._lost(ended)), time.perf_counter() - start), False
 
     def _lost(self, ended: Exit) -> WorkerLost:
         return WorkerLost(
@@ -287,9 +308,14 @@ class Worker:
         )
 
     def _drop(self, contexts: list[Digest]) -> None:
+        if not contexts:
+            return
+        self._settle()
         for context in contexts:
             self._loader.drop(context)
+        self._surroundings.note()
 
+    @interruptible
     def _call(self, task: m.Task, frames: Sequence[Buffer]) -> tuple[bool, float, bytes, Sequence[Buffer]]:
         start = time.perf_counter()
         self._bond.is_busy = True
@@ -298,19 +324,40 @@ class Worker:
                 value = self._evaluate(task, self._segments.open_payload(task.payload, frames))
             run_s = time.perf_counter() - start
             return True, run_s, *_pack_result(value)
-        except Exception:
+        except ManagerGone:
+            raise
+        except BaseException as error:
             logger.info("Task %d raised", task.id, exc_info=True)
-            return False, time.perf_counter() - start, pack_error(), []
+            return False, time.perf_counter() - start, self._pack_raised(error), []
         finally:
             self._bond.is_busy = False
 
+    def _pack_raised(self, error: BaseException) -> bytes:
+        """The exception being handled, as the error of its call."""
+        if isinstance(error, Exception):
+            return pack_error()
+        exited = BodyExitError(
+            worker_id=self._number,
+            hostname=platform.node(),
+            manager=self._settings.pool,
+            block=self._settings.block,
+            pid=os.getpid(),
+            exit_code=status_of(error),
+            cause=error,
+        )
+        return pack_exception(exited)
+
     def _evaluate(self, task: m.Task, payload: list[Buffer]) -> Any:
-        if task.code is None:
-            context, buffer = unpack_value(payload)
-            return _execute_payload(context, buffer)
-        function = self._function(task.code)
-        args, kwargs = unpack_value(payload)
-        return function(*args, **kwargs)
+        try:
+            if task.code is None:
+                context, buffer = unpack_value(payload)
+                return _execute_payload(context, buffer)
+            function = self._function(task.code)
+            args, kwargs = unpack_value(payload)
+            return function(*args, **kwargs)
+        finally:
+            if not self._bond.is_orphaned:
+                self._surroundings.restore()
 
     def _function(self, digest: Digest) -> Callable[..., Any]:
         function = self._functions.get(digest)
@@ -323,23 +370,31 @@ class Worker:
 
     def _load_wanted(self, digest: Digest) -> None:
         if digest in self._loader.instances:
-            self._send(m.Loaded(context=digest, load_s=0.0, size_bytes=0))
+            self._send(m.FoundLoaded(context=digest))
         else:
             self._load(digest, None, [digest])
 
     def _load(self, digest: Digest, task: m.TaskId | None, group: Sequence[Digest]) -> bool:
         """Build a context of a group that calls use together."""
-        with self._bond.building(self._loader.instances):
-            if not any(map(self._loader.is_isolated, group)):
-                self._is_open = True
-                return self._loader.load(digest, task)
-            with sharing.held_threads():
-                return self._loader.load(digest, task)
+        self._settle()
+        try:
+            with self._bond.building(self._loader.instances):
+                return self._load_openly(digest, task, group)
+        finally:
+            if not self._bond.is_orphaned:
+                self._surroundings.note()
+
+    def _load_openly(self, digest: Digest, task: m.TaskId | None, group: Sequence[Digest]) -> bool:
+        if not any(map(self._loader.is_isolated, group)):
+            self._is_open = True
+            return self._loader.load(digest, task)
+        with sharing.held_threads():
+            return self._loader.load(digest, task)
 
 
-def _fail(task: m.Task, error: Exception, run_s: float) -> Frames:
+def _fail(task: m.Task, error: bytes, run_s: float) -> Frames:
     """The message that says how a call ended that has no outcome of its own."""
-    payload, out = make_payload(pack_exception(error))
+    payload, out = make_payload(error)
     return encode(m.TaskDone(result=m.Result(task.id, False, payload, run_s)), out)
 
 

@@ -55,6 +55,7 @@ def _run(control: socket.socket, settings: WorkerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     processes.die_with(settings.manager_pid, signal.SIGCONT)  # were it stopped, it could not end the others
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who started the manager may have ignored children
     # A collection in a worker would touch, and so copy, every object that it has from here.
     with lightly.uncollected():
         lightly.settle()

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from parsl_context.errors import ConfigurationError
-from parsl_context.retain.processes import alone
+from parsl_context.retain.processes import alone, interruptible
 from parsl_context.wire.messages import Digest
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -64,8 +64,15 @@ class Instance:
         """Whether it is too old for another call."""
         return self.upkeep.max_age_s is not None and now - self.built_at >= self.upkeep.max_age_s
 
-    def end(self) -> None:
-        """Run the clean-up. What it raises is logged: the instance is gone either way."""
+    @interruptible
+    def end(self, *, passes_interrupts: bool = True) -> None:
+        """Run the clean-up. What it raises is logged: the instance is gone either way.
+
+        Parameters
+        ----------
+        passes_interrupts
+            Whether a `KeyboardInterrupt` is raised as well: in a process of the user's, a person has pressed Ctrl-C.
+        """
         if self.cleanup is None:
             return
         try:
@@ -73,8 +80,10 @@ class Instance:
                 next(self.cleanup)
         except StopIteration:
             return
-        except Exception:
+        except BaseException as error:
             logger.exception("Clean-up of context %s failed", self.name)
+            if passes_interrupts and isinstance(error, KeyboardInterrupt):
+                raise
             return
         logger.error("Context function %s yields more than once; the rest of it was not run", self.name)
 
@@ -97,8 +106,7 @@ def build(
     Exception
         What the context function raised.
     """
-    process = psutil.Process()
-    before = process.memory_info().rss
+    before = resident_bytes()
     start = time.perf_counter()
     with alone():
         value = make()
@@ -110,7 +118,7 @@ def build(
         except StopIteration:
             raise ConfigurationError(f"Context function {name} ended without yielding its context.") from None
     load_s = time.perf_counter() - start
-    size_bytes = max(0, process.memory_info().rss - before)
+    size_bytes = max(0, resident_bytes() - before)
     return Instance(name, value, cleanup, requires, load_s, size_bytes, upkeep, time.monotonic())
 
 
@@ -131,6 +139,15 @@ def _generator_of(value: Any, name: str) -> Iterator[Any] | None:
     return value
 
 
+def resident_bytes() -> int:
+    """Memory that this process takes; 0 if that cannot be seen, as where a context has limited open files. [bytes]"""
+    try:
+        rss: int = psutil.Process().memory_info().rss
+    except (OSError, psutil.Error):
+        return 0
+    return rss
+
+
 class Instances:
     """The instances of one process, in the order in which they were built.
 
@@ -142,6 +159,8 @@ class Instances:
         Called with the digest before an instance ends: its clean-up runs, then its value goes, which may take time too.
     on_after_fork : callable or None
         Called with the digest before the `after_fork` hook of an instance runs.
+    passes_interrupts : bool
+        Whether a `KeyboardInterrupt` in a clean-up is for the caller; see `Instance.end`.
     """
 
     def __init__(self) -> None:
@@ -151,6 +170,7 @@ class Instances:
         self.watched = False
         self.on_clean_up: Callable[[Digest], None] | None = None
         self.on_after_fork: Callable[[Digest], None] | None = None
+        self.passes_interrupts = True
 
     def __contains__(self, digest: object) -> bool:
         return digest in self._instances
@@ -204,7 +224,7 @@ class Instances:
         instance = self._instances[digest]
         if self.on_clean_up is not None:
             self.on_clean_up(digest)
-        instance.end()
+        instance.end(passes_interrupts=self.passes_interrupts)
         del self._instances[digest]
         return [*dropped, digest]
 

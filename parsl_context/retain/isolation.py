@@ -6,14 +6,14 @@ waits; only a message that is complete counts, so a child that dies at any momen
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import os
 import select
+import signal
 import socket
-import sys
 from collections.abc import Callable
+from typing import Any
 
 from parsl_context.retain import processes
 from parsl_context.wire.channel import WorkerChannel
@@ -40,15 +40,38 @@ def run_in_child(work: Callable[[], tuple[Frames, int]]) -> tuple[Frames | None,
         The message; None if the child ended without one.
     Exit
         How the child ended. What it has started and left running is ended too.
+
+    Raises
+    ------
+    OSError
+        If the system, or a limit that a context has set, has no room for it.
     """
-    _flush()  # or what waits to be written would be written twice
+    # Whoever ignores children, or reaps them all, has no part in this one.
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        return _run_in_child(work, handler)
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGCHLD, handler)
+
+
+def _run_in_child(work: Callable[[], tuple[Frames, int]], handler: Any) -> tuple[Frames | None, processes.Exit]:
+    processes.flush_streams()  # or what waits to be written would be written twice
     parent = os.getpid()
     before = processes.children_in_session()  # what a context has started
     processes.adopt_orphans()
     ours, theirs = socket.socketpair()
-    pid = os.fork()
+    ours.setblocking(True)  # whatever time-out is the default here
+    try:
+        pid = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
     if pid == 0:
         ours.close()
+        if handler is not None:
+            signal.signal(signal.SIGCHLD, handler)
         _be_child(parent, theirs, work)
     theirs.close()
     try:
@@ -68,7 +91,7 @@ def _be_child(parent: int, sock: socket.socket, work: Callable[[], tuple[Frames,
         gc.freeze()  # a collection would touch, and so copy, every object of the parent
         with processes.alone():
             message, status = work()
-        _flush()
+        processes.flush_streams()
         WorkerChannel(sock).send(message)
         code = status
     except SystemExit as error:
@@ -76,7 +99,7 @@ def _be_child(parent: int, sock: socket.socket, work: Callable[[], tuple[Frames,
     except BaseException:
         logger.exception("Process %d failed", os.getpid())
     finally:
-        _flush()
+        processes.flush_streams()
         os._exit(code)
 
 
@@ -99,9 +122,3 @@ def _receive(sock: socket.socket, pid: int) -> Frames | None:
                 return messages[0]
     finally:
         os.close(pidfd)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()

@@ -10,14 +10,14 @@ import pickle
 import sys
 from collections.abc import Callable, Sequence
 
-import psutil
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize import serialize as parsl_serialize
 
 from parsl_context.content.serialization import unpack_code
 from parsl_context.retain.arguments import fill_in
 from parsl_context.retain.files import BuildFiles
-from parsl_context.retain.instances import Instance, Instances, build
+from parsl_context.retain.instances import Instance, Instances, build, resident_bytes
+from parsl_context.retain.processes import interruptible
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer, make_payload
 from parsl_context.wire.messages import Digest
@@ -40,6 +40,7 @@ class Loader:
         self._send = send
         self.instances = instances
         instances.on_clean_up = self._tell_clean_up
+        instances.passes_interrupts = False
         self._blobs: dict[Digest, tuple[str, Buffer]] = {}
 
     def store(self, message: m.StoreBlobs, frames: Sequence[Buffer]) -> None:
@@ -65,11 +66,12 @@ class Loader:
         try:
             self._build(digest)
             return True
-        except Exception:
+        except BaseException as error:
             logger.warning("Context %s could not be built", self._blobs[digest][0], exc_info=True)
             payload, frames = make_payload(pack_error())
+            kinds = kinds_of(error)
         # Here rather than above: until now the exception kept what was half built, whose end may take its time.
-        self._send(m.LoadFailed(context=digest, task=task, error=payload), frames)
+        self._send(m.LoadFailed(context=digest, task=task, error=payload, kinds=kinds), frames)
         return False
 
     def forget(self, digests: Sequence[Digest]) -> None:
@@ -83,11 +85,11 @@ class Loader:
         if digest not in self.instances:
             return
         expected = {d: self.instances.size_of(d) for d in self.instances}
-        before = psutil.Process().memory_info().rss
+        before = resident_bytes()
         dropped = self.instances.drop(digest)
         gc.collect()
         _return_freed_memory()
-        gained = max(0, before - psutil.Process().memory_info().rss)
+        gained = max(0, before - resident_bytes())
         for context in dropped:
             kept = max(0, expected[context] - gained)
             gained = max(0, gained - expected[context])
@@ -97,6 +99,7 @@ class Loader:
         with contextlib.suppress(OSError):  # the manager is gone
             self._send(m.CleanUpBegan(context=digest), ())
 
+    @interruptible
     def _build(self, digest: Digest) -> object:
         """The instance of a context, built if need be, after those it requires."""
         if digest in self.instances:
@@ -139,9 +142,18 @@ def _return_freed_memory() -> None:
 
 
 def pack_exception(error: Exception) -> bytes:
-    """An exception of ours, as if the call had raised it."""
-    packed: bytes = parsl_serialize(RemoteExceptionWrapper(type(error), error, None))
+    """An exception of ours, as if the call had raised it; with its cause, if that can be pickled."""
+    try:
+        packed: bytes = parsl_serialize(RemoteExceptionWrapper(type(error), error, None))
+    except BaseException:  # pickling runs code of the user's, which may raise anything
+        error.__cause__ = None
+        packed = parsl_serialize(RemoteExceptionWrapper(type(error), error, None))
     return packed
+
+
+def kinds_of(error: BaseException) -> tuple[str, ...]:
+    """Names of Python's own classes that an exception belongs to, the narrowest first."""
+    return tuple(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
 
 
 def pack_error() -> bytes:

@@ -7,9 +7,10 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from types import CodeType, FrameType
+from typing import Any, NoReturn, TypeVar
 
 import psutil
 
@@ -19,6 +20,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 # Time that processes which were left behind have to end once they were sent SIGTERM. [s]
 LEFT_GRACE_S = 1.0
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_interruptible: set[CodeType] = set()
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,34 @@ def alone() -> Iterator[None]:
         leave(None)
 
 
+def interruptible(function: _Function) -> _Function:
+    """Mark a function that runs code of the user's and settles whatever that raises."""
+    _interruptible.add(function.__code__)
+    return function
+
+
+def interrupt(_: int, frame: FrameType | None) -> None:
+    """Handler of SIGINT: `KeyboardInterrupt` in code of the user's, nothing elsewhere.
+
+    An interrupt that comes late, when the call it was meant for has ended, must end nothing else.
+    """
+    while frame is not None:
+        if frame.f_code in _interruptible:
+            raise KeyboardInterrupt
+        frame = frame.f_back
+
+
 def leave(error: BaseException | None) -> NoReturn:
     """End a child that code of the user's forked, with the status that Python would end it with."""
+    flush_streams()
+    os._exit(0 if error is None else status_of(error))
+
+
+def flush_streams() -> None:
+    """Write what was printed, as far as the streams are there and take it."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    os._exit(0 if error is None else status_of(error))
 
 
 def status_of(error: BaseException) -> int:

@@ -180,6 +180,7 @@ class WorkerChannel:
     """The worker's end: blocks."""
 
     def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(True)  # whatever time-out code of the user's has made the default
         self._socket = sock
         self._pid = os.getpid()
         self._reader = StreamReader()

@@ -580,6 +580,7 @@ class ContextBroken(Struct, frozen=True, kw_only=True, tag=True):
     returned: list[TaskId]
     died: WorkerDied | None
     error: Payload | None
+    kinds: tuple[str, ...] = ()  # Python's own classes that the error belongs to, the narrowest first
     overdue: Overdue | None = None
 
 
@@ -682,7 +683,7 @@ class RunTask(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class LoadContext(Struct, frozen=True, kw_only=True, tag=True):
-    """Build this context now, ahead of any call."""
+    """Build this context now, ahead of any call. Answered by `Loaded`, `FoundLoaded` or `LoadFailed`."""
 
     context: Digest
 
@@ -753,12 +754,19 @@ class Loaded(Struct, frozen=True, kw_only=True, tag=True):
     size_bytes: int
 
 
+class FoundLoaded(Struct, frozen=True, kw_only=True, tag=True):
+    """The worker was told to build a context that it has built by then, on the way to another or for a call."""
+
+    context: Digest
+
+
 class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
     """A context function raised; `task`, the call that needed it, has not run. Or a hook did, before `WorkerUp`."""
 
     context: Digest
     task: TaskId | None
     error: Payload
+    kinds: tuple[str, ...]  # Python's own classes that it belongs to, the narrowest first
 
 
 class CleanUpBegan(Struct, frozen=True, kw_only=True, tag=True):
@@ -803,6 +811,7 @@ FromWorker: TypeAlias = (
     | TaskSkipped
     | LoadStarted
     | Loaded
+    | FoundLoaded
     | LoadFailed
     | CleanUpBegan
     | Unloaded

@@ -186,10 +186,11 @@ class SimManager:
         self._tell(cluster.BuildBegan(manager=self.id, context=context))
         self._decide(node.LoadBegan(worker=worker.number, context=context))
 
-    def loaded(self, worker: SimWorker, context: Digest, load_s: float) -> None:
-        size = self._builds.size_of(context) if load_s else 0
-        self._tell(cluster.BuildEnded(manager=self.id, context=context, load_s=load_s, size_bytes=size))
-        self._tell(cluster.ContextHeld(manager=self.id, worker=worker.number, context=context))
+    def loaded(self, worker: SimWorker, context: Digest, load_s: float | None) -> None:
+        size = self._builds.size_of(context) if load_s is not None else 0
+        if load_s is not None:
+            self._tell(cluster.BuildEnded(manager=self.id, context=context, load_s=load_s, size_bytes=size))
+            self._tell(cluster.ContextHeld(manager=self.id, worker=worker.number, context=context))
         self._decide(node.LoadEnded(worker=worker.number, context=context, load_s=load_s, size_bytes=size))
 
     def load_broke(self, worker: SimWorker, context: Digest, task: TaskId | None) -> None:

@@ -104,7 +104,7 @@ class WorkerProcess(Member):
                     self._drop(context)
                 self._go_on()
             case node.Load(context=context) if context in self.resident:
-                self.said.append(node.LoadEnded(worker=self.number, context=context, load_s=0.0))
+                self.said.append(node.LoadEnded(worker=self.number, context=context, load_s=None))
             case node.Load(context=context):
                 self._build(context)
             case node.Evict(context=context) | Forget(context):

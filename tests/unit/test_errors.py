@@ -20,6 +20,11 @@ def worker_lost(**changes):
     return e.WorkerLost(**{**known, "exit_code": None, "signal": signal.SIGSEGV, **changes})
 
 
+def body_exit(cause):
+    known = {"worker_id": 3, "hostname": "node7", "manager": "m-07", "block": "2", "pid": 4711}
+    return e.BodyExitError(**known, exit_code=2, cause=cause)
+
+
 def build_error(cause=None, **changes):
     known = {"context": "classifier('a.pt')", "digest": "c0ffee", "manager": "m-07", "host": "node7", "block": "2"}
     return e.ContextBuildError(**{**known, "attempts": 3, "cause": cause, **changes})
@@ -33,6 +38,7 @@ SAMPLES = {
     e.FileFetchError: e.FileFetchError(url="http://origin/a.pt", reason="its server answers 404 Not Found"),
     e.ContextIsolationError: e.ContextIsolationError(context="model('a.pt')", reason="it runs 1 threads of its own"),
     e.WorkerLost: worker_lost(),
+    e.BodyExitError: body_exit(SystemExit(2)),
     e.ManagerLost: e.ManagerLost(manager_id=b"m-07", hostname="node7", block="2", reason="no heartbeat for 120 s"),
     e.InterchangeLost: e.InterchangeLost(executor="htex", exit_code=-9, log="/logs/interchange.log"),
     e.ExecutorClosedError: e.ExecutorClosedError(executor="htex"),
@@ -99,6 +105,7 @@ def test_every_exception_is_one_of_ours_and_of_parsl(kind):
     ("ours", "known"),
     [
         (e.WorkerLost, HTEXWorkerLost),
+        (e.BodyExitError, HTEXWorkerLost),
         (e.ManagerLost, HTEXManagerLost),
         (e.ContextSerializationError, SerializationError),
         (e.ConfigurationError, ValueError),
@@ -114,6 +121,11 @@ def test_code_that_catches_what_parsl_raises_goes_on_working(ours, known):
         (worker_lost(signal=signal.SIGKILL), ["worker 3", "node7", "4711", "m-07", "block 2", "SIGKILL", "memory"]),
         (worker_lost(signal=None, exit_code=7), ["process 4711", "exited with status 7"]),
         (worker_lost(signal=250), ["signal 250"]),
+        (
+            body_exit(SystemExit("no such model")),
+            ["SystemExit: no such model.", "worker 3", "node7", "4711", "lives on"],
+        ),
+        (body_exit(KeyboardInterrupt()), ["raised KeyboardInterrupt."]),
         (SAMPLES[e.ManagerLost], ["m-07", "node7", "block 2", "no heartbeat", "retries="]),
         (SAMPLES[e.ContextSerializationError], ["Argument 'db'", "TypeError: a lock", "inside the context function"]),
         (build_error(ValueError("odd")), ["classifier('a.pt')", "3 attempts", "m-07", "node7", "block 2", "odd"]),

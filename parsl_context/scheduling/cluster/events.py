@@ -179,6 +179,7 @@ class BuildBroke:
     manager: ManagerId
     context: Digest
     tasks: list[TaskId]
+    kinds: tuple[str, ...] = ()  # Python's own classes that the error belongs to; none if it was no error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from parsl_context.scheduling.cluster.retries import may_pass
 from parsl_context.scheduling.placement import Estimate
 from parsl_context.wire.messages import ContextOptions, ManagerId
 
@@ -81,12 +82,18 @@ class Record:
             self.pause_until = -math.inf
             self.avoid.discard(manager)
 
-    def fail(self, manager: ManagerId, now: float) -> None:
-        """A build failed; the next waits, longer each time."""
+    def fail(self, manager: ManagerId, now: float, kinds: tuple[str, ...] = ()) -> None:
+        """A build failed; the next waits, longer each time. There is none for these calls if it would fail as well."""
         self.failures += 1
         self.avoid.add(manager)
-        self.pause_until = now + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self.failures - 1))
-        self.given_up = self.failures >= BUILD_ATTEMPTS
+        self.given_up = self.failures >= BUILD_ATTEMPTS or not (self._was_built or may_pass(kinds))
+        counted = max(self.failures, BUILD_ATTEMPTS) if self.given_up else self.failures
+        self.pause_until = now + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (counted - 1))
+
+    @property
+    def _was_built(self) -> bool:
+        """Whether a build has ended well, so that the code is not what fails."""
+        return self.build.mean_s is not None
 
     def end_pause(self) -> None:
         """Builds may be tried again."""

@@ -474,7 +474,7 @@ class ClusterState:
         _stop_building(manager, event.context)
         record = self._books.records.get(event.context)
         if record is not None:
-            record.fail(event.manager, now)
+            record.fail(event.manager, now, event.kinds)
             self._books.at(record.pause_until, lambda now: self._end_pause(event.context, now))
         manager.resume(max(1, manager.free))
         actions = self._take_back(event.manager, event.tasks, now, is_busy=False)

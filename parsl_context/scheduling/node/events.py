@@ -123,7 +123,7 @@ class LoadEnded:
 
     worker: WorkerId
     context: Digest
-    load_s: float
+    load_s: float | None  # None: it was told to build what it held already
     size_bytes: int = 0
 
 

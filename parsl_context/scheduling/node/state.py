@@ -336,15 +336,19 @@ class NodeState:
 
     def _end_load(self, event: LoadEnded, now: float) -> list[Action]:
         worker = self._books.workers[event.worker]
-        worker.building = None
+        is_on_the_way = worker.building not in (None, event.context)  # to one that requires it, which is still built
+        if not is_on_the_way:
+            worker.building = None
         worker.resident.add(event.context)
         worker.leaving.discard(event.context)
         worker.failed.discard(event.context)
         worker.used_at[event.context] = now
-        self._room.measured(event.context, event.load_s, event.size_bytes)
+        if event.load_s is not None:
+            self._room.measured(event.context, event.load_s, event.size_bytes)
         for line in self._books.lines_of.get(event.context, ()):
             self._books.admit(worker, line)
-        actions = self._builds.advance(worker, now) if worker.order is not None else []
+        goes_on = worker.order is not None and not is_on_the_way
+        actions = self._builds.advance(worker, now) if goes_on else []
         return actions + self._placement.feed(worker, now) + self._placement.give_back_blocked()
 
     def _break_load(self, event: LoadBroke, now: float) -> list[Action]:

@@ -472,8 +472,10 @@ def test_a_held_manager_gets_no_more_and_is_not_stopped() -> None:
     assert submit(state, 1) == []
 
 
-def break_build(state: ClusterState, manager: ManagerId, now: float) -> list[cluster.Action]:
-    broke = state.handle(cluster.BuildBroke(manager=manager, context=A, tasks=[]), now=now)
+def break_build(
+    state: ClusterState, manager: ManagerId, now: float, kinds: tuple[str, ...] = ()
+) -> list[cluster.Action]:
+    broke = state.handle(cluster.BuildBroke(manager=manager, context=A, tasks=[], kinds=kinds), now=now)
     return broke + settle(state, manager, A, now=now)
 
 
@@ -496,6 +498,24 @@ def test_a_context_that_cannot_be_built_is_tried_with_pauses_and_then_fails_its_
     end(state, M1, 4, now=now)
     state.handle(cluster.Tick(), now=now + 1.0)
     assert submit(state, 5, A, now=now + 1.0) == [order(3, M1, A)], "tried again after the pause"
+
+
+def test_a_build_that_would_fail_again_fails_its_calls_at_once() -> None:
+    state = make({M1: 1})
+    assert submit(state, 1, A, now=1.0) == [order(0, M1, A)]
+    failed = [FailBuild(tasks=[TaskId(1)], context=A, attempts=1)]
+    assert break_build(state, M1, now=1.0, kinds=("KeyError", "LookupError", "Exception")) == failed
+    assert submit(state, 2, A, now=1.7) == [FailBuild(tasks=[TaskId(2)], context=A, attempts=1)]
+    state.handle(cluster.Tick(), now=2.0)
+    assert submit(state, 3, A, now=2.0) == [order(1, M1, A)], "after the pause that three attempts would have"
+
+
+def test_a_context_that_was_built_before_is_tried_again_whatever_fails() -> None:
+    """Its code is right: it may be the node's fault."""
+    state = make({M1: 1})
+    submit(state, 1, A, now=1.0)
+    state.handle(cluster.BuildEnded(manager=M1, context=A, load_s=1.0, size_bytes=1), now=1.0)
+    assert break_build(state, M1, now=1.0, kinds=("KeyError", "LookupError", "Exception")) == []
 
 
 def test_a_call_that_builds_where_it_runs_is_tried_again_after_its_build_failed() -> None:

@@ -100,6 +100,21 @@ def test_an_instance_that_is_wanted_is_built_by_an_idle_worker_step_by_step() ->
     assert state.handle(node.LoadEnded(worker=W1, context=A, load_s=1.0), now=4.0) == [Load(worker=W1, context=B)]
 
 
+def test_what_is_built_on_the_way_does_not_have_the_build_told_twice() -> None:
+    state = node_with(1)
+    assert state.handle(node.InstanceWanted(order=ORDER, contexts=(A, B)), now=1.0) == [Load(worker=W0, context=A)]
+    state.handle(node.LoadBegan(worker=W0, context=A), now=1.0)
+    assert state.handle(node.LoadEnded(worker=W0, context=B, load_s=1.0), now=2.0) == [], "A requires it"
+    settled = state.handle(node.LoadEnded(worker=W0, context=A, load_s=3.0), now=5.0)
+    assert settled == [SettleBuild(order=ORDER, contexts=(A, B))]
+
+
+def test_what_was_there_already_is_no_measurement() -> None:
+    state = node_with(1, warm={W0: A}, build_s=2.0)
+    state.handle(node.LoadEnded(worker=W0, context=A, load_s=None), now=1.0)
+    assert state.usual_build_s(A) == 2.0
+
+
 def test_an_instance_is_built_as_soon_as_a_worker_has_nothing_else() -> None:
     state = node_with(1)
     arrive(state, call(1), call(2))
