@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ManagerLost,
         ParslContextError,
         PayloadLostError,
+        RemoteError,
         UnservableTaskError,
         WorkerLost,
     )
@@ -47,6 +48,7 @@ __all__ = [
     "ManagerLost",
     "ParslContextError",
     "PayloadLostError",
+    "RemoteError",
     "UnservableTaskError",
     "WorkerLost",
     "context",

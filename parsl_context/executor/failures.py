@@ -10,6 +10,7 @@ from typing import Any
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize.errors import DeserializationError
 
+from parsl_context.content.exceptions import Raised
 from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import ContextBuildError, ManagerLost, UnservableTaskError, WorkerLost
 from parsl_context.wire import messages as m
@@ -18,9 +19,9 @@ from parsl_context.wire.codec import Buffer, open_payload
 
 def remote_exception(value: Any) -> BaseException:
     """What a body or a context function raised, from the value that a worker sent for it."""
-    if isinstance(value, RemoteExceptionWrapper):
+    if isinstance(value, Raised | RemoteExceptionWrapper):
         try:
-            value = value.get_exception()
+            value = value.exception() if isinstance(value, Raised) else value.get_exception()
         except BaseException as error:  # `with_traceback` and the like are the user's to write
             failure = DeserializationError(f"Received an exception that cannot be used here: {_text(error)}")
             failure.__cause__ = error
@@ -28,6 +29,14 @@ def remote_exception(value: Any) -> BaseException:
     if isinstance(value, BaseException):
         return _with_text(value)
     return DeserializationError(f"Received {_text(value)} in place of an exception")
+
+
+def as_result(error: BaseException) -> RemoteExceptionWrapper:
+    """An exception as the result of an ordinary app, which is how Parsl hands it to the DataFlowKernel."""
+    wrapper = RemoteExceptionWrapper.__new__(RemoteExceptionWrapper)
+    wrapper.e_type, wrapper.e_value = type(error), error
+    wrapper.e_traceback = wrapper.cause = None  # the exception has them already
+    return wrapper
 
 
 def another(error: Exception) -> Exception:

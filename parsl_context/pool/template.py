@@ -145,8 +145,8 @@ def _inherit(instances: Instances, channel: WorkerChannel) -> None:
     instances.on_after_fork = tell
     try:
         instances.inherit()
-    except Exception:
-        payload, frames = make_payload(pack_error())
+    except Exception as error:
+        payload, frames = make_payload(pack_error(error))
         channel.send(encode(m.LoadFailed(context=begun[-1], task=None, error=payload), frames))
         raise
     instances.on_after_fork = None

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import parsl.executors.high_throughput.monitoring_info as monitoring_info
+from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.execute_task import execute_task
 from parsl.executors.high_throughput.mpi_prefix_composer import compose_all
 from parsl.utils import setproctitle
@@ -33,7 +34,7 @@ from parsl_context.pool.settings import WorkerSettings
 from parsl_context.retain import calls, sharing
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.isolation import DIRTY, run_in_child
-from parsl_context.retain.loader import Loader, pack_error, pack_exception
+from parsl_context.retain.loader import Loader, pack_error
 from parsl_context.retain.processes import Exit, alone, end_unless_child_of
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
@@ -291,9 +292,9 @@ class Worker:
                 value = self._evaluate(task, self._segments.open_payload(task.payload, frames))
             run_s = time.perf_counter() - start
             return True, run_s, *_pack_result(value)
-        except Exception:
+        except Exception as error:
             logger.info("Task %d raised", task.id, exc_info=True)
-            return False, time.perf_counter() - start, pack_error(), []
+            return False, time.perf_counter() - start, pack_error(error), []
 
     def _evaluate(self, task: m.Task, payload: list[Buffer]) -> Any:
         if task.code is None:
@@ -329,11 +330,13 @@ class Worker:
 
 def _fail(task: m.Task, error: Exception, run_s: float) -> Frames:
     """The message that says how a call ended that has no outcome of its own."""
-    payload, out = make_payload(pack_exception(error))
+    payload, out = make_payload(pack_error(error))
     return encode(m.TaskDone(result=m.Result(task.id, False, payload, run_s)), out)
 
 
 def _pack_result(value: object) -> tuple[bytes, Sequence[Buffer]]:
+    if type(value) is RemoteExceptionWrapper:  # what an ordinary app gives whose function raised
+        return pack_error(value.get_exception() if value.e_value.__traceback__ is None else value.e_value), ()
     try:
         return pack_value(value)
     except Exception as error:
