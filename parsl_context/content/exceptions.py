@@ -112,6 +112,21 @@ def stand_in(error: BaseException, depth: int = 10) -> RemoteError | None:
     return made
 
 
+def another(error: BaseException) -> BaseException:
+    """An exception like this one, with its cause, for somebody else: raising one adds to its traceback, each time."""
+    cause = _get(error, "__cause__")
+    try:
+        made = _State(error).make(getattr(error, "exceptions", ()))
+    except BaseException as failed:
+        made = RemoteError(type_name=_name_of(error), text=text_of(error), why=_shown(failed))
+        cause = error
+    _set(made, "__cause__", cause)
+    _set(made, "__suppress_context__", _get(error, "__suppress_context__"))
+    if notes := _notes_of(error):
+        _set(made, "__notes__", [*notes])
+    return made
+
+
 def text_of(error: BaseException) -> str:
     """The text of an exception, or that it has none."""
     try:

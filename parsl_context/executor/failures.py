@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize.errors import DeserializationError
@@ -15,6 +13,8 @@ from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import ContextBuildError, ManagerLost, UnservableTaskError, WorkerLost
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer, open_payload
+
+ErrorType = TypeVar("ErrorType", bound=BaseException)
 
 
 def remote_exception(value: Any) -> BaseException:
@@ -27,7 +27,7 @@ def remote_exception(value: Any) -> BaseException:
             failure.__cause__ = error
             return failure
     if isinstance(value, BaseException):
-        return _with_text(value)
+        return with_text(value)
     return DeserializationError(f"Received {_text(value)} in place of an exception")
 
 
@@ -39,18 +39,6 @@ def as_result(error: BaseException) -> RemoteExceptionWrapper:
     return wrapper
 
 
-def another(error: Exception) -> Exception:
-    """An exception like this one, for a future of its own: raising one adds to its traceback, each time."""
-    made: object = None
-    with contextlib.suppress(Exception):
-        made = copy.copy(error)
-    if type(made) is not type(error):
-        return error  # it cannot be copied
-    assert isinstance(made, Exception)
-    made.__cause__, made.__suppress_context__ = error.__cause__, error.__suppress_context__
-    return made.with_traceback(None)
-
-
 def cannot_unpickle(what: str, error: BaseException) -> DeserializationError:
     """The exception for what a worker sent and what cannot be made here, whatever that raises."""
     failure = DeserializationError(f"Received {what} that cannot be unpickled here: {_text(error)}")
@@ -58,7 +46,7 @@ def cannot_unpickle(what: str, error: BaseException) -> DeserializationError:
     return failure
 
 
-def _with_text(error: BaseException) -> BaseException:
+def with_text(error: ErrorType) -> ErrorType | DeserializationError:
     """The exception, with a text of ours if it has none: the DataFlowKernel logs it before it passes it on."""
     try:
         str(error), repr(error)

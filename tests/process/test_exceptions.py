@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +13,11 @@ from typing import Any
 import parsl
 import pytest
 from parsl.executors import HighThroughputExecutor
+from parsl.executors.errors import BadStateException
 from parsl.providers import LocalProvider
 
 from parsl_context import ContextBuildError, ContextExecutor, RemoteError, context, context_app
+from tests.process.conftest import wait_for
 
 pytestmark = pytest.mark.process
 Load = Callable[..., ContextExecutor]
@@ -96,6 +102,50 @@ def test_what_a_body_or_an_app_or_a_context_function_raises_arrives(load: Load) 
         for call in calls:
             check(call, how)
     assert sum(row.loads for row in executor.contexts() if row.calls) == 2, "the contexts stayed"
+
+
+@pytest.mark.parametrize("kind", [QuotaError, NoTextError])
+def test_calls_of_an_executor_that_cannot_go_on_get_an_exception_each(load: Load, kind: type[Exception]) -> None:
+    executor = load(provider=LocalProvider(init_blocks=0, max_blocks=1))
+    app = context_app(context=context(lambda: 1)())(lambda held: held)
+    before = [app() for _ in range(20)]
+    wait_for(lambda: len(executor.tasks) == 20)
+    executor.set_bad_state_and_fail_all(QuotaError("home", left=0) if kind is QuotaError else NoTextError("x"))
+    after = [app() for _ in range(20)]
+    errors = [future.exception(timeout=30) for future in before + after]
+    assert {type(error) for error in errors[:20]} == {BadStateException}
+    assert all(isinstance(error, kind) for error in errors[20:])
+    assert len({id(error) for error in errors}) == 40
+    depths = [len(traceback.extract_tb(error.__traceback__)) for error in errors]
+    assert depths[39] == depths[20], "each has been raised for its own call alone"
+    assert depths[19] == depths[0]
+
+
+INTERRUPTED = """
+import time
+import parsl
+from parsl.providers import LocalProvider
+from parsl_context import ContextExecutor, context, context_app
+provider = LocalProvider(init_blocks=1, max_blocks=1)
+executor = ContextExecutor(address="127.0.0.1", max_workers_per_node=1, cores_per_worker=0.1, provider=provider)
+app = context_app(context=context(lambda: 1)())(lambda held, seconds: time.sleep(seconds))
+with parsl.load(parsl.Config(executors=[executor], run_dir=".", strategy="none", usage_tracking=0)):
+    app(0).result()
+    futures = [app(600) for _ in range(2000)]
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_script_with_many_calls_waiting_ends_when_it_is_interrupted(run_dir: Path) -> None:
+    script = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert script.stdout is not None
+    assert script.stdout.readline() == b"ready\n"
+    script.send_signal(signal.SIGINT)
+    _, errors = script.communicate(timeout=60)
+    assert b"KeyboardInterrupt" in errors
+    logged = sum(path.stat().st_size for path in run_dir.glob("000/**/*.log"))
+    assert logged < 2000 * 20_000, "what is logged of a call does not grow with their number. [bytes]"
 
 
 def test_on_stock_htex_what_would_be_lost_says_what_it_was(run_dir: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize import deserialize, serialize
 
-from parsl_context.content.exceptions import Raised, pack_raised, stand_in
+from parsl_context.content.exceptions import Raised, another, pack_raised, stand_in
 from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import RemoteError
 
@@ -242,6 +242,16 @@ def test_a_group_that_does_not_show_its_members_says_what_it_was():
     back = unpack_value([pack_raised(Closed("text", [KeyError("k")]))])
     assert isinstance(back, RemoteError)
     assert (back.text, back.why) == ("text (1 sub-exception)", "SystemExit: not shown")
+
+
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD)
+def test_an_exception_for_somebody_else_is_another_of_its_kind(make):
+    error = raised(make)
+    error.__cause__ = KeyError("k")
+    made = another(error)
+    assert made is not error
+    assert (type(made), str(made), vars(made)) == (type(error), str(error), vars(error))
+    assert (made.__traceback__, made.__cause__) == (None, error.__cause__)
 
 
 # --- where Parsl carries them
