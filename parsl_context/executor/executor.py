@@ -174,15 +174,25 @@ class ContextExecutor(HighThroughputExecutor):
         return self._blocks_ahead.take(n)
 
     def shutdown(self, timeout: float = 10.0) -> None:
-        """End the interchange, which tells the managers to end, and release everything."""
+        """End the interchange, which tells the managers to end, and release everything.
+
+        Calls without an outcome fail at once. The clean-ups of contexts are waited for, as long as they may take
+        (`context_cleanup_timeout`).
+
+        Parameters
+        ----------
+        timeout
+            Time that the interchange has beyond that. It is killed then. [s]
+        """
         if self._client is None:
             logger.info("ContextExecutor %s has not started; nothing to shut down", self.label)
             return
         client, self._client = self._client, None
-        client.close(timeout)
+        client.quit(timeout)
+        self._outcomes.fail_all(ExecutorClosedError(executor=self.label))
+        client.close(timeout + self.context_cleanup_timeout)
         if self.zmq_monitoring:
             self.zmq_monitoring.close()
-        self._outcomes.fail_all(ExecutorClosedError(executor=self.label))
         self._segments.close()
         BlockProviderExecutor.shutdown(self)
 
