@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ManagerLost,
         ParslContextError,
         PayloadLostError,
+        RemoteError,
         UnservableTaskError,
         WorkerLost,
     )
@@ -49,6 +50,7 @@ __all__ = [
     "ManagerLost",
     "ParslContextError",
     "PayloadLostError",
+    "RemoteError",
     "UnservableTaskError",
     "WorkerLost",
     "context",

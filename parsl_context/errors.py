@@ -360,6 +360,31 @@ class PayloadLostError(ParslContextError):
         )
 
 
+class RemoteError(ParslContextError):
+    """Stands for what a call raised on a worker, where that cannot be made again here.
+
+    Its traceback is that of the exception that it stands for.
+
+    Attributes
+    ----------
+    type_name : str
+        Name of the class of that exception.
+    text : str
+        What it said.
+    why : str
+        What keeps it from being made here.
+    """
+
+    def __init__(self, *, type_name: str, text: str, why: str) -> None:
+        self.type_name = type_name
+        self.text = text
+        self.why = why
+        super().__init__(
+            f"{type_name}: {sentence(text)} This is its text alone: the exception itself cannot be brought here "
+            f"({why.rstrip('.')})."
+        )
+
+
 class MessageError(ParslContextError):
     """A message between processes could not be understood. Logged and counted, never fatal."""
 

@@ -22,6 +22,7 @@ from parsl.dataflow.memoization import id_for_memo
 from parsl_context.apps.context import Context, is_asynchronous, what_runs
 from parsl_context.apps.portable import process_contexts
 from parsl_context.content.digests import digest_content
+from parsl_context.content.exceptions import stand_in
 from parsl_context.content.serialization import pack_code
 from parsl_context.errors import ConfigurationError, ContextSerializationError
 from parsl_context.retain import calls
@@ -51,6 +52,7 @@ class ContextCall:
     __slots__ = (
         "__name__",
         "__qualname__",
+        "_is_away",
         "_memo",
         "body",
         "chunked",
@@ -80,6 +82,7 @@ class ContextCall:
         self.digests: tuple[Digest, ...] = ()  # of its contexts, where the process that it came from knew them
         self.__name__ = getattr(body, "__name__", type(body).__name__)
         self.__qualname__ = self.__name__
+        self._is_away = False  # it was sent here by an executor that is not ours, and what it raises is sent back
         self._memo: dict[Any, Any] = {}
 
     @property
@@ -97,6 +100,17 @@ class ContextCall:
         resident = calls.resident
         if resident is not None and self.digests and all(digest in resident for digest in self.digests):
             return self._run([resident[digest] for digest in self.digests], args, kwargs)  # within another call
+        if not self._is_away:
+            return self._run_here(args, kwargs)
+        try:
+            return self._run_here(args, kwargs)
+        except Exception as error:
+            instead = stand_in(error)
+            if instead is None:
+                raise
+        raise instead
+
+    def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call, kwargs = self.settled(kwargs)
         with process_contexts.using(call.contexts) as instances:
             return call._run(instances, args, kwargs)
@@ -192,7 +206,9 @@ def _unpack_call(packed: bytes, chunked: bool, walltime_s: float | None, late: b
 @functools.lru_cache(maxsize=64)
 def _unpacked_call(packed: bytes, chunked: bool, walltime_s: float | None, late: bool) -> ContextCall:
     body, names, contexts = pickle.loads(packed)
-    return ContextCall(body, names, contexts, chunked=chunked, walltime_s=walltime_s, late=late)
+    call = ContextCall(body, names, contexts, chunked=chunked, walltime_s=walltime_s, late=late)
+    call._is_away = True
+    return call
 
 
 @id_for_memo.register(ContextCall)

@@ -172,10 +172,15 @@ class InterchangeClient:
         assert isinstance(answer, kind)
         return answer
 
-    def close(self, timeout_s: float) -> None:
-        """Tell the interchange to end, wait, and release everything."""
+    def quit(self, timeout_s: float) -> None:
+        """Tell the interchange to end. From then on nothing is heard of it."""
         self._closing = True
         self.send(m.Quit())
+        if self._thread.is_alive():
+            self._thread.join(timeout=timeout_s)
+
+    def close(self, timeout_s: float) -> None:
+        """Wait for the end of the interchange, which waits for clean-ups, and release everything."""
         if self.process is not None:
             try:
                 self.process.wait(timeout=timeout_s)

@@ -22,12 +22,13 @@ from parsl.serialize.errors import SerializationError
 
 from parsl_context.apps.context import Context, ContextFunction, as_context
 from parsl_context.apps.options import UNKEPT_LEVELS, check_build_timeout, check_reuse
+from parsl_context.content.exceptions import another
 from parsl_context.content.serialization import pack_value
 from parsl_context.errors import ConfigurationError, ExecutorClosedError, InterchangeLost
 from parsl_context.executor.blocks import BlocksAhead, JobsOver, check_paths, walltime_s
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook
-from parsl_context.executor.failures import another
+from parsl_context.executor.failures import with_text
 from parsl_context.executor.outcomes import CallFuture, Outcomes
 from parsl_context.executor.preload import Preload
 from parsl_context.executor.resources import check_values, priority
@@ -198,15 +199,25 @@ class ContextExecutor(HighThroughputExecutor):
             client.send(m.BlocksEnded(blocks=over))
 
     def shutdown(self, timeout: float = 10.0) -> None:
-        """End the interchange, which tells the managers to end, and release everything."""
+        """End the interchange, which tells the managers to end, and release everything.
+
+        Calls without an outcome fail at once. The clean-ups of contexts are waited for, as long as they may take
+        (`context_cleanup_timeout`).
+
+        Parameters
+        ----------
+        timeout
+            Time that the interchange has beyond that. It is killed then. [s]
+        """
         if self._client is None:
             logger.info("ContextExecutor %s has not started; nothing to shut down", self.label)
             return
         client, self._client = self._client, None
-        client.close(timeout)
+        client.quit(timeout)
+        self._outcomes.fail_all(ExecutorClosedError(executor=self.label))
+        client.close(timeout + self.context_cleanup_timeout)
         if self.zmq_monitoring:
             self.zmq_monitoring.close()
-        self._outcomes.fail_all(ExecutorClosedError(executor=self.label))
         self._segments.close()
         BlockProviderExecutor.shutdown(self)
 
@@ -414,6 +425,7 @@ class ContextExecutor(HighThroughputExecutor):
 
     def set_bad_state_and_fail_all(self, exception: Exception) -> None:
         """As in Parsl; also safe while results arrive, and with futures that were cancelled."""
+        exception = with_text(exception)  # it may be of the user's, from a handler of errors of blocks
         self._executor_exception = exception
         self._executor_bad_state.set()
         logger.error("Executor %s cannot go on", self.label, exc_info=exception)

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize.errors import DeserializationError
 
+from parsl_context.content.exceptions import Raised
 from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import ContextBuildError, ManagerLost, UnservableTaskError, WorkerLost
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer, open_payload
 
+ErrorType = TypeVar("ErrorType", bound=BaseException)
+
 
 def remote_exception(value: Any) -> BaseException:
     """What a body or a context function raised, from the value that a worker sent for it."""
-    if isinstance(value, RemoteExceptionWrapper):
+    if isinstance(value, Raised | RemoteExceptionWrapper):
         try:
-            value = value.get_exception()
+            value = value.exception() if isinstance(value, Raised) else value.get_exception()
         except BaseException as error:  # `with_traceback` and the like are the user's to write
             failure = DeserializationError(f"Received an exception that cannot be used here: {_text(error)}")
             failure.__cause__ = error
             return failure
     if isinstance(value, BaseException):
-        return _with_text(value)
+        return with_text(value)
     return DeserializationError(f"Received {_text(value)} in place of an exception")
 
 
-def another(error: Exception) -> Exception:
-    """An exception like this one, for a future of its own: raising one adds to its traceback, each time."""
-    made: object = None
-    with contextlib.suppress(Exception):
-        made = copy.copy(error)
-    if type(made) is not type(error):
-        return error  # it cannot be copied
-    assert isinstance(made, Exception)
-    made.__cause__, made.__suppress_context__ = error.__cause__, error.__suppress_context__
-    return made.with_traceback(None)
+def as_result(error: BaseException) -> RemoteExceptionWrapper:
+    """An exception as the result of an ordinary app, which is how Parsl hands it to the DataFlowKernel."""
+    wrapper = RemoteExceptionWrapper.__new__(RemoteExceptionWrapper)
+    wrapper.e_type, wrapper.e_value = type(error), error
+    wrapper.e_traceback = wrapper.cause = None  # the exception has them already
+    return wrapper
 
 
 def cannot_unpickle(what: str, error: BaseException) -> DeserializationError:
@@ -49,7 +46,7 @@ def cannot_unpickle(what: str, error: BaseException) -> DeserializationError:
     return failure
 
 
-def _with_text(error: BaseException) -> BaseException:
+def with_text(error: ErrorType) -> ErrorType | DeserializationError:
     """The exception, with a text of ours if it has none: the DataFlowKernel logs it before it passes it on."""
     try:
         str(error), repr(error)

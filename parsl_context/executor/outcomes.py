@@ -12,9 +12,10 @@ from typing import Any
 
 from parsl.executors.high_throughput.executor import HTEXFuture
 
+from parsl_context.content.exceptions import Raised, another
 from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import PayloadLostError
-from parsl_context.executor.failures import another, cannot_unpickle, exception_of, remote_exception
+from parsl_context.executor.failures import as_result, cannot_unpickle, exception_of, remote_exception
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer
 from parsl_context.wire.messages import Digest, TaskId
@@ -67,6 +68,8 @@ class Outcomes:
         self._drop_arguments(future)
         try:
             value = unpack_value(self._segments.take_payload(result.payload, frames))
+            if result.ok and type(value) is Raised:
+                value = as_result(remote_exception(value))
         except PayloadLostError as error:
             _settle(future, error=error)
             return

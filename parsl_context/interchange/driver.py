@@ -62,13 +62,20 @@ class ClusterDriver:
         if self._state.next_deadline() < self._tick_at:
             self._arm_tick()
 
-    def lose_manager(self, manager: ManagerId, reason: str) -> None:
-        """A manager is gone."""
+    def lose_manager(self, manager: ManagerId, reason: str, *, cleans_up: bool = False) -> None:
+        """A manager is gone, or ends and runs its clean-ups first."""
         if manager in self._state.managers:
             logger.warning("Manager %s is gone: %s", manager, reason)
             self._overview.report_node(manager, active=False)
             self.decide(cluster.ManagerLeft(manager=manager, reason=reason))
+        if cleans_up:
+            self._managers.let_go(manager)
         self._managers.sessions.pop(manager, None)
+
+    def stop(self) -> None:
+        """Decide nothing any more."""
+        if self._tick is not None:
+            self._tick.cancel()
 
     def give_up(self, manager: ManagerId, reason: str) -> None:
         """What a manager was told, or said, is lost: its calls, which would wait for ever, fail; it may join anew."""
@@ -136,7 +143,7 @@ class ClusterDriver:
                 self._managers.send(action.manager, m.Drain(reason=action.reason))
             case cluster.StopManager():
                 self._managers.send(action.manager, m.Shutdown(reason=action.reason))
-                self.lose_manager(action.manager, action.reason)
+                self.lose_manager(action.manager, action.reason, cleans_up=True)
             case cluster.FailTasks():
                 self._fail(action.tasks, self._manager_gone(action.manager, action.reason))
             case cluster.FailBuild():

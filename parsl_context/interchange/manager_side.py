@@ -33,6 +33,7 @@ class Session:
 
     joined: Joined
     shares_segments: bool = False  # rather than being sent frames
+    has_built: bool = False  # so that it may have clean-ups to run when it ends
     known: set[Digest] = field(default_factory=set)  # blobs it was sent
     tasks: list[Task] = field(default_factory=list)  # to send at the next flush
     frames: Frames = field(default_factory=list)
@@ -47,6 +48,13 @@ class ManagerSide:
         Called with the identity of a manager, as a frame, and the frames of its message.
     on_lost
         Called with a manager whose link is found broken.
+    on_gone
+        Called when a manager that was let go has run its clean-ups, or is lost.
+
+    Attributes
+    ----------
+    leaving : set of ManagerId
+        Managers that were let go and run clean-ups.
     """
 
     def __init__(
@@ -59,6 +67,7 @@ class ManagerSide:
         port_range: tuple[int, int],
         on_message: Callable[[Frames], None],
         on_lost: Callable[[ManagerId, str], None],
+        on_gone: Callable[[], None],
     ) -> None:
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.set_hwm(0)
@@ -66,11 +75,13 @@ class ManagerSide:
         self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self.port = self._bind(address or "*", port, port_range)
         self.sessions: dict[ManagerId, Session] = {}
+        self.leaving: set[ManagerId] = set()
         self._pending: set[ManagerId] = set()  # managers with calls to send
         self._decoder: Decoder[FromManager] = Decoder(FromManager)
         self._on_lost = on_lost
+        self._on_gone = on_gone
         self._loop = loop
-        self._local = LocalListener(loop, on_message=on_message, on_lost=self._lose_local)
+        self._local = LocalListener(loop, on_message=on_message, on_lost=self._lose)
         loop.watch_zmq(self.socket, on_message)
 
     @property
@@ -78,9 +89,23 @@ class ManagerSide:
         """Name under which managers of this host find the shorter way."""
         return self._local.name
 
-    def _lose_local(self, manager: ManagerId, reason: str) -> None:
+    def let_go(self, manager: ManagerId) -> None:
+        """End a session whose manager ends, too, after it has run its clean-ups."""
+        session = self.sessions.pop(manager, None)
+        if session is not None and session.has_built:
+            self.leaving.add(manager)
+
+    def gone(self, manager: ManagerId) -> None:
+        """A manager has nothing left to run."""
+        if manager in self.leaving:
+            self.leaving.discard(manager)
+            self._on_gone()
+
+    def _lose(self, manager: ManagerId, reason: str) -> None:
         if manager in self.sessions:
             self._on_lost(manager, reason)
+        else:
+            self.gone(manager)
 
     def _bind(self, address: str, port: int | None, port_range: tuple[int, int]) -> int:
         if port:
@@ -112,8 +137,7 @@ class ManagerSide:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            if manager in self.sessions:
-                self._on_lost(manager, "its connection broke")
+            self._lose(manager, "its connection broke")
             return False
         return True
 
@@ -141,7 +165,7 @@ class ManagerSide:
 
     def ping_all(self) -> None:
         """Find the managers whose links are broken."""
-        for manager in list(self.sessions):
+        for manager in [*self.sessions, *self.leaving]:
             self.send(manager, Ping())
 
     def close(self) -> None:

@@ -95,8 +95,8 @@ class ManagerReports:
                 self._driver.decide(cluster.ManagerLeaving(manager=manager))
                 self._overview.report_node(manager)
             case m.Left():
-                self._driver.lose_manager(manager, f"it ended: {message.reason}")
-            case m.Probe() | m.Joined():
+                self._driver.lose_manager(manager, f"it ended: {message.reason}", cleans_up=True)
+            case m.Probe() | m.Joined() | m.CleanedUp():
                 raise AssertionError("handled before membership is checked")
             case _:
                 assert_never(message)
@@ -127,6 +127,7 @@ class ManagerReports:
         """A worker holds a context or does no longer, or the workers of a node cannot share one."""
         context = message.context
         event: cluster.Event
+        self._managers.sessions[manager].has_built = True
         match message:
             case m.ContextUp():
                 event = cluster.ContextHeld(manager=manager, worker=message.worker, context=context)
@@ -147,6 +148,7 @@ class ManagerReports:
     ) -> None:
         """A build began or ended."""
         event: cluster.Event
+        self._managers.sessions[manager].has_built = True
         match message:
             case m.ContextBuilding():
                 event = cluster.BuildBegan(manager=manager, context=message.context)

@@ -46,6 +46,8 @@ logger = logging.getLogger(f"parsl.{__name__}")
 # After a link broke the socket may take a moment to know; look again. [s]
 _PING_DELAYS_S = (0.0, 0.05, 0.5)
 _PARENT_CHECK_S = 5.0
+# A manager whose clean-ups have had their time kills their processes, and says so, within: [s]
+_END_GRACE_S = 2.0
 
 # Messages of the executor that have an answer.
 _Request: TypeAlias = m.ListManagers | m.ListPackages | m.ListBlocks | m.ListContexts | m.GiveUpContext | m.HoldManager
@@ -71,7 +73,8 @@ class Interchange:
             port=config.worker_port,
             port_range=config.worker_port_range,
             on_message=self._from_manager,
-            on_lost=lambda manager, reason: self._driver.lose_manager(manager, reason),
+            on_lost=self._lose_manager,
+            on_gone=self._end_when_clean,
         )
         self._segments = segments = join_segments(config.segments)
         self._monitor = NodeMonitor(config)
@@ -84,6 +87,7 @@ class Interchange:
         self._driver = driver = ClusterDriver(self._loop, state, executor, managers, content, overview, segments)
         self._reports = ManagerReports(state, driver, executor, managers, content, overview, self._monitor, segments)
         self._parent = os.getppid()
+        self._is_ending = False  # it waits for clean-ups only
         self._strangers = 0  # messages that were not understood
         self._versions = f"py.v={_minor(platform.python_version())} parsl.v={PARSL_VERSION}"
 
@@ -103,6 +107,30 @@ class Interchange:
         """End after this turn of the loop."""
         logger.info("Interchange stops: %s", reason)
         self._loop.stop()
+
+    def _quit(self) -> None:
+        """End when the managers have run their clean-ups. The executor learns at once that it was heard."""
+        self._is_ending = True
+        self._driver.stop()
+        self._executor.flush()
+        self._executor.close()
+        for manager in list(self._managers.sessions):
+            self._managers.send(manager, m.Shutdown(reason="the executor shuts down"))
+            self._managers.let_go(manager)
+        self._loop.call_later(
+            self._config.limits.cleanup_s + _END_GRACE_S, lambda: self.stop("managers do not say that they are clean")
+        )
+        self._end_when_clean()
+
+    def _end_when_clean(self) -> None:
+        if self._is_ending and not self._managers.leaving:
+            self.stop("the executor quits")
+
+    def _lose_manager(self, manager: ManagerId, reason: str) -> None:
+        if self._is_ending:
+            self._managers.sessions.pop(manager, None)
+        else:
+            self._driver.lose_manager(manager, reason)
 
     def _close(self) -> None:
         for manager in list(self._managers.sessions):
@@ -152,7 +180,7 @@ class Interchange:
                 for block, state in message.blocks.items():
                     self._end_block(block, state)
             case m.Quit():
-                self.stop("the executor quits")
+                self._quit()
             case _:
                 self._executor.send(self._answer(message))
 
@@ -208,7 +236,12 @@ class Interchange:
             self._ignore(f"manager {sender!r}", error)
             self._driver.give_up(ManagerId(sender.decode("utf-8", "replace")), "its message could not be understood")
             return
-        if isinstance(message, m.Probe):
+        if isinstance(message, m.CleanedUp):
+            self._managers.gone(manager)
+        elif self._is_ending:
+            if isinstance(message, m.Joined):
+                self._managers.send(manager, m.Shutdown(reason="the executor shuts down"))
+        elif isinstance(message, m.Probe):
             self._managers.send(manager, m.ProbeReply(segments=self._segments.path, local=self._managers.local_name))
         elif isinstance(message, m.Joined):
             self._join(manager, message)

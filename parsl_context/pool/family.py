@@ -316,16 +316,31 @@ class Family:
             elif self._nameless:
                 self._exits[ended.pid] = ended
 
-    def end_all(self) -> None:
-        """End everything; members run their clean-ups, and those that take too long are killed."""
+    def end_all(self, on_clean: Callable[[], None]) -> None:
+        """End everything; members run their clean-ups, and those that take too long are killed.
+
+        Parameters
+        ----------
+        on_clean
+            Called when no member is left that holds contexts. Others may still run calls.
+        """
         for member in [*self.workers.values(), *self.templates.values()]:
             if not member.retired:
                 self.retire(member)
-        self._await_ends(self.cleanup_s)
+        deadline = time.monotonic() + self.cleanup_s
+        is_clean = False
+        while self._by_pid and time.monotonic() < deadline:
+            if not is_clean and not any(map(_may_clean_up, self._by_pid.values())):
+                is_clean = True
+                on_clean()
+            self.reap()
+            time.sleep(0.005)
         for member in list(self._by_pid.values()):
             member.channel.read()  # which clean-up it is in
             self._end_late(member)
         self._await_ends(processes.LEFT_GRACE_S)
+        if not is_clean:
+            on_clean()
         self._zygote.close()
         if self._zygote_pid is not None:
             processes.kill(self._zygote_pid)  # it has nothing left to do, and may be stopped
@@ -396,3 +411,7 @@ class Family:
         if not member.retired:
             member.retired = True
             self._on_death(member, ended)
+
+
+def _may_clean_up(member: Member) -> bool:
+    return bool(member.resident or member.template or member.building or member.cleaning)

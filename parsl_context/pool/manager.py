@@ -136,8 +136,8 @@ class Manager:
         """Clean-ups run, then nothing is left of this node: no process, no socket."""
         self._link.flush()
         self._link.send(m.Left(reason=self._ending or "unknown"))
+        self._family.end_all(on_clean=lambda: self._link.send(m.CleanedUp()))
         self._link.close()
-        self._family.end_all()
         self._context.destroy(linger=1000)
         self._loop.close()
         self._segments.close()

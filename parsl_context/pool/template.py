@@ -156,7 +156,7 @@ def _inherit(instances: Instances, channel: WorkerChannel) -> None:
     try:
         instances.inherit()
     except BaseException as error:
-        payload, frames = make_payload(pack_error())
+        payload, frames = make_payload(pack_error(error))
         failed = m.LoadFailed(context=begun[-1], task=None, error=payload, kinds=kinds_of(error))
         channel.send(encode(failed, frames))
         raise

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import parsl.executors.high_throughput.monitoring_info as monitoring_info
+from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.execute_task import execute_task
 from parsl.executors.high_throughput.mpi_prefix_composer import compose_all
 from typing_extensions import assert_never
@@ -33,7 +34,7 @@ from parsl_context.pool.settings import WorkerSettings
 from parsl_context.retain import calls, sharing
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.isolation import DIRTY, run_in_child
-from parsl_context.retain.loader import Loader, pack_error, pack_exception
+from parsl_context.retain.loader import Loader, pack_error
 from parsl_context.retain.processes import Exit, alone, flush_streams, interrupt, interruptible, status_of
 from parsl_context.retain.surroundings import Surroundings
 from parsl_context.wire import messages as m
@@ -268,7 +269,7 @@ class Worker:
             raise _UnfitError(f"it cannot be forked for a call of context {contexts[0]}: {reason}")
         if reason is not None:
             refused = ContextIsolationError(context=contexts[0], reason=reason)
-            return _fail(task, pack_exception(refused), 0.0), False
+            return _fail(task, pack_error(refused), 0.0), False
         instances = self._loader.instances
 
         def work() -> tuple[Frames, int]:
@@ -287,14 +288,14 @@ class Worker:
             message, ended = run_in_child(work)
         except OSError as error:
             failed = ContextIsolationError(context=contexts[0], reason=f"no process can be forked ({error})")
-            return _fail(task, pack_exception(failed), 0.0), False
+            return _fail(task, pack_error(failed), 0.0), False
         finally:
             self._bond.is_busy = False
         if message is not None:
             return message, ended.code == DIRTY
         logger.warning("Process %d died while it ran task %d: %s", ended.pid, task.id, ended)
         self._segments.drop_results([task.id])
-        return _fail(task, pack_exception(self._lost(ended)), time.perf_counter() - start), False
+        return _fail(task, pack_error(self._lost(ended)), time.perf_counter() - start), False
 
     def _lost(self, ended: Exit) -> WorkerLost:
         return WorkerLost(
@@ -333,9 +334,9 @@ class Worker:
             self._bond.is_busy = False
 
     def _pack_raised(self, error: BaseException) -> bytes:
-        """The exception being handled, as the error of its call."""
+        """What user code raised, as the error of its call."""
         if isinstance(error, Exception):
-            return pack_error()
+            return pack_error(error)
         exited = BodyExitError(
             worker_id=self._number,
             hostname=platform.node(),
@@ -345,7 +346,7 @@ class Worker:
             exit_code=status_of(error),
             cause=error,
         )
-        return pack_exception(exited)
+        return pack_error(exited)
 
     def _evaluate(self, task: m.Task, payload: list[Buffer]) -> Any:
         try:
@@ -399,6 +400,8 @@ def _fail(task: m.Task, error: bytes, run_s: float) -> Frames:
 
 
 def _pack_result(value: object) -> tuple[bytes, Sequence[Buffer]]:
+    if type(value) is RemoteExceptionWrapper:  # what an ordinary app gives whose function raised
+        return pack_error(value.get_exception() if value.e_value.__traceback__ is None else value.e_value), ()
     try:
         return pack_value(value)
     except Exception as error:

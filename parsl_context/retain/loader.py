@@ -7,17 +7,14 @@ import ctypes
 import gc
 import logging
 import pickle
-import sys
 from collections.abc import Callable, Sequence
 
-from parsl.app.errors import RemoteExceptionWrapper
-from parsl.serialize import serialize as parsl_serialize
-
+from parsl_context.content.exceptions import pack_raised
 from parsl_context.content.serialization import unpack_code
 from parsl_context.retain.arguments import fill_in
 from parsl_context.retain.files import BuildFiles
 from parsl_context.retain.instances import Instance, Instances, build, resident_bytes
-from parsl_context.retain.processes import interruptible
+from parsl_context.retain.processes import alone, interruptible
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer, make_payload
 from parsl_context.wire.messages import Digest
@@ -68,7 +65,7 @@ class Loader:
             return True
         except BaseException as error:
             logger.warning("Context %s could not be built", self._blobs[digest][0], exc_info=True)
-            payload, frames = make_payload(pack_error())
+            payload, frames = make_payload(pack_error(error))
             kinds = kinds_of(error)
         # Here rather than above: until now the exception kept what was half built, whose end may take its time.
         self._send(m.LoadFailed(context=digest, task=task, error=payload, kinds=kinds), frames)
@@ -141,29 +138,12 @@ def _return_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def pack_exception(error: Exception) -> bytes:
-    """An exception of ours, as if the call had raised it; with its cause, if that can be pickled."""
-    try:
-        packed: bytes = parsl_serialize(RemoteExceptionWrapper(type(error), error, None))
-    except BaseException:  # pickling runs code of the user's, which may raise anything
-        error.__cause__ = None
-        packed = parsl_serialize(RemoteExceptionWrapper(type(error), error, None))
-    return packed
-
-
 def kinds_of(error: BaseException) -> tuple[str, ...]:
     """Names of Python's own classes that an exception belongs to, the narrowest first."""
     return tuple(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
 
 
-def pack_error() -> bytes:
-    """The exception being handled with its traceback, as HTEX's workers send it."""
-    kind, value, trace = sys.exc_info()
-    assert kind is not None
-    assert value is not None
-    try:
-        return parsl_serialize(RemoteExceptionWrapper(kind, value, trace))
-    except Exception as error:
-        # An exception that cannot be pickled still has a type and a text.
-        text = f"{kind.__module__}.{kind.__qualname__}: {value} (sent as text, it cannot be pickled: {error})"
-        return parsl_serialize(RemoteExceptionWrapper(RuntimeError, RuntimeError(text), trace))
+def pack_error(error: BaseException) -> bytes:
+    """What user code raised, with its traceback and all that it came from."""
+    with alone():
+        return pack_raised(error)

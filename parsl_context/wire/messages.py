@@ -22,7 +22,7 @@ from typing import NewType, TypeAlias
 
 from msgspec import Struct
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 
 TaskId = NewType("TaskId", int)
 ManagerId = NewType("ManagerId", str)
@@ -641,9 +641,13 @@ class Leaving(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Left(Struct, frozen=True, kw_only=True, tag=True):
-    """Last message of a manager."""
+    """The manager takes and answers nothing any more. Its workers clean up; then it says so, and ends."""
 
     reason: str
+
+
+class CleanedUp(Struct, frozen=True, kw_only=True, tag=True):
+    """Last message of a manager: the clean-ups of its contexts have ended, or have had their time."""
 
 
 FromManager: TypeAlias = (
@@ -668,6 +672,7 @@ FromManager: TypeAlias = (
     | Monitoring
     | Leaving
     | Left
+    | CleanedUp
 )
 
 

@@ -113,6 +113,35 @@ def test_a_clean_up_that_hangs_does_not_keep_a_manager(load: Load, run_dir: Path
     assert text in managers_log(executor)
 
 
+@pytest.mark.parametrize("reuse", ["memory", "node"])
+def test_the_end_of_parsl_waits_for_clean_ups(load: Load, run_dir: Path, reuse: str) -> None:
+    hold(load, run_dir, 1.0, reuse)
+    parsl.dfk().cleanup()
+    assert (run_dir / "ended").exists()
+
+
+def test_the_end_of_parsl_waits_for_the_clean_up_of_what_was_evicted(load: Load, run_dir: Path) -> None:
+    executor, held, _, _ = hold(load, run_dir, 1.0)
+    executor.evict(held)
+    parsl.dfk().cleanup()
+    assert (run_dir / "ended").exists()
+
+
+def test_the_end_of_parsl_waits_no_longer_than_clean_ups_may_take(load: Load, run_dir: Path) -> None:
+    _, _, _, (pid, _, _) = hold(load, run_dir, FOR_EVER_S)
+    parsl.dfk().cleanup()
+    wait_for(lambda: not psutil.pid_exists(pid), 5)
+    assert not (run_dir / "ended").exists()
+
+
+def test_the_end_of_parsl_waits_for_no_manager_that_is_lost(load: Load, run_dir: Path) -> None:
+    executor, _, _, (_, _, manager) = hold(load, run_dir, FOR_EVER_S)
+    executor.context_cleanup_timeout = FOR_EVER_S  # how long we wait; the interchange has its own limit
+    os.kill(manager, signal.SIGKILL)
+    parsl.dfk().cleanup()
+    assert executor.interchange_proc.returncode == 0
+
+
 def end(how: str, manager: int) -> None:
     if how == "shutdown":
         parsl.dfk().cleanup()

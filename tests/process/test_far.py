@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import parsl
 import psutil
 import pytest
 from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
@@ -80,3 +81,17 @@ def test_a_manager_that_dies_is_noticed_by_its_connection(far: ContextExecutor) 
     with pytest.raises(ManagerLost):
         held.result(timeout=20)
     assert time.monotonic() - begin < 15.0, "long before the heartbeat threshold"
+
+
+@context
+def cleaned(path: str) -> Any:
+    yield path
+    time.sleep(0.5)
+    Path(path).touch()
+
+
+def test_the_end_of_parsl_waits_for_clean_ups_there(far: ContextExecutor, run_dir: Path) -> None:
+    held = cleaned(str(run_dir / "ended"))
+    assert far.submit(context_app(context=held)(lambda path: path).func, {}).result(timeout=30)
+    parsl.dfk().cleanup()
+    assert (run_dir / "ended").exists()

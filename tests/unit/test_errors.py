@@ -42,6 +42,7 @@ SAMPLES = {
     e.ManagerLost: e.ManagerLost(manager_id=b"m-07", hostname="node7", block="2", reason="no heartbeat for 120 s"),
     e.InterchangeLost: e.InterchangeLost(executor="htex", exit_code=-9, log="/logs/interchange.log"),
     e.ExecutorClosedError: e.ExecutorClosedError(executor="htex"),
+    e.RemoteError: e.RemoteError(type_name="app.Odd", text="no", why="TypeError: an argument is missing"),
     e.PayloadLostError: e.PayloadLostError("17-3f2a-0", "No such file or directory"),
     e.UnservableTaskError: e.UnservableTaskError("The call wants 3 nodes; a block has 2."),
     e.MessageError: e.MessageError("A malformed message of 2 frames arrived."),

@@ -5,7 +5,7 @@ from parsl.serialize.errors import DeserializationError
 
 from parsl_context.errors import ContextBuildError, ManagerLost, UnservableTaskError, WorkerLost
 from parsl_context.executor.failures import exception_of, remote_exception
-from parsl_context.retain.loader import pack_exception
+from parsl_context.retain.loader import pack_error
 from parsl_context.wire import messages as m
 
 DIED = m.WorkerDied(manager="m1", host="n1", block="3", worker=2, pid=77, exit_code=None, signal=9)
@@ -36,7 +36,7 @@ def test_a_call_that_nobody_can_serve_says_why():
 
 def test_a_failed_build_carries_what_the_context_function_raised():
     payload = m.Payload(b"", 1)
-    error = exception_of(build_failed(error=payload), [pack_exception(KeyError("weights"))])
+    error = exception_of(build_failed(error=payload), [pack_error(KeyError("weights"))])
     assert isinstance(error, ContextBuildError)
     assert error.attempts == 2
     assert isinstance(error.__cause__, KeyError)

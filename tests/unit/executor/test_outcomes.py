@@ -211,4 +211,6 @@ def test_calls_fail_also_with_what_cannot_be_copied(calls):
     future = calls.submit(1)
     error = NeedsTwo("one", "two")
     calls.outcomes.fail_all(error)
-    assert future.exception(timeout=0) is error
+    made = future.exception(timeout=0)
+    assert made is not error
+    assert (type(made), str(made)) == (type(error), str(error))
