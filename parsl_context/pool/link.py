@@ -267,7 +267,10 @@ class InterchangeLink:
             return
         self.close()
         self._on_break()
-        self.connect()
+        try:
+            self.connect()
+        except OSError as error:  # the node is not what it was: the run's folder is gone, or there are no descriptors
+            self._on_end(f"no new session can begin: {error}")
 
     def _beat(self) -> None:
         if self._welcome:

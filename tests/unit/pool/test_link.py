@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,13 +31,50 @@ def test_a_session_with_something_else_at_the_address_ends_and_takes_messages_me
             connection.sendall(b"220 another service is ready, how can it help?\r\n" * 20)
 
     threading.Thread(target=answer, daemon=True).start()
+    with session(listener, tmp_path, lambda: None) as (link, loop, ended):
+        link.connect()
+        loop.run()
+        begun = time.monotonic()
+        link.send(m.Left(reason="the test is over"))
+        assert ended
+        assert time.monotonic() - begun < 5
+
+
+@pytest.mark.timeout(15)
+def test_a_node_that_cannot_say_what_it_is_any_more_ends(tmp_path: Path) -> None:
+    """The interchange was killed and the run's folder removed: there is no working directory to tell of."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    joins: list[None] = []
+
+    def describe() -> None:
+        joins.append(None)
+        if len(joins) > 1:
+            raise FileNotFoundError(2, "No such file or directory")
+
+    with session(listener, tmp_path, describe, threshold_s=60.0) as (link, loop, ended):
+        link.connect()
+        loop.call_later(0.0, lambda: link.break_off("the interchange was killed"))
+        loop.call_later(5.0, loop.stop)
+        loop.run()
+        assert ended == ["no new session can begin: [Errno 2] No such file or directory"]
+
+
+@contextlib.contextmanager
+def session(
+    listener: socket.socket, folder: Path, describe: Callable[[], None], threshold_s: float = 1.0
+) -> Iterator[tuple[InterchangeLink, EventLoop, list[str]]]:
+    """A link to what listens there, its loop, and why it has ended."""
     ended: list[str] = []
     loop = EventLoop()
-    context = curvezmq.ClientContext(curvezmq.create_certificates(tmp_path))
+    context = curvezmq.ClientContext(curvezmq.create_certificates(folder))
 
     def end(reason: str) -> None:
         ended.append(reason)
         loop.stop()
+
+    def join(manager: m.ManagerId) -> m.Joined:
+        describe()
+        return m.Leaving(reason="stands for a join")  # type: ignore[return-value]
 
     link = InterchangeLink(
         loop,
@@ -44,19 +83,14 @@ def test_a_session_with_something_else_at_the_address_ends_and_takes_messages_me
         local=None,
         node="n1",
         heartbeat_period_s=30.0,
-        heartbeat_threshold_s=1.0,
-        join=lambda manager: m.Leaving(reason="stands for a join"),  # type: ignore[arg-type, return-value]
+        heartbeat_threshold_s=threshold_s,
+        join=join,
         on_message=lambda message, frames: None,
         on_welcome=lambda limits: None,
         on_break=lambda: None,
         on_end=end,
     )
-    link.connect()
-    loop.run()
-    begun = time.monotonic()
-    link.send(m.Left(reason="the test is over"))
-    assert ended
-    assert time.monotonic() - begun < 5
+    yield link, loop, ended
     link.close()
     context.destroy(linger=0)
     loop.close()
