@@ -279,14 +279,17 @@ def test_a_manager_that_is_short_of_descriptors_starts_its_workers_when_it_is_no
     pids = {where().result(timeout=20)[1] for _ in range(4)}
     manager = psutil.Process(psutil.Process(pids.pop()).ppid())
     soft, hard = manager.rlimit(psutil.RLIMIT_NOFILE)
+
+    def found() -> list[psutil.Process]:
+        return [child for child in manager.children() if "worker" in child.cmdline()[0]]
+
+    workers = wait_for(lambda: found() if len(found()) == 2 else None)
     manager.rlimit(psutil.RLIMIT_NOFILE, (3, hard))
-    workers = [child for child in manager.children() if "worker" in child.cmdline()[0]]
-    assert len(workers) == 2
     for worker in workers:
         worker.kill()
     futures = [where() for _ in range(4)]
     time.sleep(1.5)
-    assert [child for child in manager.children() if "worker" in child.cmdline()[0]] == []
+    assert found() == []
     manager.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
     assert where().result(timeout=20)[1] not in {worker.pid for worker in workers}
     lost = [future.exception(timeout=20) for future in futures]

@@ -224,7 +224,7 @@ def test_evict_returns_the_memory(load: Load, run_dir: Path) -> None:
     spread(big, 6)
     assert pss_bytes(run_dir) > before + 150 * MB
     executor.evict(array(200))
-    wait_for(lambda: pss_bytes(run_dir) <= 1.1 * before)
+    wait_for(lambda: pss_bytes(run_dir) <= before + 20 * MB)  # calls leave pages behind that processes shared before
     row = wait_for(lambda: [row for row in executor.contexts() if "200" in row.name and row.state == "cold"])[0]
     assert (row.workers, row.evictions) == (0, row.loads)
     assert spread(big, 2) == [0.0, 0.0]
