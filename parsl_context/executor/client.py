@@ -78,7 +78,7 @@ class InterchangeClient:
         self.process: subprocess.Popen[bytes] | None = None
         self._loop = EventLoop()
         ours, self._theirs = socket.socketpair()
-        self._channel = Channel(self._loop, ours, self._received, self._interchange_ended)
+        self._channel = Channel(self._loop, ours, self._received, self._interchange_ended, who="the interchange")
         self._decoder: Decoder[m.FromInterchange] = Decoder(m.FromInterchange)
         self._outbox: deque[tuple[m.Task | m.ToInterchange, Sequence[Buffer]]] = deque()
         self._wake_reader, self._wake_writer = socket.socketpair()

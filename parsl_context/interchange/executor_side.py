@@ -30,7 +30,7 @@ class ExecutorSide:
     ) -> None:
         link = socket.socket(fileno=fd)
         link.set_inheritable(False)
-        self._channel = Channel(loop, link, on_message, on_end)
+        self._channel = Channel(loop, link, on_message, on_end, who="the executor")
         self._decoder: Decoder[ToInterchange] = Decoder(ToInterchange)
         self._results: list[Result] = []
         self._frames: Frames = []

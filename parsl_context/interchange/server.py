@@ -38,6 +38,7 @@ from parsl_context.scheduling.lines import Lane
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer, Frames, deal
 from parsl_context.wire.eventloop import EventLoop
+from parsl_context.wire.local_link import is_milestone
 from parsl_context.wire.messages import ManagerId
 from parsl_context.wire.segments import join_segments
 
@@ -290,7 +291,8 @@ class Interchange:
 
     def _ignore(self, sender: str, error: MessageError) -> None:
         self._strangers += 1
-        logger.warning("Ignored a message of %s (%d so far): %s", sender, self._strangers, error)
+        level = logging.WARNING if is_milestone(self._strangers) else logging.DEBUG
+        logger.log(level, "Ignored a message of %s (%d so far): %s", sender, self._strangers, error)
 
 
 def _joined_event(manager: ManagerId, joined: m.Joined, config: InterchangeConfig) -> cluster.ManagerJoined:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-_STARTED_AT = time.time()  # before the imports: the batch system counts from here
+_STARTED_AT = time.monotonic()  # before the imports: the batch system counts from here
 
 import logging  # noqa: E402
 import os  # noqa: E402

@@ -27,7 +27,7 @@ def describe_node(settings: ManagerSettings, manager: m.ManagerId, segments: str
     segments
         Proof that this node shares the executor's segments, if it does.
     """
-    now = time.time()
+    now = time.monotonic()
     return m.Joined(
         manager=manager,
         node=settings.uid,

@@ -376,6 +376,7 @@ class Family:
             ours,
             on_message=lambda frames: self._on_message(member, frames),
             on_end=lambda: self._stream_ended(member),
+            who="a template" if worker is None else f"worker {worker}",
         )
         member = Member(channel, worker=worker, template=template, control=control)
         self._nameless += 1

@@ -138,7 +138,7 @@ class InterchangeLink:
         self._sessions += 1
         self._welcome = False
         if (local := connect(self._local)) is not None:
-            self._channel = Channel(self._loop, local, self._received, self._local_ended)
+            self._channel = Channel(self._loop, local, self._received, self._local_ended, who="the interchange")
             self._channel.send([self.manager.encode()])
         else:
             self._connect_far()

@@ -40,7 +40,7 @@ class ManagerSettings:
     heartbeat_threshold_s: float
     address_probe_timeout_s: float
     drain_period_s: float | None  # after the start
-    started_at: float  # time.time() when the process began
+    started_at: float  # time.monotonic() when the process began. [s]
     mpi_mode: bool
     mpi_launcher: str
     start_method: str  # of multiprocessing, in workers

@@ -241,6 +241,8 @@ class Line(Generic[Call]):
         self.dismiss(holder)
         self.pairs.pop(holder, None)
         holder.pairs.pop(self, None)
+        if not self.pairs:
+            self.unaware.clear()  # a line and a pair that hold each other would stay until the next full collection
 
     def find_idle(self, is_idle: Callable[[Pair], bool]) -> Pair | None:
         """A holder that is idle, in turn; those that turn out not to be are asked no more until they are promoted."""

@@ -35,6 +35,10 @@ class Channel:
         Called with the frames of each message.
     on_end
         Called once when the other end is closed, or the stream broke.
+    who
+        What people call the other end.
+    first_bytes
+        What is kept of a first message that is not complete, until the other end is `trust`ed; None: anything. [bytes]
     """
 
     def __init__(
@@ -43,10 +47,14 @@ class Channel:
         sock: socket.socket,
         on_message: Callable[[Frames], None],
         on_end: Callable[[], None],
+        *,
+        who: str,
+        first_bytes: int | None = None,
     ) -> None:
         self._loop = loop
         self._socket = sock
-        self._reader = StreamReader()
+        self._reader = StreamReader(first_bytes)
+        self._who = who
         self._unsent: deque[Buffer] = deque()
         self._on_message = on_message
         self._on_end = on_end
@@ -57,6 +65,11 @@ class Channel:
         self._whole_bytes = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 4
         sock.setblocking(False)
         loop.watch(sock, self.read)
+
+    def trust(self, who: str) -> None:
+        """The other end has said who it is."""
+        self._who = who
+        self._reader.first_bytes = None
 
     def send(self, frames: Frames) -> None:
         """Send a message after those before."""
@@ -124,6 +137,7 @@ class Channel:
             self._unsent.clear()
             self._loop.unwatch(self._socket)
             self._socket.close()
+            self._reader.clear()  # whoever still has this end need not keep what was read
 
     def _is_closed(self) -> bool:
         return not self._open
@@ -131,7 +145,8 @@ class Channel:
     def _fail(self, error: Exception | None) -> None:
         """The stream is at its end, or broke. What whoever is told raises is for the loop to log."""
         if error is not None:
-            logger.error("A link breaks off: what came over it, or what followed from that, failed", exc_info=error)
+            text = "The link with %s breaks off: what came over it, or what followed from that, failed"
+            logger.error(text, self._who, exc_info=error)
         if self._open:
             self.close()
             self._on_end()

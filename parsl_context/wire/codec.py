@@ -25,6 +25,7 @@ Frames: TypeAlias = list[Buffer]
 INLINE_LIMIT_BYTES = 16_384
 
 _MAX_FRAMES = 1 << 20  # more is no message of ours
+_MAX_BYTES = 1 << 48  # neither is what no machine has memory for
 # A message of many calls or results is cut when it has as many frames, well below what a reader takes; one value has
 # far fewer, see `MAX_BUFFERS`.
 BATCH_FRAMES = 1 << 18
@@ -113,9 +114,16 @@ def _struct_of(count: int) -> struct.Struct:
 
 
 class StreamReader:
-    """Cuts the bytes read from a stream socket into messages (lists of frames)."""
+    """Cuts the bytes read from a stream socket into messages (lists of frames).
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    first_bytes : int, optional
+        What is kept of a first message that is not complete; None: anything. To be lifted when that has come. [bytes]
+    """
+
+    def __init__(self, first_bytes: int | None = None) -> None:
+        self.first_bytes = first_bytes
         self._rest = bytearray()  # of a message that is not complete
 
     def feed(self, data: Buffer) -> list[Frames]:
@@ -139,7 +147,13 @@ class StreamReader:
                 self._rest += data[start:]
         elif start:
             del self._rest[:start]
+        if self.first_bytes is not None and not messages and len(self._rest) > self.first_bytes:
+            raise MessageError(f"A stream begins with {len(self._rest)} bytes that are no message.")
         return messages
+
+    def clear(self) -> None:
+        """Forget what was read; nothing more will be."""
+        self._rest.clear()
 
 
 def _cut(data: Buffer, start: int) -> tuple[Frames, int] | None:
@@ -155,6 +169,8 @@ def _cut(data: Buffer, start: int) -> tuple[Frames, int] | None:
     sizes = _struct_of(count).unpack_from(data, start + 4)
     end = body + sum(sizes)
     if len(data) < end:
+        if end - start > _MAX_BYTES:
+            raise MessageError(f"A stream announces a message of {end - body} bytes.")
         return None
     frames: Frames = []
     with memoryview(data) as view:

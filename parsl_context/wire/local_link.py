@@ -14,9 +14,11 @@ import os
 import secrets
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from parsl_context.errors import MessageError
 from parsl_context.wire.channel import Channel
 from parsl_context.wire.codec import Frames
 from parsl_context.wire.eventloop import EventLoop
@@ -25,6 +27,7 @@ from parsl_context.wire.messages import ManagerId
 logger = logging.getLogger(f"parsl.{__name__}")
 
 _BACKLOG = 128
+_NAME_BYTES = 1024  # of a manager's identity, with which each link begins; more than one has
 # After an accept that failed, as it does without descriptors. [s]
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
@@ -51,6 +54,7 @@ class LocalListener:
         self._on_lost = on_lost
         self._channels: dict[ManagerId, Channel] = {}
         self._unnamed: set[Channel] = set()  # that have not said yet whose they are
+        self._refused: Counter[int] = Counter()  # connections of other users
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.bind(_address(self.name))
         self._socket.listen(_BACKLOG)
@@ -84,13 +88,21 @@ class LocalListener:
             self._pause(error)
             return
         self._pause_s = _FIRST_PAUSE_S
-        if not _is_ours(sock):
-            logger.warning("A process of another user tried to connect")
-            sock.close()
+        process, user, _ = _credentials(sock)
+        if user != os.getuid():
+            self._refuse(sock, process, user)
             return
-        peer = _Peer()
-        peer.channel = Channel(self._loop, sock, partial(self._received, peer), partial(self._ended, peer))
+        peer = _Peer(process)
+        received, ended = partial(self._received, peer), partial(self._ended, peer)
+        who = f"process {process}, which has not said who it is,"
+        peer.channel = Channel(self._loop, sock, received, ended, who=who, first_bytes=_NAME_BYTES)
         self._unnamed.add(peer.channel)
+
+    def _refuse(self, sock: socket.socket, process: int, user: int) -> None:
+        sock.close()
+        self._refused[user] += 1
+        level = logging.WARNING if is_milestone(self._refused[user]) else logging.DEBUG
+        logger.log(level, "Refused process %d of user %d (%d of theirs so far)", process, user, self._refused[user])
 
     def _pause(self, error: OSError) -> None:
         """Accept nobody for a while: whoever waits stays readable, and the loop would do nothing but ask."""
@@ -109,7 +121,10 @@ class LocalListener:
         if peer.manager is not None:
             self._on_message([peer.manager.encode(), *frames])
             return
+        if len(frames) != 1 or not 0 < len(frames[0]) <= _NAME_BYTES:
+            raise MessageError("A link begins with something else than the name of a manager.")
         peer.manager = ManagerId(bytes(frames[0]).decode("utf-8", "replace"))
+        peer.channel.trust(f"manager {peer.manager} (process {peer.process})")
         self._unnamed.discard(peer.channel)
         self._channels[peer.manager] = peer.channel
 
@@ -124,6 +139,14 @@ class _Peer:
     channel: Channel
     manager: ManagerId | None = None
 
+    def __init__(self, process: int) -> None:
+        self.process = process
+
+
+def is_milestone(count: int) -> bool:
+    """Whether to tell of what happened so often already. Others may do it as often as they like; logs must not grow."""
+    return count < 10 or str(count).strip("0") == "1"
+
 
 def connect(name: str | None) -> socket.socket | None:
     """Connect to the interchange that listens under a name, if it is on this host and of this user."""
@@ -132,7 +155,7 @@ def connect(name: str | None) -> socket.socket | None:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with contextlib.suppress(OSError):
         sock.connect(_address(name))
-        if _is_ours(sock):
+        if _credentials(sock)[1] == os.getuid():
             return sock
     sock.close()
     return None
@@ -142,6 +165,9 @@ def _address(name: str) -> str:
     return f"\0{name}"
 
 
-def _is_ours(sock: socket.socket) -> bool:
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return bool(_CREDENTIALS.unpack(credentials)[1] == os.getuid())
+def _credentials(sock: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group at the other end."""
+    process, user, group = _CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return process, user, group

@@ -1,9 +1,11 @@
 """What a manager tells of its node."""
 
 import os
+import time
 
 import msgspec
 import psutil
+import pytest
 
 from parsl_context.pool.description import default_context_memory, describe_node
 from parsl_context.pool.settings import parse_settings
@@ -25,3 +27,12 @@ def test_a_node_is_described_by_its_settings_and_by_what_is_found_on_it():
 
 def test_contexts_may_take_part_of_the_memory_by_default():
     assert 0 < default_context_memory() < psutil.virtual_memory().total
+
+
+def test_durations_do_not_follow_the_clock_on_the_wall(monkeypatch):
+    """A node's clock is set while it runs; the block's walltime, and a drain period, pass all the same."""
+    settings = parse_settings([*COMMAND.split(), "--drain_period", "100"], started_at=time.monotonic() - 40.0)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    joined = describe_node(settings, m.ManagerId("m"), None)
+    assert joined.up_s == pytest.approx(40.0, abs=30.0)
+    assert joined.drain_in_s == pytest.approx(60.0, abs=30.0)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import dataclass
 from typing import Any
+
+import pytest
 
 from parsl_context.scheduling.lines import CHOICES, Holder, Lane, Line, Pair
 from parsl_context.wire.messages import Digest
@@ -145,3 +149,29 @@ def test_what_was_dropped_from_a_list_comes_back_to_it() -> None:
     line.admit(first)
     line.append(Waiting())
     assert lines_of(first.waiting_lines()) == [line]
+
+
+class Watched(Line[Waiting]):
+    """One whose end can be seen."""
+
+    __slots__ = ("__weakref__",)
+
+
+@pytest.mark.parametrize("has_calls", [False, True])
+def test_a_line_that_is_no_more_needs_no_collector(has_calls: bool) -> None:
+    """Some contexts after each other would leave megabytes until the next full collection."""
+    line, holder = Watched(Lane((Digest("c"),), False)), AnyHolder()
+    seen = weakref.ref(line)
+    line.admit(holder)
+    if has_calls:
+        line.append(Waiting())
+        line.take()
+        holder.waiting_lines()
+    assert line.unaware
+    gc.disable()
+    try:
+        line.part(holder)
+        del line
+        assert seen() is None
+    finally:
+        gc.enable()

@@ -5,7 +5,6 @@ import errno
 import os
 import socket
 import time
-from types import SimpleNamespace
 
 import pytest
 
@@ -21,7 +20,7 @@ class Manager:
         self.loop = EventLoop()
         self.received = []
         self.ends = 0
-        self.channel = Channel(self.loop, sock, self.take, self.end)
+        self.channel = Channel(self.loop, sock, self.take, self.end, who="the other end")
 
     def take(self, frames):
         self.received.append(frames)
@@ -247,7 +246,7 @@ def test_a_reader_that_lost_a_chunk_delivers_nothing_of_what_follows(ends, monke
         fed.append(data)
         return fails() if len(fed) == chunk + 1 else feed(data)
 
-    monkeypatch.setattr(manager.channel, "_reader", SimpleNamespace(feed=feed_or_fail))
+    monkeypatch.setattr(manager.channel._reader, "feed", feed_or_fail)
     theirs.sendall(b"".join(to_stream([b"x" * 100_000])))
     theirs.sendall(b"".join(to_stream([b"second"])))
     for _ in range(4):

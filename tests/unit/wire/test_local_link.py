@@ -1,14 +1,18 @@
 """Managers of the interchange's host reach it by a Unix socket; those of other users do not."""
 
+import contextlib
 import errno
+import gc
 import os
 import socket
+import struct
 import time
 
 import pytest
 
 from parsl_context.wire import local_link
 from parsl_context.wire.channel import WorkerChannel
+from parsl_context.wire.codec import StreamReader
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.local_link import LocalListener, connect
 from parsl_context.wire.messages import ManagerId
@@ -105,6 +109,81 @@ def test_a_manager_of_another_user_is_not_let_in(interchange, monkeypatch):
     assert WorkerChannel(sock).receive() is None
     assert interchange.messages == []
     sock.close()
+
+
+def stranger(interchange, data):
+    """A process of ours that connects and sends something else. Whether its link has ended."""
+    sock = connect(interchange.listener.name)
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+        while data:
+            data = data[sock.send(data) :]
+            interchange.turn()
+    for _ in range(3):
+        interchange.turn()
+    with sock:
+        try:
+            return sock.recv(1) == b""
+        except ConnectionResetError:
+            return True
+        except BlockingIOError:
+            return False
+
+
+GARBAGE = {
+    "text": b"GET / HTTP/1.1\r\n\r\n",
+    "zeros": bytes(4096),
+    "a long name": struct.pack("<IQ", 1, 5000) + bytes(5000),
+    "several frames": struct.pack("<IQQ", 2, 2, 2) + b"abcd",
+    "a beginning without end": struct.pack("<IQ", 1, 1 << 40) + b"x" * (8 << 20),
+    "more than there is": struct.pack("<IQQ", 2, 1 << 62, 1 << 62) + b"x",
+}
+
+
+@pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_is_not_kept_and_the_log_says_who_sent_it(interchange, caplog, data):
+    gc.collect()
+    gc.disable()
+    try:
+        before = count_readers()
+        assert stranger(interchange, data)
+        held = [len(reader._rest) for reader in count_readers() - before]
+        assert sum(held) == 0
+    finally:
+        gc.enable()
+    assert f"process {os.getpid()}, which has not said who it is, breaks off" in caplog.text
+    assert (interchange.messages, interchange.lost) == ([], [])
+
+
+def count_readers():
+    return {each for each in gc.get_objects() if isinstance(each, StreamReader)}
+
+
+def test_garbage_of_a_manager_names_it(interchange, caplog):
+    sock, channel = join(interchange, b"m1")
+    channel.send([b"large " * 10_000])
+    for _ in range(12):
+        interchange.turn()
+    assert len(interchange.messages) == 1, "what comes after the name may be large"
+    sock.sendall(b"GET / HTTP/1.1")
+    interchange.turn()
+    assert f"manager m1 (process {os.getpid()}) breaks off" in caplog.text
+    assert interchange.lost == [("m1", "its connection broke")]
+    sock.close()
+
+
+def test_the_log_does_not_grow_with_what_others_try(interchange, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    real = os.getuid()
+    for _ in range(120):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.connect(f"\0{interchange.listener.name}")
+            monkeypatch.setattr(local_link.os, "getuid", lambda: 12345)
+            interchange.turn()
+            monkeypatch.undo()
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[-1] == f"Refused process {os.getpid()} of user {real} (100 of theirs so far)"
+    assert len(lines) == 11
 
 
 def test_a_listener_without_descriptors_pauses_and_lets_in_who_waited(interchange, monkeypatch):
