@@ -23,6 +23,12 @@ pytestmark = pytest.mark.process
 Load = Callable[..., ContextExecutor]
 
 
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers find this module, to which arguments of ordinary apps refer."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
 class QuotaError(Exception):
     """Its constructor takes what its `args` do not hold."""
 
