@@ -128,6 +128,7 @@ def test_calls_of_an_executor_that_cannot_go_on_get_an_exception_each(load: Load
 
 
 INTERRUPTED = """
+import signal
 import time
 import parsl
 from parsl.providers import LocalProvider
@@ -135,6 +136,7 @@ from parsl_context import ContextExecutor, context, context_app
 provider = LocalProvider(init_blocks=1, max_blocks=1)
 executor = ContextExecutor(address="127.0.0.1", max_workers_per_node=1, cores_per_worker=0.1, provider=provider)
 app = context_app(context=context(lambda: 1)())(lambda held, seconds: time.sleep(seconds))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, by inheritance, where a shell runs tests behind
 with parsl.load(parsl.Config(executors=[executor], run_dir=".", strategy="none", usage_tracking=0)):
     app(0).result()
     futures = [app(600) for _ in range(2000)]
