@@ -231,27 +231,9 @@ class BodyExitError(WorkerLost):
 
     transient = False
 
-    def __init__(
-        self,
-        *,
-        worker_id: int,
-        hostname: str,
-        manager: str,
-        block: str,
-        pid: int,
-        exit_code: int,
-        cause: BaseException,
-    ) -> None:
+    def __init__(self, *, cause: BaseException, **where: Any) -> None:
         self._raised = _told(cause)
-        super().__init__(
-            worker_id=worker_id,
-            hostname=hostname,
-            manager=manager,
-            block=block,
-            pid=pid,
-            exit_code=exit_code,
-            signal=None,
-        )
+        super().__init__(signal=None, **where)
         self.__cause__ = cause
 
     def _text(self) -> str:

@@ -152,12 +152,10 @@ def _inherit(instances: Instances, channel: WorkerChannel) -> None:
         begun.append(context)
         channel.send(encode(m.HookBegan(pid=os.getpid(), context=context)))
 
-    instances.on_after_fork = tell
     try:
-        instances.inherit()
+        instances.inherit(tell)
     except BaseException as error:
         payload, frames = make_payload(pack_error(error))
         failed = m.LoadFailed(context=begun[-1], task=None, error=payload, kinds=kinds_of(error))
         channel.send(encode(failed, frames))
         raise
-    instances.on_after_fork = None

@@ -298,15 +298,15 @@ class Worker:
         return _fail(task, pack_error(self._lost(ended)), time.perf_counter() - start), False
 
     def _lost(self, ended: Exit) -> WorkerLost:
-        return WorkerLost(
-            worker_id=self._number,
-            hostname=platform.node(),
-            manager=self._settings.pool,
-            block=self._settings.block,
-            pid=ended.pid,
-            exit_code=ended.code,
-            signal=ended.signal,
-        )
+        return WorkerLost(pid=ended.pid, exit_code=ended.code, signal=ended.signal, **self._where())
+
+    def _where(self) -> dict[str, Any]:
+        return {
+            "worker_id": self._number,
+            "hostname": platform.node(),
+            "manager": self._settings.pool,
+            "block": self._settings.block,
+        }
 
     def _drop(self, contexts: list[Digest]) -> None:
         if not contexts:
@@ -337,16 +337,8 @@ class Worker:
         """What user code raised, as the error of its call."""
         if isinstance(error, Exception):
             return pack_error(error)
-        exited = BodyExitError(
-            worker_id=self._number,
-            hostname=platform.node(),
-            manager=self._settings.pool,
-            block=self._settings.block,
-            pid=os.getpid(),
-            exit_code=status_of(error),
-            cause=error,
-        )
-        return pack_error(exited)
+        where = self._where()
+        return pack_error(BodyExitError(cause=error, pid=os.getpid(), exit_code=status_of(error), **where))
 
     def _evaluate(self, task: m.Task, payload: list[Buffer]) -> Any:
         try:

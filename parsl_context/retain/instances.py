@@ -157,8 +157,6 @@ class Instances:
         Whether any of them needs attention between calls: it may be worn, outdated or spoilt, or is for calls in forks.
     on_clean_up : callable or None
         Called with the digest before an instance ends: its clean-up runs, then its value goes, which may take time too.
-    on_after_fork : callable or None
-        Called with the digest before the `after_fork` hook of an instance runs.
     passes_interrupts : bool
         Whether a `KeyboardInterrupt` in a clean-up is for the caller; see `Instance.end`.
     """
@@ -169,7 +167,6 @@ class Instances:
         self.is_dirty = False  # the call that runs now has spoilt its contexts
         self.watched = False
         self.on_clean_up: Callable[[Digest], None] | None = None
-        self.on_after_fork: Callable[[Digest], None] | None = None
         self.passes_interrupts = True
 
     def __contains__(self, digest: object) -> bool:
@@ -286,8 +283,14 @@ class Instances:
 
     # --- ends
 
-    def inherit(self) -> None:
-        """In a forked child: the parent ends and ages what it built; here their `after_fork` hooks run, in order."""
+    def inherit(self, on_hook: Callable[[Digest], None] = lambda _: None) -> None:
+        """In a forked child: the parent ends and ages what it built; here their `after_fork` hooks run, in order.
+
+        Parameters
+        ----------
+        on_hook
+            Called with the digest before the hook of an instance runs.
+        """
         for digest, instance in self._instances.items():
             # A generator that is collected runs its `finally` clauses, and would clean up what the parent uses.
             self._inherited.append(instance.cleanup)
@@ -296,8 +299,7 @@ class Instances:
             instance.calls = 0
             instance.upkeep = replace(instance.upkeep, max_age_s=None)
             if instance.upkeep.after_fork is not None:
-                if self.on_after_fork is not None:
-                    self.on_after_fork(digest)
+                on_hook(digest)
                 with alone():
                     instance.upkeep.after_fork(instance.value)
 
