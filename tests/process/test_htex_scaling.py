@@ -14,6 +14,7 @@ import psutil
 import pytest
 from parsl.executors.high_throughput.manager_selector import BlockIdManagerSelector
 from parsl.jobs.states import JobState
+from parsl.launchers import WrappedLauncher
 from parsl.providers import LocalProvider
 
 from parsl_context import ContextExecutor
@@ -121,12 +122,16 @@ def test_a_manager_that_outlives_its_job_ends_and_its_calls_run_elsewhere(load: 
 
 def test_an_idle_manager_ends_with_its_job_and_may_not_come_back(load: Load, run_dir: Path) -> None:
     """A stopped one hears of it late, and joins anew first: the interchange has given it up meanwhile."""
-    executor = load(provider=blocks(2, 2), max_workers_per_node=1, heartbeat_threshold=2, heartbeat_period=1)
+    provider = blocks(2, 2)
+    # When the shell of a stopped process ends, the kernel sends SIGHUP and SIGCONT, but not into another session.
+    provider.launcher = WrappedLauncher(prepend="setsid --wait")
+    executor = load(provider=provider, max_workers_per_node=1, heartbeat_threshold=2, heartbeat_period=1)
     stopped, other = sorted(managers_of(executor, 2), key=lambda row: row["block_id"])
     process = process_of(run_dir, stopped["manager"])
     process.send_signal(signal.SIGSTOP)
     managers_of(executor, 1)
     end_job(executor, stopped["block_id"])
+    assert process.status() == psutil.STATUS_STOPPED
     process.send_signal(signal.SIGCONT)
     wait_for(lambda: len(managers_left(run_dir)) == 1)
     assert [row["manager"] for row in executor.connected_managers()] == [other["manager"]]
