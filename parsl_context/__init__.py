@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from parsl_context.apps.portable import context_dirty
     from parsl_context.errors import (
         BodyExitError,
+        CarriedCodeError,
         ConfigurationError,
         ContextBuildError,
         ContextIsolationError,
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BodyExitError",
+    "CarriedCodeError",
     "ConfigurationError",
     "Context",
     "ContextApp",

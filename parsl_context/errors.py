@@ -69,6 +69,13 @@ class ContextSerializationError(ParslContextError, SerializationError):
         return str(self.args[0])
 
 
+class CarriedCodeError(ParslContextError):
+    """Code of the user's is not the same where it runs: a module changed on disk, or its name is taken there."""
+
+    def __init__(self, text: str) -> None:
+        ParslError.__init__(self, text)
+
+
 class ContextBuildError(ParslContextError):
     """A context function failed on a node, so the calls that waited for its context cannot run.
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from parsl.app.app import AppBase
 from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
 from parsl.dataflow.futures import AppFuture
+from parsl.errors import NoDataFlowKernelError
 from rich.progress import track
 
 from parsl_context.apps.chunks import ChunkSizer
@@ -23,6 +24,7 @@ from parsl_context.apps.context import Context, as_context
 from parsl_context.apps.context_call import ContextCall, check_of, defer_futures, place_contexts
 from parsl_context.apps.options import UNKEPT_LEVELS
 from parsl_context.errors import ConfigurationError
+from parsl_context.retain import calls
 
 
 class WarmingExecutor(Protocol):
@@ -74,7 +76,7 @@ class ContextApp(AppBase):
         functools.update_wrapper(self, body)
 
     def __call__(self, *args: Any, **kwargs: Any) -> AppFuture:
-        """Call the app, as any Parsl app.
+        """Call the app, as any Parsl app. On a worker, where there is nothing to submit to, it runs here.
 
         Raises
         ------
@@ -83,6 +85,8 @@ class ContextApp(AppBase):
         """
         invocation_kwargs = {**self.kwargs, **kwargs}
         self._check(*args, **invocation_kwargs)
+        if calls.resident is not None and not self._has_kernel():
+            return self.func(*args, **invocation_kwargs)  # type: ignore[no-any-return]
         walltime_s = invocation_kwargs.get("walltime")
         func = self.func if walltime_s is None else self.func.limited(walltime_s)
         return self._submit(func, args, invocation_kwargs)
@@ -168,6 +172,13 @@ class ContextApp(AppBase):
             ignore_for_cache=self.ignore_for_cache,
             app_kwargs={**kwargs, **self._awaited},
         )
+
+    def _has_kernel(self) -> bool:
+        try:
+            self._kernel()
+        except NoDataFlowKernelError:
+            return False
+        return True
 
     def _kernel(self) -> DataFlowKernel:
         return self.data_flow_kernel or DataFlowKernelLoader.dfk()

@@ -7,10 +7,13 @@ among them. Where and when instances are built is decided by the executor; see `
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import pickle
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict
@@ -20,11 +23,12 @@ from parsl.app.app import AppBase
 from parsl.data_provider.files import File
 
 from parsl_context.apps.options import Options, make_options
+from parsl_context.content.carrying import Needs, carry
 from parsl_context.content.digests import digest_content
 from parsl_context.content.serialization import pack_code
 from parsl_context.distribute import origins
 from parsl_context.errors import ConfigurationError, ContextSerializationError, sentence
-from parsl_context.retain.arguments import NodeFile, RequiredContext, map_leaves
+from parsl_context.retain.arguments import NodeFile, map_leaves, required, resolving
 from parsl_context.retain.instances import Upkeep
 from parsl_context.wire.messages import Digest
 
@@ -53,6 +57,11 @@ class Context:
         return f"{self._function.__name__}({', '.join(shown)})"
 
     @property
+    def function(self) -> ContextFunction:
+        """What builds it."""
+        return self._function
+
+    @property
     def options(self) -> Options:
         """Options of its context function."""
         return self._function.options
@@ -68,16 +77,26 @@ class Context:
         options = self.options
         return Upkeep(options.after_fork, self.is_isolated, options.max_uses, options.max_age_s)
 
-    @property
+    @functools.cached_property
     def requires(self) -> tuple[Context, ...]:
-        """Contexts among the arguments, also inside lists, tuples and dictionaries."""
-        found = _find((self._args, self._kwargs), Context)
+        """Contexts among the arguments, whatever objects they are in."""
+        found = list(_find((self._args, self._kwargs), Context))
+        if any(map(_is_opaque, _find((self._args, self._kwargs), object))):
+            found += _contexts_within((self._args, self._kwargs))
         return tuple({context.digest: context for context in found}.values())
 
     @property
     def futures(self) -> tuple[Future[Any], ...]:
         """Futures among the arguments, those of required contexts included; while there are any, no digest exists."""
         return tuple(_find((self._args, self._kwargs), Future, into_contexts=True))
+
+    def renewed(self) -> Context:
+        """The same context as its function is now: it may have been defined anew, or use other values."""
+
+        def renew(value: Any) -> Any:
+            return value.renewed() if isinstance(value, Context) else value
+
+        return Context(self._function.current(), map_leaves(self._args, renew), map_leaves(self._kwargs, renew))
 
     def substituted(self, swap: Callable[[Any], Any]) -> Context:
         """The same context with each argument, also within containers and required contexts, swapped."""
@@ -118,11 +137,8 @@ class Context:
         """Whether this thread is about to find its digest: its function knows an app that uses the context."""
         return id(self) in _digested_now()
 
-    def packed(self, reuse: str) -> bytes:
-        """Function and arguments, pickled; required contexts stand in them by their digests.
-
-        Before a process unpickles them, and so imports what they need, it can read whether it must be fit to be forked
-        after that: the whole is the pickle of that and of theirs.
+    def packed(self, reuse: str) -> tuple[bytes, Needs]:
+        """Function and arguments, pickled, and what the pickle needs; required contexts are named by their digests.
 
         Parameters
         ----------
@@ -142,7 +158,7 @@ class Context:
         args, kwargs = map_leaves(self._args, swap), map_leaves(self._kwargs, swap)
         try:
             content = (self._function.function, args, kwargs, self.upkeep)
-            return pickle.dumps((self.is_isolated, pack_code(content, replace=_replace_context)))
+            return carry(content, defines=True, replace=_replace_context)
         except Exception as error:
             raise ContextSerializationError(self._culprit(), error) from error
 
@@ -161,7 +177,9 @@ class Context:
         """
 
         def swap(value: Any) -> Any:
-            return instance(value.digest) if isinstance(value, Context) else value
+            if isinstance(value, Context):
+                return instance(value.digest)
+            return _with_instances(value, instance) if _is_opaque(value) else value
 
         return self._function.function(*map_leaves(self._args, swap), **map_leaves(self._kwargs, swap))
 
@@ -205,6 +223,7 @@ class ContextFunction:
         self.function = function
         self.options = options
         self._signature = _signature(function)
+        self._stood_there = False
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
@@ -223,6 +242,30 @@ class ContextFunction:
         except TypeError as error:
             raise TypeError(f"context function {self.__name__}: {error}") from None
         return Context(self, args, kwargs)
+
+    @property
+    def place(self) -> tuple[dict[str, Any], str] | None:
+        """The namespace that it was defined in, and its name there; None if it was not defined at the top of one."""
+        module = sys.modules.get(self.__module__ or "")
+        name = getattr(self.function, "__qualname__", "")
+        return (vars(module), name) if module is not None and name.isidentifier() else None
+
+    def current(self) -> ContextFunction:
+        """What stands under its name now, if that is a context function, or a function as its own; or itself."""
+        if not self._stood_there or (place := self.place) is None:
+            return self
+        found = place[0].get(place[1])
+        if isinstance(found, ContextFunction):
+            return found
+        is_plain = type(found) is types.FunctionType and found is not self.function
+        return ContextFunction(found, self.options) if is_plain else self  # type: ignore[arg-type]
+
+    def stands_there(self) -> bool:
+        """Whether its name stands for it, or for its function; to be remembered for `current`."""
+        place = self.place
+        found = None if place is None else place[0].get(place[1])
+        self._stood_there = found is self or found is self.function
+        return self._stood_there
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ContextFunction, (self.function, self.options)
@@ -370,7 +413,38 @@ def _digested_now() -> set[int]:
 
 
 def _replace_context(value: object) -> Any:
-    return (RequiredContext, (value.digest,)) if isinstance(value, Context) else NotImplemented
+    return (required, (value.digest,)) if isinstance(value, Context) else NotImplemented
+
+
+def _is_opaque(value: object) -> bool:
+    """Whether contexts may be in an object that is no list, tuple or dictionary."""
+    return not isinstance(value, _TRANSPARENT)
+
+
+def _contexts_within(value: object) -> list[Context]:
+    found: list[Context] = []
+
+    def note(each: object) -> Any:
+        if not isinstance(each, Context):
+            return NotImplemented
+        found.append(each)
+        return required, ("",)
+
+    with contextlib.suppress(Exception):  # what cannot be pickled is complained of where it is sent
+        carry(value, defines=True, replace=note, buffer_callback=lambda _: None)
+    return found
+
+
+def _with_instances(value: Any, instance: Callable[[Digest], Any]) -> Any:
+    """A copy of an object with the contexts in it replaced; itself if there are none."""
+    if not _contexts_within(value):
+        return value
+    stream, _ = carry(value, defines=True, replace=_replace_context)
+    with resolving(instance):
+        return pickle.loads(stream)
+
+
+_TRANSPARENT = (Context, Future, File, str, bytes, int, float, complex, type(None), type, types.FunctionType)
 
 
 def _is_fetched(value: object) -> bool:

@@ -98,8 +98,8 @@ class ContextCall:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         resident = calls.resident
-        if resident is not None and self.digests and all(digest in resident for digest in self.digests):
-            return self._run([resident[digest] for digest in self.digests], args, kwargs)  # within another call
+        if resident is not None and (digests := self._digests()) and all(digest in resident for digest in digests):
+            return self._run([resident[digest] for digest in digests], args, kwargs)  # within another call
         if not self._is_away:
             return self._run_here(args, kwargs)
         try:
@@ -109,6 +109,12 @@ class ContextCall:
             if instead is None:
                 raise
         raise instead
+
+    def _digests(self) -> tuple[Digest, ...]:
+        """Digests of its contexts, on a worker."""
+        if not self.digests and not self.late:
+            self.digests = tuple(context.digest for context in self.contexts)
+        return self.digests
 
     def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call, kwargs = self.settled(kwargs)
@@ -145,6 +151,13 @@ class ContextCall:
             settled = ContextCall(self.body, self.names, contexts, chunked=self.chunked, walltime_s=self.walltime_s)
             found = self._memo[identity] = (settled, list(values.values()))
         return found[0], rest
+
+    def renewed(self) -> ContextCall:
+        """The same call with its contexts as they are now, see `Context.renewed`."""
+        contexts = tuple(context.renewed() for context in self.contexts)
+        return ContextCall(
+            self.body, self.names, contexts, chunked=self.chunked, walltime_s=self.walltime_s, late=self.late
+        )
 
     def limited(self, walltime_s: float) -> ContextCall:
         """The same call with a limit on the run time of its body. [s]"""

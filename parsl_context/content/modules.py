@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+
+class Home(enum.Enum):
+    """Where the code of a module is."""
+
+    INSTALLED = enum.auto()  # a worker has it
+    CARRIED = enum.auto()  # in files of the user's, which travel
+    NAMESPACE = enum.auto()  # nowhere that a worker could import it from: the script, or a module made by code
+
+
+_homes: dict[str, Home] = {}
+
+
+def home_of(name: object) -> Home:
+    """Where the code of a module is; what is not loaded is left to those who find it."""
+    if not isinstance(name, str):
+        return Home.INSTALLED
+    found = _homes.get(name)
+    if found is None:
+        if name != "__main__" and name not in sys.modules:
+            return Home.INSTALLED
+        found = _homes[name] = _find_home(name)
+    return found
+
+
+def _find_home(name: str) -> Home:
+    top = name.partition(".")[0]
+    if top == "parsl_context":
+        return Home.INSTALLED
+    if name == "__main__" or (top in sys.modules and _is_made_by_code(sys.modules[top])):
+        return Home.NAMESPACE
+    return Home.INSTALLED if top not in sys.modules or is_installed(top) else Home.CARRIED
+
+
+def _is_made_by_code(module: object) -> bool:
+    return all(getattr(module, name, None) is None for name in ("__file__", "__path__", "__spec__"))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -22,7 +59,18 @@ def is_installed(name: str | None) -> bool:
     file = getattr(module, "__file__", None)
     # Built-in modules have no file; namespace packages have a path only.
     locations = [file] if file is not None else list(getattr(module, "__path__", []))
-    return not locations or any(_lies_in_a_root(path) or _is_on_python_path(path, top) for path in locations)
+    return not locations or lie_where_installed(locations, top)
+
+
+def lie_where_installed(locations: Iterable[str], top: str) -> bool:
+    """Whether a module at one of these places is found by a worker, too.
+
+    Parameters
+    ----------
+    top
+        Name of the module, or of the package that it belongs to.
+    """
+    return any(_lies_in_a_root(path) or _is_on_python_path(path, top) for path in locations)
 
 
 def _lies_in_a_root(path: str) -> bool:

@@ -23,6 +23,7 @@ from parsl.serialize import facade
 from parsl.serialize import serialize as parsl_serialize
 from parsl.serialize.concretes import DillSerializer
 
+from parsl_context.content.carrying import Needs, carry, carry_slowly
 from parsl_context.content.modules import is_installed
 from parsl_context.content.reducing import reduce_code
 from parsl_context.wire.codec import MAX_BUFFERS, Buffer
@@ -33,8 +34,14 @@ _ONLY_TEXTS = frozenset({str})
 _QUIET_SIZE = sys.maxsize  # Parsl warns above a threshold; large values are no fault here
 
 
-def pack_value(value: object) -> tuple[bytes, Sequence[Buffer]]:
+def pack_value(value: object, note: Callable[[Needs], object] | None = None) -> tuple[bytes, Sequence[Buffer]]:
     """A pickle stream and its out-of-band buffers.
+
+    Parameters
+    ----------
+    note
+        Told what the stream needs where it is read, if anything. Without it, this process gives no identifiers to what
+        has none.
 
     Raises
     ------
@@ -45,14 +52,19 @@ def pack_value(value: object) -> tuple[bytes, Sequence[Buffer]]:
         return parsl_serialize(value, buffer_threshold=_QUIET_SIZE), ()
     if _is_simple(value):
         return pickle.dumps(value, protocol=5), ()
+    defines = note is not None
     buffers: list[pickle.PickleBuffer] = []
     try:
-        stream = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        stream, found = carry(value, defines=defines, buffer_callback=buffers.append)
         if len(buffers) > MAX_BUFFERS:
-            return cloudpickle.dumps(value, protocol=5), ()
-        return stream, [_flat(buffer) for buffer in buffers]
+            buffers.clear()
+            stream, found = carry(value, defines=defines)
     except Exception:
-        return parsl_serialize(value, buffer_threshold=_QUIET_SIZE), ()
+        buffers.clear()
+        stream, found = carry_slowly(value, defines=defines)
+    if note is not None and found:
+        note(found)
+    return stream, [_flat(buffer) for buffer in buffers]
 
 
 def unpack_value(frames: Sequence[Buffer]) -> Any:

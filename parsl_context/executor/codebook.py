@@ -11,54 +11,28 @@ import functools
 import threading
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from parsl.serialize.errors import SerializationError
 
 from parsl_context.apps.app import ContextApp
-from parsl_context.apps.context import Context
+from parsl_context.apps.context import Context, ContextFunction
 from parsl_context.apps.context_call import ContextCall
-from parsl_context.apps.options import UNKEPT_LEVELS
-from parsl_context.content.digests import digest_bytes
+from parsl_context.content.carrying import Needs
 from parsl_context.content.modules import is_installed
-from parsl_context.content.serialization import pack_app, pack_code
-from parsl_context.errors import ContextSerializationError
+from parsl_context.content.serialization import pack_app
+from parsl_context.discover.definitions import Definitions, Package
+from parsl_context.discover.project import Project
+from parsl_context.executor.packing import Code, Packed, PackedContext, Packer, with_required
 from parsl_context.wire import messages as m
 from parsl_context.wire.messages import Digest
 
 MAX_FUNCTIONS = 1024
 MAX_BYTES = 256 << 20
+PARTS = ("part of the user's code", "what code needs", "what arguments need")  # labels of what comes with code
 _T = TypeVar("_T")
 _SEARCH_DEPTH = 6  # wrappers that may lie around a context app
-
-
-@dataclass(frozen=True)
-class Code:
-    """What a call names instead of its function."""
-
-    digest: Digest
-    contexts: tuple[Digest, ...]
-    fresh: bool
-    chunked: bool  # its one argument is a list of calls
-    keep: Any  # objects whose ids are in the key; they must live as long as it does
-    size: int
-
-    @functools.cached_property
-    def names(self) -> tuple[Digest, ...]:
-        """All that a call names."""
-        return (self.digest, *self.contexts)
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """Code that is ready to be sent."""
-
-    code: Code
-    label: str
-    data: bytes
-    contexts: tuple[Context, ...]
 
 
 class CodeBook:
@@ -72,6 +46,8 @@ class CodeBook:
         Gives the digests that calls without an outcome name.
     reuse
         Level of contexts that do not choose one.
+    definitions
+        What the user's code defines, for all executors of this process.
     """
 
     def __init__(
@@ -79,14 +55,19 @@ class CodeBook:
         send: Callable[[m.ToInterchange, list[bytes]], None],
         in_use: Callable[[], Iterable[Digest]],
         reuse: str,
+        definitions: Definitions | None = None,
     ) -> None:
         self._send = send
         self._in_use = in_use
         self._reuse = reuse
+        self._packer = Packer(definitions or Definitions(Project()), reuse)
         self._codes: OrderedDict[Any, Code] = OrderedDict()
         self._bytes = 0
         self._sent: set[Digest] = set()
         self._requires: dict[Digest, tuple[Digest, ...]] = {}  # of each context that was sent
+        self._needs: dict[Digest, tuple[Digest, ...]] = {}  # of content that was sent: what it cannot be read without
+        self._functions: dict[Any, tuple[ContextFunction, set[Digest]]] = {}  # where they stand, and their contexts
+        self._superseded: set[Digest] = set()  # contexts whose function was defined anew
         self._provided: set[Digest] = set()  # sent ahead of calls
         self._lock = threading.Lock()
 
@@ -101,7 +82,7 @@ class CodeBook:
             If another function cannot.
         """
         code = self._codes.get(id(function))
-        if code is not None:
+        if code is not None and code.is_current:
             with contextlib.suppress(KeyError):  # forgotten by another thread just now
                 self._codes.move_to_end(id(function))
             return code, kwargs
@@ -110,13 +91,26 @@ class CodeBook:
             return self._app(function), kwargs
         settled, kwargs = call.settled(kwargs)
         if function is call:
-            return self._remember(id(settled), lambda: self._pack_call(settled)), kwargs
+            return self._remember(id(settled), lambda: self._packer.call(settled)), kwargs
         key = (_key(function), id(settled))
-        return self._remember(key, lambda: self._pack_wrapped(function, call, settled)), kwargs
+        return self._remember(key, lambda: self._packer.wrapped(function, call, settled)), kwargs
+
+    def arguments(self, needs: Needs, code: Code) -> tuple[Digest, ...]:
+        """What the arguments of a call need and do not find with its code, to be named by the call."""
+        if code.covers(needs):
+            return ()
+        key = needs.key
+        known = self._codes.get(key)
+        if known is None or not known.is_current:
+            packed = self._packer.needs(needs)
+            if packed is None:
+                return ()
+            known = self._remember(key, lambda: packed)
+        return (known.digest,)
 
     def provide(self, context: Context) -> Digest:
         """Make sure that a context and those it requires were sent."""
-        self._commit([context], lambda: self._provided.add(context.digest))
+        self._commit([context], {}, lambda: self._provided.add(context.digest))
         return context.digest
 
     def release(self, context: Context) -> Digest:
@@ -125,38 +119,43 @@ class CodeBook:
             self._provided.discard(context.digest)
         return context.digest
 
-    def _remember(self, key: Any, pack: Callable[[], _Packed]) -> Code:
+    def _remember(self, key: Any, pack: Callable[[], Packed]) -> Code:
         """The code under a key; packed if there is none, which runs code of the user's, so without a lock."""
-        code = self._codes.get(key)
-        if code is not None:
+        old = self._codes.get(key)
+        if old is not None and old.is_current:
             with contextlib.suppress(KeyError):
                 self._codes.move_to_end(key)
-            return code
+            return old
         packed = pack()
 
         def store() -> Code:
             code = self._codes.get(key)  # of another thread that was as quick
-            if code is None:
+            if code is None or code is old:
+                self._bytes += packed.code.size - (0 if code is None else code.size)
                 code = self._codes[key] = packed.code
-                self._bytes += code.size
-                self._send_blob(code.digest, packed.label, packed.data)
+                self._send_package(code.package)
+                header = () if code.package is None else (code.package.digest,)
+                self._send_blob(code.digest, packed.label, packed.data, header if header != (code.digest,) else ())
+                self._give_up_old(packed.contexts)
                 if len(self._codes) > MAX_FUNCTIONS or self._bytes > MAX_BYTES:
                     self._forget_some(keep=code)
             return code
 
-        return self._commit(packed.contexts, store)
+        return self._commit(packed.contexts, packed.ready, store)
 
-    def _commit(self, contexts: Sequence[Context], store: Callable[[], _T]) -> _T:
+    def _commit(
+        self, contexts: Sequence[Context], ready: Mapping[Digest, PackedContext], store: Callable[[], _T]
+    ) -> _T:
         """Send what was not sent of these contexts and of those that they require, then store what names them.
 
         Contexts are pickled without the lock, because code of the user's runs then. So it may turn out, once the lock
         is held, that one more is needed, which others had forgotten meanwhile.
         """
-        wanted = _with_required_contexts(contexts)
-        contents: dict[Digest, bytes] = {}
+        wanted = with_required(contexts)
+        contents = dict(ready)
         while True:
             lacking = [context for context in wanted if context.digest not in {*self._sent, *contents}]
-            contents |= {context.digest: context.packed(self._reuse) for context in lacking}
+            contents |= {context.digest: self._packer.context(context) for context in lacking}
             with self._lock:
                 if all(context.digest in self._sent or context.digest in contents for context in wanted):
                     for context in wanted:
@@ -171,16 +170,20 @@ class CodeBook:
             if self._codes[key].digest not in needed:
                 self._bytes -= self._codes.pop(key).size
         named = {digest for code in self._codes.values() for digest in (code.digest, *code.contexts)}
-        kept = self._with_required(needed | named | self._provided)
-        gone = [digest for digest in self._sent if digest not in kept]
-        self._sent.difference_update(gone)
-        for digest in gone:
-            self._requires.pop(digest, None)
-        if gone:
-            self._send(m.ForgetBlobs(digests=gone), [])
+        kept = self._with_needs(needed | named | self._provided)
+        self._forget([digest for digest in self._sent if digest not in kept])
 
-    def _with_required(self, digests: Iterable[Digest]) -> set[Digest]:
-        """These and the contexts that they require."""
+    def _forget(self, digests: Collection[Digest]) -> None:
+        self._sent.difference_update(digests)
+        self._packer.forget(digests)
+        for digest in digests:
+            self._requires.pop(digest, None)
+            self._needs.pop(digest, None)
+        if digests:
+            self._send(m.ForgetBlobs(digests=list(digests)), [])
+
+    def _with_needs(self, digests: Iterable[Digest]) -> set[Digest]:
+        """These, the contexts that they require, and what they cannot be read without."""
         found: set[Digest] = set()
         waiting = list(digests)
         while waiting:
@@ -188,50 +191,45 @@ class CodeBook:
             if digest not in found:
                 found.add(digest)
                 waiting += self._requires.get(digest, ())
+                waiting += self._needs.get(digest, ())
         return found
+
+    def _give_up_old(self, contexts: Sequence[Context]) -> None:
+        """Give up contexts whose function was defined anew, when no call needs them any more."""
+        current = with_required(contexts)
+        for context in current:
+            function = context.function
+            if not function.stands_there() or (place := function.place) is None:
+                continue
+            key = (id(place[0]), place[1])
+            known, digests = self._functions.get(key, (function, set()))
+            if known is not function and known.current() is not known:
+                self._superseded |= digests
+                known, digests = function, set()
+            digests.add(context.digest)
+            self._functions[key] = (known, digests)
+        self._superseded -= {context.digest for context in current}
+        gone = (self._superseded & self._sent) - {*self._in_use(), *self._provided} if self._superseded else set()
+        if gone:
+            self._superseded -= gone
+            for key in [key for key, code in self._codes.items() if gone.intersection(code.contexts)]:
+                self._bytes -= self._codes.pop(key).size
+            self._forget(gone)
 
     def _app(self, function: Callable[..., Any]) -> Code:
         """An ordinary app: serialized by Parsl, which remembers it, unless no worker can import it."""
         try:
             if any(module != "__main__" and not is_installed(module) for module in _modules(function)):
-                return self._remember(_key(function), lambda: self._pack_local_app(function))
+                return self._remember(_key(function), lambda: self._packer.local_app(function))
             data = pack_app(function)
-            return self._remember(data, lambda: self._packed(function, data, (), fresh=False, keep=None))
+            return self._remember(data, lambda: self._packer.app(function, data))
         except Exception as error:
             raise SerializationError(getattr(function, "__name__", repr(function))) from error
 
-    def _pack_local_app(self, function: Callable[..., Any]) -> _Packed:
-        return self._packed(function, pack_code(function), (), fresh=False, keep=function)
-
-    def _pack_call(self, call: ContextCall) -> _Packed:
-        try:
-            data = pack_code(call.for_worker())
-        except ContextSerializationError:
-            raise
-        except Exception as error:
-            raise ContextSerializationError(f"The body {call.__name__}", error) from error
-        return self._packed(call, data, call.contexts, fresh=self._is_fresh(call), keep=call)
-
-    def _pack_wrapped(self, wrapper: Callable[..., Any], call: ContextCall, settled: ContextCall) -> _Packed:
-        def replace(value: object) -> Any:
-            return settled.for_worker().__reduce__() if value is call else NotImplemented
-
-        try:
-            data = pack_code(wrapper, replace)
-        except Exception as error:
-            raise ContextSerializationError(f"The body {call.__name__}", error) from error
-        keep = (wrapper, settled)
-        return self._packed(wrapper, data, settled.contexts, fresh=self._is_fresh(settled), keep=keep)
-
-    @staticmethod
-    def _packed(function: Any, data: bytes, contexts: tuple[Context, ...], *, fresh: bool, keep: Any) -> _Packed:
-        chunked = isinstance(function, ContextCall) and function.chunked
-        digests = tuple(context.digest for context in contexts)
-        code = Code(digest_bytes(data), digests, fresh, chunked, keep, len(data))
-        return _Packed(code, getattr(function, "__name__", type(function).__name__), data, contexts)
-
-    def _send_context(self, context: Context, packed: bytes) -> None:
-        self._send_blob(context.digest, context.name, packed)
+    def _send_context(self, context: Context, packed: PackedContext) -> None:
+        self._send_package(packed.package)
+        header = () if packed.package is None else (packed.package.digest,)
+        self._send_blob(context.digest, context.name, packed.data, header)
         requires = self._requires[context.digest] = tuple(required.digest for required in context.requires)
         options = m.ContextOptions(
             name=context.name,
@@ -244,28 +242,20 @@ class CodeBook:
         )
         self._send(m.DeclareContext(context=context.digest, options=options), [])
 
-    def _send_blob(self, digest: Digest, label: str, data: bytes) -> None:
+    def _send_package(self, package: Package | None) -> None:
+        """Send a header and what it names."""
+        if package is None or package.digest in self._sent:
+            return
+        for digest, data in package.content.items():
+            self._send_blob(digest, PARTS[0], data)
+        self._send_blob(package.digest, PARTS[1], package.data, tuple(package.content))
+
+    def _send_blob(self, digest: Digest, label: str, data: bytes, needs: tuple[Digest, ...] = ()) -> None:
         if digest not in self._sent:
             self._sent.add(digest)
-            self._send(m.StoreBlobs(blobs=[m.Blob(digest, label)]), [data])
-
-    def _is_fresh(self, call: ContextCall) -> bool:
-        return any((context.options.reuse or self._reuse) in UNKEPT_LEVELS for context in call.contexts)
-
-
-def _with_required_contexts(contexts: Sequence[Context]) -> list[Context]:
-    """These and those that they require, each after what it requires."""
-    found: dict[Digest, Context] = {}
-
-    def add(context: Context) -> None:
-        if context.digest not in found:
-            for required in context.requires:
-                add(required)
-            found[context.digest] = context
-
-    for context in contexts:
-        add(context)
-    return list(found.values())
+            if needs:
+                self._needs[digest] = needs
+            self._send(m.StoreBlobs(blobs=[m.Blob(digest, label, needs)]), [data])
 
 
 def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:

@@ -22,9 +22,11 @@ from parsl.serialize.errors import SerializationError
 
 from parsl_context.apps.context import Context, ContextFunction, as_context
 from parsl_context.apps.options import UNKEPT_LEVELS, check_build_timeout, check_reuse
+from parsl_context.content.carrying import Needs
 from parsl_context.content.exceptions import another
 from parsl_context.content.serialization import pack_value
-from parsl_context.errors import ConfigurationError, ExecutorClosedError, InterchangeLost
+from parsl_context.discover.definitions import definitions
+from parsl_context.errors import CarriedCodeError, ConfigurationError, ExecutorClosedError, InterchangeLost
 from parsl_context.executor.blocks import BlocksAhead, JobsOver, check_paths, walltime_s
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook
@@ -169,7 +171,7 @@ class ContextExecutor(HighThroughputExecutor):
             on_versions_differ=self._versions_differ,
             on_death=self._interchange_died,
         )
-        self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse)
+        self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse, definitions())
         try:
             ready = self._client.start(self.interchange_launch_cmd, self._interchange_config)
         except BaseException:
@@ -292,7 +294,11 @@ class ContextExecutor(HighThroughputExecutor):
         client, codes = self._accepting()
         code, kwargs = codes.code(func, kwargs)
         try:
-            stream, buffers = pack_value((args, kwargs))
+            found: list[Needs] = []
+            stream, buffers = pack_value((args, kwargs), found.append)
+            needs = codes.arguments(found[0], code) if found else ()
+        except CarriedCodeError:
+            raise
         except Exception as error:
             raise SerializationError(getattr(func, "__name__", repr(func))) from error
         payload, frames = self._segments.make_payload(stream, buffers)
@@ -305,8 +311,9 @@ class ContextExecutor(HighThroughputExecutor):
             priority(resource_specification),
             resource_specification or None,
             len(args[0]) if code.chunked else 1,
+            needs,
         )
-        return self._send(client, task, frames, code.names)
+        return self._send(client, task, frames, (*code.names, *needs) if needs else code.names)
 
     def submit_payload(self, context: dict[str, Any], buffer: bytes) -> HTEXFuture:
         """Run a payload made by `parsl.serialize.pack_apply_message`, as in `HighThroughputExecutor`.

@@ -66,10 +66,24 @@ class Content:
                 size_bytes = self._sizes.get(context)
                 declaration = m.DeclareContext(context=context, options=options, size_bytes=size_bytes)
                 self._managers.send(manager, declaration)
-        if code is not None and code not in session.known:
-            session.known.add(code)
-            blob, frame = self._blobs[code]
-            self._managers.send(manager, m.StoreBlobs(blobs=[blob]), [frame])
+        if code is not None:
+            self._provide_blob(manager, session.known, code)
+
+    def provide_blobs(self, manager: ManagerId, digests: tuple[Digest, ...]) -> None:
+        """Send a manager what it lacks of some content, and of what that needs."""
+        session = self._managers.sessions.get(manager)
+        if session is not None:
+            for digest in digests:
+                self._provide_blob(manager, session.known, digest)
+
+    def _provide_blob(self, manager: ManagerId, known: set[Digest], digest: Digest) -> None:
+        if digest in known:
+            return
+        known.add(digest)
+        blob, frame = self._blobs[digest]
+        for needed in blob.needs:
+            self._provide_blob(manager, known, needed)
+        self._managers.send(manager, m.StoreBlobs(blobs=[blob]), [frame])
 
     def forget(self, digests: list[Digest]) -> None:
         """Drop content here and in all managers."""

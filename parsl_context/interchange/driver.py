@@ -157,6 +157,8 @@ class ClusterDriver:
             return  # an action before this one found the manager gone, and its calls have failed
         task, frames = self.tasks[action.task]
         self._content.provide(action.manager, task.code, task.contexts)
+        if task.needs:
+            self._content.provide_blobs(action.manager, task.needs)
         session = self._managers.sessions.get(action.manager)
         if session is None:
             return

@@ -19,6 +19,7 @@ from parsl_context.parsl_parts import lightly  # noqa: E402
 with lightly.uncollected():
     lightly.put_off()
 
+    from parsl_context.distribute.run_folder import run_folder
     from parsl_context.parsl_parts.compat import start_logging
     from parsl_context.parsl_parts.titles import set_title
     from parsl_context.pool import zygote
@@ -40,6 +41,19 @@ def main() -> int:
     receiver.setblocking(False)
     ours, drains = socket.socketpair()  # closed by us when we drain
     log_config = _read_log_config(settings)
+    with run_folder() as code_folder:
+        return _run(settings, log_config, receiver, sender, ours, drains, str(code_folder))
+
+
+def _run(
+    settings: ManagerSettings,
+    log_config: Any,
+    receiver: socket.socket,
+    sender: socket.socket,
+    ours: socket.socket,
+    drains: socket.socket,
+    code_folder: str,
+) -> int:
     # The zygote is forked before this process opens a log file, a ZeroMQ context or a thread.
     pathlib.Path(settings.log_dir).mkdir(parents=True, exist_ok=True)
     control, pid = zygote.start_zygote(
@@ -55,6 +69,7 @@ def main() -> int:
             start_method=settings.start_method,
             monitoring=sender,
             drains=drains,
+            code_folder=code_folder,
         ),
         ours,
     )

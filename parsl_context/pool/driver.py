@@ -211,6 +211,8 @@ class NodeDriver:
         task, frames = self.tasks[action.task]
         member = self._family.workers[action.worker]
         self._family.provide(member, task.contexts if task.code is None else (*task.contexts, task.code))
+        if task.needs:
+            self._family.provide(member, task.needs)
         member.tasks.append(task.id)
         if action.is_ahead:
             member.allow()

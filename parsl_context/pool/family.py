@@ -195,6 +195,7 @@ class Family:
                 member.known.add(digest)
                 blob, frame = self._blobs[digest]
                 member.send(m.StoreBlobs(blobs=[blob]), [frame])
+                wanted.extend(blob.needs)
                 if digest in self._options:
                     wanted.extend(self._options[digest].requires)
 

@@ -65,6 +65,7 @@ class WorkerSettings:
     start_method: str  # of multiprocessing
     monitoring: socket.socket  # datagrams to the manager
     drains: socket.socket  # can be read once the manager drains, ends or is gone
+    code_folder: str  # for modules of the user's
 
 
 def check_start_method(method: str) -> None:

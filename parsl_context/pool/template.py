@@ -61,7 +61,7 @@ class Template:
         self._control = control
         self._settings = settings
         self._decoder: Decoder[m.ToTemplate] = Decoder(m.ToTemplate)
-        self._loader = Loader(self._send, Instances())
+        self._loader = Loader(self._send, Instances(), settings.code_folder)
         self._nursery = Nursery(guard)
         self._variables = sharing.hold_threads()
         calls.resident = self._loader.instances

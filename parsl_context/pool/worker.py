@@ -25,7 +25,8 @@ from parsl.executors.execute_task import execute_task
 from parsl.executors.high_throughput.mpi_prefix_composer import compose_all
 from typing_extensions import assert_never
 
-from parsl_context.content.serialization import pack_value, unpack_code, unpack_value
+from parsl_context.content.carried import unpack_code
+from parsl_context.content.serialization import pack_value, unpack_value
 from parsl_context.errors import BodyExitError, ContextIsolationError, ContextSerializationError, WorkerLost
 from parsl_context.parsl_parts.compat import start_logging
 from parsl_context.parsl_parts.titles import set_title
@@ -134,8 +135,8 @@ class Worker:
         self._claims = claims
         self._settings = settings
         self._decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
-        self._functions: OrderedDict[Digest, Callable[..., Any]] = OrderedDict()
-        self._loader = Loader(self._send, instances)
+        self._functions: OrderedDict[Digest, tuple[Digest | None, Callable[..., Any]]] = OrderedDict()
+        self._loader = Loader(self._send, instances, settings.code_folder)
         self._segments = segments
         self._number = number
         self._threads = threads  # that libraries may use which were held at one
@@ -235,6 +236,8 @@ class Worker:
 
     def _run_task(self, task: m.Task, frames: Sequence[Buffer]) -> None:
         instances = self._loader.instances
+        if self._loader.carried.has_tree and (reason := self._why_older(task)) is not None:
+            raise _UnfitError(reason)
         if instances.watched:
             self._drop(instances.outdated(task.contexts))
         for context in task.contexts:
@@ -253,6 +256,14 @@ class Worker:
         self._drop(worn)
         if shared:
             self._pause()
+
+    def _why_older(self, task: m.Task) -> str | None:
+        """What a call needs an older version of than this process has; None if it can run here."""
+        header = None
+        if task.code is not None:
+            known = self._functions.get(task.code)
+            header = unpack_code(self._loader.content(task.code))[0] if known is None else known[0]
+        return self._loader.carried.why_older([header, *task.needs, *self._loader.headers(task.contexts)])
 
     def _run(self, task: m.Task, frames: Sequence[Buffer]) -> Frames:
         """Run a call; gives the message that says how it ended."""
@@ -346,6 +357,8 @@ class Worker:
                 context, buffer = unpack_value(payload)
                 return _execute_payload(context, buffer)
             function = self._function(task.code)
+            for header in task.needs:
+                self._loader.carried.prepare(header)
             args, kwargs = unpack_value(payload)
             return function(*args, **kwargs)
         finally:
@@ -353,13 +366,16 @@ class Worker:
                 self._surroundings.restore()
 
     def _function(self, digest: Digest) -> Callable[..., Any]:
-        function = self._functions.get(digest)
-        if function is None:
-            function = unpack_code(self._loader.content(digest))
-            self._functions[digest] = function
-            if len(self._functions) > _FUNCTIONS_KEPT:
-                self._functions.popitem(last=False)
-        return function
+        found = self._functions.get(digest)
+        if found is not None:
+            header, function = found
+            if header is not None:
+                self._loader.carried.prepare(header)
+            return function
+        found = self._functions[digest] = self._loader.code(digest)
+        if len(self._functions) > _FUNCTIONS_KEPT:
+            self._functions.popitem(last=False)
+        return found[1]
 
     def _load_wanted(self, digest: Digest) -> None:
         if digest in self._loader.instances:

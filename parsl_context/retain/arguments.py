@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from parsl_context.wire.messages import Digest
 
+_instance_of: ContextVar[Callable[[Digest], Any]] = ContextVar("parsl_context_instance_of")
 
-class RequiredContext:
-    """Stands for a required context in a packed one. The worker puts the instance in its place."""
 
-    __slots__ = ("digest",)
+def required(digest: Digest) -> Any:
+    """The instance of a context. Stands for it in a pickle, so that it may be in any object."""
+    return _instance_of.get()(digest)
 
-    def __init__(self, digest: Digest) -> None:
-        self.digest = digest
+
+@contextlib.contextmanager
+def resolving(instance_of: Callable[[Digest], Any]) -> Iterator[None]:
+    """Contexts in what is unpickled meanwhile become these instances."""
+    token = _instance_of.set(instance_of)
+    try:
+        yield
+    finally:
+        _instance_of.reset(token)
 
 
 class NodeFile:
@@ -34,11 +44,6 @@ class NodeFile:
     def __init__(self, url: str, *, is_kept: bool) -> None:
         self.url = url
         self.is_kept = is_kept
-
-
-def fill_in(value: Any, instance: Callable[[Digest], Any]) -> Any:
-    """`value` with each `RequiredContext` in it replaced by its instance."""
-    return map_leaves(value, lambda leaf: instance(leaf.digest) if isinstance(leaf, RequiredContext) else leaf)
 
 
 def map_leaves(value: Any, swap: Callable[[Any], Any]) -> Any:

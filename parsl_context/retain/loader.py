@@ -7,11 +7,14 @@ import ctypes
 import gc
 import logging
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
+from parsl_context.content.carried import unpack_code
 from parsl_context.content.exceptions import pack_raised
-from parsl_context.content.serialization import unpack_code
-from parsl_context.retain.arguments import fill_in
+from parsl_context.content.serialization import unpack_value
+from parsl_context.retain.arguments import resolving
+from parsl_context.retain.carried import Carried
 from parsl_context.retain.files import BuildFiles
 from parsl_context.retain.instances import Instance, Instances, build, resident_bytes
 from parsl_context.retain.processes import alone, interruptible
@@ -31,14 +34,24 @@ class Loader:
         Sends a message to the manager.
     instances
         What the process has inherited.
+    code_folder
+        For modules of the user's.
+
+    Attributes
+    ----------
+    carried : Carried
+        Code of the user's in this process.
     """
 
-    def __init__(self, send: Callable[[m.FromWorker, Sequence[Buffer]], None], instances: Instances) -> None:
+    def __init__(
+        self, send: Callable[[m.FromWorker, Sequence[Buffer]], None], instances: Instances, code_folder: str
+    ) -> None:
         self._send = send
         self.instances = instances
         instances.on_clean_up = self._tell_clean_up
         instances.passes_interrupts = False
         self._blobs: dict[Digest, tuple[str, Buffer]] = {}
+        self.carried = Carried(self.content, code_folder)
 
     def store(self, message: m.StoreBlobs, frames: Sequence[Buffer]) -> None:
         """Keep content that later messages name."""
@@ -54,8 +67,22 @@ class Loader:
         instance = self.instances.get(digest)
         if instance is not None:
             return instance.upkeep.isolated
-        isolated, _ = pickle.loads(self.content(digest))
+        isolated, *_ = pickle.loads(self.content(digest))
         return bool(isolated)
+
+    def code(self, digest: Digest) -> tuple[Digest | None, Any]:
+        """A function, and the header to act on before each call of it."""
+        header, stream = unpack_code(self.content(digest))
+        self.carried.prepare(header)
+        return header, unpack_value([stream])
+
+    def headers(self, contexts: Iterable[Digest]) -> Iterator[Digest | None]:
+        """The headers of contexts that are not here yet, and of what these require."""
+        for digest in contexts:
+            if digest not in self.instances:
+                _, header, _, requires = pickle.loads(self.content(digest))
+                yield header
+                yield from self.headers(requires)
 
     def load(self, digest: Digest, task: m.TaskId | None) -> bool:
         """Build a context. On failure the manager is told, and which call has not run for it."""
@@ -76,6 +103,7 @@ class Loader:
         for digest in digests:
             self.drop(digest)
             self._blobs.pop(digest, None)
+        self.carried.forget(digests)
 
     def drop(self, digest: Digest) -> None:
         """End an instance, and those that require it; the manager is told how much memory did not come back."""
@@ -112,9 +140,10 @@ class Loader:
                 self._send(m.LoadStarted(context=other), ())
             return self._build(other)
 
-        _, content = pickle.loads(packed)
-        function, args, kwargs, upkeep = unpack_code(content)
-        args, kwargs = fill_in(args, instance_of), fill_in(kwargs, instance_of)
+        _, header, stream, _ = pickle.loads(packed)
+        self.carried.prepare(header)
+        with resolving(instance_of):
+            function, args, kwargs, upkeep = unpack_value([stream])
         if built:
             self._send(m.LoadStarted(context=digest), ())
         files = BuildFiles()

@@ -65,6 +65,7 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     priority: float = float("inf")  # lower runs first, as in HTEX
     resources: dict[str, int | float | str] | None = None
     calls: int = 1  # of the body; more in a chunk of a map
+    needs: tuple[Digest, ...] = ()  # headers of what its arguments are made of, where its code does not need it anyway
 
 
 class Result(Struct, frozen=True, array_like=True, gc=False):
@@ -81,6 +82,7 @@ class Blob(Struct, frozen=True, array_like=True, gc=False):
 
     digest: Digest
     label: str  # name for people
+    needs: tuple[Digest, ...] = ()  # content that it cannot be read without
 
 
 class ContextOptions(Struct, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ SAMPLES = {
     e.ParslContextError: e.ParslContextError("Something is wrong with context c.", 17),
     e.ConfigurationError: e.ConfigurationError("reuse='always' is no level of reuse."),
     e.ContextSerializationError: e.ContextSerializationError("Argument 'db' of context c", TypeError("a lock")),
+    e.CarriedCodeError: e.CarriedCodeError("Module m was changed after it was imported."),
     e.ContextBuildError: build_error(FileNotFoundError(2, "No such file", "a.pt")),
     e.FileFetchError: e.FileFetchError(url="http://origin/a.pt", reason="its server answers 404 Not Found"),
     e.ContextIsolationError: e.ContextIsolationError(context="model('a.pt')", reason="it runs 1 threads of its own"),

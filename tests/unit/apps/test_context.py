@@ -12,12 +12,17 @@ import pytest
 from parsl.data_provider.files import File
 
 from parsl_context.apps.context import Context, ContextFunction, context
-from parsl_context.content.serialization import unpack_code
+from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import ConfigurationError, ContextSerializationError
-from parsl_context.retain.arguments import RequiredContext
+from parsl_context.retain.arguments import resolving
 from tests.unit.builders import script
 
 Pair = namedtuple("Pair", ["first", "second"])
+
+
+class Holder:
+    def __init__(self, held):
+        self.held = held
 
 
 @context
@@ -105,12 +110,13 @@ def test_a_context_is_built_from_the_instances_of_those_it_requires():
 
 def test_required_contexts_stand_in_a_packed_one_by_their_digests():
     a = model("a", device="a device of its own")
-    _, content = pickle.loads(pipeline(a, [a]).packed("memory"))
-    function, args, _, _ = unpack_code(content)
-    assert isinstance(args[0], RequiredContext)
-    assert {args[0].digest, args[1][0].digest} == {a.digest}
+    stream, _ = pipeline(a, [a], Holder(a)).packed("memory")
+    with resolving({a.digest: "the instance"}.__getitem__):
+        function, args, _, _ = unpack_value([stream])
+    assert args[:2] == ("the instance", ["the instance"])
+    assert args[2].held == "the instance"
     assert function(1) == ((1,), {})
-    assert b"device of its own" not in pipeline(a).packed("memory")
+    assert b"device of its own" not in stream
 
 
 @pytest.mark.parametrize(
@@ -121,7 +127,7 @@ def test_files_in_a_packed_context_are_for_the_node_to_fetch(level, default, is_
     staged.local_path = "/here/staged"
     files = [File("http://origin/a.pt"), File("b.pt"), File("globus://endpoint/c.pt"), staged]
     made = context(reuse=level)(model.function)(files, device=files[0])
-    _, (packed,), kwargs, _ = unpack_code(pickle.loads(made.packed(default))[1])
+    _, (packed,), kwargs, _ = unpack_value([made.packed(default)[0]])
     fetched = [kwargs["device"], *packed[:2]]
     assert [(file.url, file.is_kept) for file in fetched] == [(files[i].url, is_kept) for i in (0, 0, 1)]
     assert [file.url for file in packed[2:]] == [file.url for file in files[2:]]

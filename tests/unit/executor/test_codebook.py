@@ -16,10 +16,11 @@ from parsl_context.apps.app import context_app
 from parsl_context.apps.context import context
 from parsl_context.apps.portable import process_contexts
 from parsl_context.content.digests import digest_bytes
-from parsl_context.content.serialization import unpack_code
+from parsl_context.content.carried import unpack_code
+from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import ContextSerializationError
-from parsl_context.executor import codebook
-from parsl_context.executor.codebook import CodeBook
+from parsl_context.executor import packing
+from parsl_context.executor.codebook import PARTS, CodeBook
 from parsl_context.retain import calls
 from parsl_context.retain.instances import Instances, build
 from parsl_context.wire import messages as m
@@ -48,11 +49,23 @@ class Wire:
 
     @property
     def labels(self):
-        return [blob.label for message in self.of(m.StoreBlobs) for blob in message.blobs]
+        """What was stored, but for the parts of it."""
+        labels = [blob.label for message in self.of(m.StoreBlobs) for blob in message.blobs]
+        return [label for label in labels if label not in PARTS]
+
+    def unpacked(self, code):
+        """What a worker has of some code."""
+        _, stream = unpack_code(self.blobs[code.digest])
+        return unpack_value([stream])
 
     @property
     def forgotten(self):
         return {digest for message in self.of(m.ForgetBlobs) for digest in message.digests}
+
+
+def label_of(message):
+    [blob] = message.blobs
+    return blob.label
 
 
 @pytest.fixture
@@ -64,7 +77,7 @@ def wire():
 def packings(monkeypatch):
     """Counts what is pickled."""
     made = []
-    monkeypatch.setattr(codebook, "pack_code", lambda *a, pack=codebook.pack_code: made.append(a) or pack(*a))
+    monkeypatch.setattr(packing, "carry", lambda *a, carry=packing.carry, **k: made.append(a) or carry(*a, **k))
     return made
 
 
@@ -104,9 +117,9 @@ def test_an_ordinary_function_is_sent_once(wire, made):
     code = wire.code(made)
     assert wire.code(made).digest == code.digest == digest_bytes(wire.blobs[code.digest])
     assert (code.contexts, code.fresh, code.chunked) == ((), False, False)
-    assert len(wire.messages) == 1
+    assert len(wire.labels) == 1
     arguments = (1, 2) if made is body else (1,)
-    assert unpack_code(wire.blobs[code.digest])(*arguments) == made(*arguments)
+    assert wire.unpacked(code)(*arguments) == made(*arguments)
 
 
 def test_a_context_is_stored_and_declared_before_the_body_that_needs_it(wire):
@@ -115,8 +128,13 @@ def test_a_context_is_stored_and_declared_before_the_body_that_needs_it(wire):
     func = app(top)
     assert wire.code(func).contexts == (top.digest,)
     assert wire.labels == ["model('base')", "model('top', model('base'))", "body"]
-    assert [type(message).__name__ for message in wire.messages] == ["StoreBlobs", "DeclareContext"] * 2 + [
-        "StoreBlobs"
+    sent = [m.DeclareContext if isinstance(message, m.DeclareContext) else label_of(message) for message in wire.messages]
+    assert [each for each in sent if each not in PARTS] == [
+        "model('base')",
+        m.DeclareContext,
+        "model('top', model('base'))",
+        m.DeclareContext,
+        "body",
     ]
     assert wire.of(m.DeclareContext) == [
         m.DeclareContext(context=base.digest, options=m.ContextOptions(name=base.name, reuse="memory")),
@@ -126,7 +144,7 @@ def test_a_context_is_stored_and_declared_before_the_body_that_needs_it(wire):
         ),
     ]
     wire.code(func)
-    assert len(wire.messages) == 5
+    assert len(wire.messages) == len(sent)
 
 
 def test_equal_contexts_are_sent_once(wire):
@@ -174,14 +192,14 @@ def test_a_wrapped_context_app_finds_its_context_on_a_worker(wire, wrap, monkeyp
     instances = Instances()
     instances.add(code.contexts[0], build("a", lambda: "the instance"))
     monkeypatch.setattr(calls, "resident", instances)
-    assert unpack_code(wire.blobs[code.digest])(x=1) == ("the instance", 1)
+    assert wire.unpacked(code)(x=1) == ("the instance", 1)
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS.keys())
 @pytest.mark.parametrize("made", [function(1), body], ids=["script", "module"])
 def test_what_parsl_wraps_around_an_ordinary_app_is_sent_once(wire, wrap, made):
     assert len({wire.code(wrap(made)).digest for _ in range(5)}) == 1
-    assert len(wire.messages) == 1
+    assert len(wire.labels) == 1
 
 
 def test_what_cannot_be_sent_is_named(wire):
@@ -235,7 +253,7 @@ def on_a_worker(wire, code, *contexts):
     for made in contexts:
         instances.add(made.digest, build(made.name, lambda made=made: made.build({}.__getitem__)))
     calls.resident = instances
-    return unpack_code(wire.blobs[code.digest])
+    return wire.unpacked(code)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Required contexts are found and filled in wherever lists, tuples and dictionaries hold them."""
+"""Leaves of lists, tuples and dictionaries are swapped wherever they are."""
 
 from collections import OrderedDict, defaultdict, namedtuple
 
@@ -6,9 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsl_context.retain.arguments import RequiredContext, fill_in, map_leaves
+from parsl_context.retain.arguments import map_leaves
 
 Pair = namedtuple("Pair", ["first", "second"])
+
+
+class Leaf:
+    """Something to swap."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+def fill_in(value, swap):
+    return map_leaves(value, lambda leaf: swap(leaf.name) if isinstance(leaf, Leaf) else leaf)
 
 nested = st.recursive(
     st.integers(),
@@ -31,27 +42,27 @@ def test_each_leaf_is_swapped_and_nothing_else(value):
 @pytest.mark.parametrize(
     ("value", "filled"),
     [
-        (RequiredContext("a"), "A"),
-        ([1, (RequiredContext("a"), {"key": RequiredContext("b")})], [1, ("A", {"key": "B"})]),
-        (Pair(1, RequiredContext("a")), Pair(1, "A")),
-        (OrderedDict(x=RequiredContext("a"), y=2), OrderedDict(x="A", y=2)),
-        (defaultdict(list, x=[RequiredContext("a")]), defaultdict(list, x=["A"])),
+        (Leaf("a"), "A"),
+        ([1, (Leaf("a"), {"key": Leaf("b")})], [1, ("A", {"key": "B"})]),
+        (Pair(1, Leaf("a")), Pair(1, "A")),
+        (OrderedDict(x=Leaf("a"), y=2), OrderedDict(x="A", y=2)),
+        (defaultdict(list, x=[Leaf("a")]), defaultdict(list, x=["A"])),
     ],
 )
-def test_an_instance_takes_the_place_of_a_required_context(value, filled):
+def test_leaves_are_swapped_in_subclasses_too(value, filled):
     result = fill_in(value, {"a": "A", "b": "B"}.__getitem__)
     assert result == filled
     assert type(result) is type(filled)
 
 
 def test_arguments_are_not_changed_themselves():
-    argument = {"key": [RequiredContext("a")]}
+    argument = {"key": [Leaf("a")]}
     assert fill_in(argument, lambda _: "A") == {"key": ["A"]}
-    assert isinstance(argument["key"][0], RequiredContext)
+    assert isinstance(argument["key"][0], Leaf)
 
 
 def test_a_copy_holds_itself_where_the_value_does():
-    loop = [RequiredContext("a")]
+    loop = [Leaf("a")]
     loop.append({"pair": (loop, OrderedDict(own=loop))})
     filled = fill_in((loop,), lambda _: "A")[0]
     assert filled[0] == "A"

@@ -1,0 +1,385 @@
+"""The pickler for the user's code and values: what the other side knows, or can import, is named; the rest taken apart.
+
+See `space` for what identifiers are. The same pickler is used in both directions. The process in which the user's code
+was written defines what it names (`discover.definitions`); the others only name what they were told of.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import enum
+import functools
+import gc
+import io
+import marshal
+import pickle
+import re
+import types
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import cloudpickle
+import cloudpickle.cloudpickle as cp
+import dill
+
+from parsl_context.content import imports
+from parsl_context.content import space as there
+from parsl_context.content.modules import Home, home_of
+from parsl_context.content.reducing import reduce_code
+from parsl_context.content.space import Id, space
+
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_SPECIAL = ("__name__", "__qualname__", "__annotations__", "__kwdefaults__", "__defaults__", "__module__", "__doc__")
+
+
+@dataclass
+class Needs:
+    """What a pickle names and the process that reads it must have."""
+
+    definitions: set[Id] = field(default_factory=set)
+    names: set[tuple[str, str]] = field(default_factory=set)  # of namespaces, which functions use
+    modules: set[str] = field(default_factory=set)  # of the user's, as files
+    sources: set[str] = field(default_factory=set)  # files in which code of namespaces is written
+
+    def update(self, other: Needs) -> None:
+        """Add what something else needs."""
+        self.definitions |= other.definitions
+        self.names |= other.names
+        self.modules |= other.modules
+        self.sources |= other.sources
+
+    @property
+    def key(self) -> tuple[frozenset[Any], ...]:
+        """Equal for equal needs."""
+        return frozenset(self.definitions), frozenset(self.names), frozenset(self.modules), frozenset(self.sources)
+
+    def __bool__(self) -> bool:
+        return bool(self.definitions or self.names or self.modules or self.sources)
+
+
+def carry(
+    value: object,
+    *,
+    defines: bool,
+    root: Id | None = None,
+    replace: Callable[[object], Any] | None = None,
+    buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
+) -> tuple[bytes, Needs]:
+    """A pickle, and what it needs.
+
+    Parameters
+    ----------
+    defines
+        Whether this process may give identifiers to what has none.
+    root
+        Identifier of the value, if this is to be its definition.
+    replace
+        Asked for each object met: what `object.__reduce__` may return to stand for it, or NotImplemented.
+    buffer_callback
+        As of `pickle.Pickler`.
+
+    Raises
+    ------
+    Exception
+        What the value's own code raised, or the pickler, if it cannot be pickled.
+    """
+    file = io.BytesIO()
+    reducer = _Reducer(defines=defines, root=root, replace=replace)
+    pickler = _Carrier(file, reducer, buffer_callback)
+    reducer.by_value = pickler.by_value
+    pickler.dump(value)
+    return file.getvalue(), reducer.needs
+
+
+def carry_slowly(value: object, *, defines: bool) -> tuple[bytes, Needs]:
+    """As `carry`, by dill, which takes some things that cloudpickle does not."""
+    file = io.BytesIO()
+    reducer = _Reducer(defines=defines, root=None, replace=None)
+    pickler = _DillCarrier(file, protocol=5)
+    pickler.reducer_override = reducer.reduce
+    pickler.dump(value)
+    return pickle.dumps(_Dilled(file.getvalue()), protocol=5), reducer.needs
+
+
+class _Dilled:
+    """What dill has pickled, and must unpickle."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dill.loads, (self._data,)
+
+
+class _Carrier(cloudpickle.Pickler):  # type: ignore[misc]
+    def __init__(
+        self, file: io.BytesIO, reducer: _Reducer, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None
+    ) -> None:
+        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        self._reducer = reducer
+
+    def reducer_override(self, obj: Any) -> Any:
+        reduced = self._reducer.reduce(obj)
+        return super().reducer_override(obj) if reduced is NotImplemented else reduced
+
+    def by_value(self, function: types.FunctionType) -> Any:
+        """How cloudpickle takes a function apart, names of its module included."""
+        return self._dynamic_function_reduce(function)
+
+
+class _DillCarrier(dill.Pickler):  # type: ignore[misc]
+    reducer_override: Callable[[Any], Any]
+
+
+class _Reducer:
+    """Says how objects are taken apart; see `carry`."""
+
+    def __init__(self, *, defines: bool, root: Id | None, replace: Callable[[object], Any] | None) -> None:
+        self.needs = Needs()
+        self.by_value: Callable[[types.FunctionType], Any] = lambda _: NotImplemented
+        self._defines = defines
+        self._root = root
+        self._root_value = None if root is None else space.find(root)
+        self._replace = replace
+
+    def reduce(self, obj: Any) -> Any:
+        """What `object.__reduce__` may return, or NotImplemented."""
+        if self._replace is not None:
+            reduced = self._replace(obj)
+            if reduced is not NotImplemented:
+                return reduced
+        kind = type(obj)
+        if kind is types.FunctionType:
+            return self._function(obj)
+        if isinstance(obj, type):
+            return self._class(obj)
+        reduced = reduce_code(obj)
+        if reduced is not NotImplemented:
+            return reduced
+        if isinstance(obj, types.ModuleType):
+            return self._module(obj)
+        reduce = _REDUCE.get(kind)
+        home = home_of(getattr(obj, "__module__", None))
+        if home is Home.INSTALLED:
+            return NotImplemented if reduce is None else reduce(obj)
+        return self._instance(obj, home, reduce)
+
+    # --- kinds
+
+    def _function(self, obj: types.FunctionType) -> Any:
+        if obj is self._root_value:
+            return self._begin(self._take_apart(obj))
+        home = home_of(obj.__module__)
+        if home is Home.INSTALLED:
+            return self._known(obj)
+        place = place_of(obj)
+        if home is Home.CARRIED and place is not None:
+            return self._in_module(obj.__module__, place, obj.__qualname__)
+        owner = None if place is None or not self._defines else _owner(obj.__module__, place)
+        if owner is not None and owner is not self._root_value:
+            return there.attribute, (owner, str(place).partition(".")[2])
+        reduced = self._reference(obj, gives=place is not None and owner is None)
+        return self._take_apart(obj) if reduced is NotImplemented else reduced
+
+    def _class(self, obj: type) -> Any:
+        if obj is self._root_value:
+            return self._begin(self._take_class_apart(obj))
+        home = home_of(obj.__module__)
+        if home is Home.INSTALLED:
+            return self._known(obj)
+        if home is Home.CARRIED and (place := place_of(obj)) is not None:
+            return self._in_module(obj.__module__, place, obj.__qualname__)
+        return self._reference(obj, gives=True)  # or it was made by a call, over there, and goes cloudpickle's way
+
+    def _module(self, obj: types.ModuleType) -> Any:
+        name = obj.__name__
+        home = home_of(name)
+        if home is Home.INSTALLED or there.module_here(name) is not obj:
+            return NotImplemented
+        if home is Home.CARRIED:
+            self.needs.modules.add(name)
+            return there.module, (name,)
+        if name != there.MAIN:  # its attributes are used, and nobody knows which
+            self.needs.names.update((name, each) for each in vars(obj) if not each.startswith("__"))
+        return there.namespace, (name,)
+
+    def _instance(self, obj: Any, home: Home, reduce: Callable[[Any], Any] | None) -> Any:
+        """An object of the user's code, which may stand under a name of its module as a class does."""
+        if reduce is None:
+            if type(obj) in copyreg.dispatch_table or _has_stock_reduce(type(obj)):
+                return NotImplemented
+            reduced = obj.__reduce_ex__(5)
+        else:
+            reduced = getattr(obj, "__qualname__", None)
+        place = _place(obj, reduced) if isinstance(reduced, str) else None
+        if obj is self._root_value:
+            return self._begin(tuple(object.__reduce_ex__(obj, 5)) if reduce is None else reduce(obj))
+        if place is None:
+            return reduced if reduce is None else reduce(obj)
+        if home is Home.CARRIED:
+            return self._in_module(obj.__module__, place, None)
+        found = self._reference(obj, gives=True)
+        return reduce(obj) if found is NotImplemented and reduce is not None else found
+
+    # --- ways
+
+    def _known(self, obj: Any) -> Any:
+        return self._reference(obj, gives=False)
+
+    def _reference(self, obj: Any, *, gives: bool) -> Any:
+        """The identifier of an object, given to it now if this process may, or NotImplemented if it has none."""
+        found = space.identify(obj) if gives and self._defines else space.known(obj)
+        if found is None:
+            return NotImplemented
+        self.needs.definitions.add(found)
+        return there.named, (found,)
+
+    def _in_module(self, module: str, place: str, name: str | None) -> Any:
+        self.needs.modules.add(module)
+        return NotImplemented if place == name else (there.attribute, (there.module_here(module), place))
+
+    def _begin(self, reduced: tuple[Any, ...]) -> Any:
+        make, args, *rest = reduced
+        return there.begin, (self._root, make, args), *rest
+
+    def _take_apart(self, obj: types.FunctionType) -> Any:
+        """A function whose globals are the names of a module, also where it arrives."""
+        module = there.module_here(obj.__module__)
+        if module is None or obj.__globals__ is not vars(module):
+            return self.by_value(obj)
+        code = obj.__code__
+        self.needs.modules.update(imports.in_code(code, obj.__globals__))
+        if home_of(obj.__module__) is Home.NAMESPACE:
+            self._use_names(obj.__module__, [*cp._extract_code_globals(code), *_words(obj.__annotations__)])
+            self.needs.sources.add(code.co_filename)
+        elif home_of(obj.__module__) is Home.CARRIED:
+            self.needs.modules.add(obj.__module__)
+        cells = obj.__closure__ or ()
+        # Parts of packages that the code reaches as attributes are to be imported there, too.
+        used = [obj.__globals__[name] for name in cp._extract_code_globals(code) if name in obj.__globals__]
+        used += [cell.cell_contents for cell in cells if _is_filled(cell)]
+        parts = cp._find_imported_submodules(code, used)
+        args = (marshal.dumps(code), _names(obj.__module__), obj.__name__, cells or None, parts)
+        state = (dict(vars(obj)), {name: getattr(obj, name) for name in _SPECIAL})
+        return there.make_function, args, state, None, None, there.complete_function
+
+    def _take_class_apart(self, obj: type) -> Any:
+        if home_of(obj.__module__) is Home.NAMESPACE:
+            self._use_names(obj.__module__, _words(vars(obj).get("__annotations__", {})))
+        if issubclass(obj, enum.Enum):
+            members = {member.name: member.value for member in obj}
+            of_enum = (obj.__bases__, obj.__name__, obj.__qualname__, members, obj.__module__, None, None)
+            return cp._make_skeleton_enum, of_enum, cp._enum_getstate(obj), None, None, there.complete_class
+        first = {name: vars(obj)[name] for name in ("__module__", "__slots__") if name in vars(obj)}
+        args = (type(obj), obj.__name__, cp._get_bases(obj), {**first, "__qualname__": obj.__qualname__})
+        return there.make_class, args, cp._class_getstate(obj), None, None, there.complete_class
+
+    def _use_names(self, namespace: str, names: Iterable[str]) -> None:
+        known = vars(there.module_here(namespace))
+        self.needs.names.update((namespace, name) for name in names if name in known)
+
+
+def place_of(obj: Any) -> str | None:
+    """Where a class or a function stands in its module, as a dotted name: it, or what has it as an attribute."""
+    return _place(obj, obj.__qualname__)
+
+
+def _place(obj: Any, name: str) -> str | None:
+    if "<locals>" in name:
+        return None
+    try:
+        found = there.attribute(there.module_here(obj.__module__), name)
+    except (AttributeError, KeyError):
+        return None
+    if found is obj:
+        return name
+    inside = {} if isinstance(found, type | types.ModuleType) else getattr(found, "__dict__", {})
+    if type(found) in _WRAPPERS:
+        inside = {**inside, **{part: getattr(found, part, None) for part in ("__func__", "fget", "fset", "fdel")}}
+    return next((f"{name}.{part}" for part, value in inside.items() if value is obj), None)
+
+
+def _owner(module: str, place: str) -> type | None:
+    """The class that something stands in."""
+    first, dot, _ = place.partition(".")
+    found = vars(there.module_here(module)).get(first) if dot else None
+    return found if isinstance(found, type) else None
+
+
+def _words(annotations: dict[str, Any]) -> Iterator[str]:
+    """Names in annotations that are still texts."""
+    for value in annotations.values():
+        if isinstance(value, str):
+            yield from _WORD.findall(value)
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _has_stock_reduce(kind: Any) -> bool:
+    return kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
+
+
+class _Names:
+    """Stands for the names of a module, which are the globals of its functions."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return there.names_of, (self._module,)
+
+
+_names = functools.lru_cache(maxsize=1024)(_Names)
+_WRAPPERS = (staticmethod, classmethod, property)
+
+
+# --- objects that Python's pickle does not take apart
+
+
+def _reduce_cell(cell: types.CellType) -> tuple[Any, ...]:
+    content = (cell.cell_contents,) if _is_filled(cell) else ()
+    return there.empty_cell, (), content, None, None, there.fill_cell
+
+
+def _reduce_cached_function(cached: Any) -> tuple[Any, ...]:
+    """What `functools.lru_cache` made; without what it has cached."""
+    state = {name: value for name, value in vars(cached).items() if name != "__wrapped__"}
+    return there.make_cached, (cached.__wrapped__, cached.cache_parameters()), state
+
+
+def _reduce_cached_property(found: Any) -> tuple[Any, ...]:
+    state = {name: value for name, value in vars(found).items() if name not in ("lock", "func")}
+    return functools.cached_property, (found.func,), state
+
+
+def _reduce_proxy(proxy: types.MappingProxyType[Any, Any]) -> tuple[Any, ...]:
+    (behind,) = gc.get_referents(proxy)  # the dictionary itself, which others may know
+    return types.MappingProxyType, (behind,)
+
+
+def _reduce_weak(found: weakref.ref[Any]) -> tuple[Any, ...]:
+    value = found()
+    return (there.dead_reference, ()) if value is None else (weakref.ref, (value,))
+
+
+def _reduce_weak_keys(found: weakref.WeakKeyDictionary[Any, Any]) -> tuple[Any, ...]:
+    return type(found), (dict(found),)
+
+
+_REDUCE: dict[type, Callable[[Any], Any]] = {
+    types.CellType: _reduce_cell,
+    type(functools.lru_cache(maxsize=None)(len)): _reduce_cached_function,
+    functools.cached_property: _reduce_cached_property,
+    types.MappingProxyType: _reduce_proxy,
+    weakref.ref: _reduce_weak,
+    weakref.WeakKeyDictionary: _reduce_weak_keys,
+    weakref.WeakValueDictionary: _reduce_weak_keys,
+}

@@ -1,0 +1,222 @@
+"""Code of the user's in one process: each class, function and module of it is one object here, whichever way it came.
+
+What no worker can import (what a script, a notebook or a test function defines) has an *identifier*, given by the
+process in which it was written. A pickle holds identifiers in place of such objects, in both directions, and this
+process knows which object each one names. The content of what it does not know yet comes from `Space.source`.
+
+Functions of a *namespace*, the script above all, share its names: here, that is the module of that name, whose names
+are set when content that needs them arrives.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import marshal
+import os
+import secrets
+import sys
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any, NewType
+
+import cloudpickle.cloudpickle as cp
+
+from parsl_context.errors import CarriedCodeError
+
+Id = NewType("Id", str)
+
+MAIN = "__main__"
+
+
+class Space:
+    """Objects of this process that have identifiers.
+
+    Attributes
+    ----------
+    source : callable or None
+        Makes the object that an identifier names, where it has come from another process.
+    """
+
+    def __init__(self) -> None:
+        self.source: Callable[[Id], object] | None = None
+        self._objects: dict[Id, Callable[[], object]] = {}
+        self._ids: dict[int, Id] = {}
+        self._main: types.ModuleType | None = None
+        self._begin_ids()
+        os.register_at_fork(after_in_child=self._begin_ids)
+
+    def _begin_ids(self) -> None:
+        self._prefix = secrets.token_hex(6)
+        self._numbers = itertools.count()
+
+    # --- identifiers
+
+    def known(self, value: object) -> Id | None:
+        """The identifier of an object, if it has one."""
+        found = self._ids.get(id(value))
+        # An entry is removed as its object dies, but not before others may ask for an object at the same place.
+        return found if found is not None and self._objects[found]() is value else None
+
+    def identify(self, value: Any) -> Id:
+        """The identifier of an object, given now if it has none. The object may go all the same."""
+        found = self.known(value)
+        if found is None:
+            found = Id(f"{self._prefix}.{next(self._numbers)}")
+            self._objects[found] = weakref.ref(value, functools.partial(self._gone, found, id(value)))
+            self._ids[id(value)] = found
+        return found
+
+    def add(self, name: Id, value: object) -> None:
+        """Keep an object that came from another process under the identifier that it has there."""
+        self._objects[name] = lambda: value
+        self._ids[id(value)] = name
+
+    def drop(self, name: Id) -> None:
+        """Let go of an object that came from another process."""
+        found = self._objects.pop(name, None)
+        if found is not None:
+            self._ids.pop(id(found()), None)
+
+    def find(self, name: Id) -> object | None:
+        """The object that an identifier names, if it is here."""
+        found = self._objects.get(name)
+        return None if found is None else found()
+
+    def resolve(self, name: Id) -> object:
+        """The object that an identifier names, made now if its content is here.
+
+        Raises
+        ------
+        CarriedCodeError
+            If it is not.
+        """
+        found = self.find(name)
+        if found is not None:
+            return found
+        if self.source is None:
+            raise CarriedCodeError(
+                "It needs a class or a function of the script that is gone: it was defined in a function that has "
+                "returned, or in a cell that was run again. Define it where it stays."
+            )
+        return self.source(name)
+
+    def _gone(self, name: Id, place: int, _: object) -> None:
+        self._objects.pop(name, None)
+        if self._ids.get(place) == name:
+            del self._ids[place]
+
+    # --- namespaces
+
+    def namespace(self, name: str) -> types.ModuleType:
+        """The module that stands for the user's of that name."""
+        if name == MAIN and self._main is not None:
+            return self._main
+        module = sys.modules.get(name)
+        if module is None:
+            module = sys.modules[name] = types.ModuleType(name)
+        return module
+
+    def adopt_main(self) -> types.ModuleType:
+        """Be a process of the user's script: from now on `__main__` is a module for what its code needs."""
+        if self._main is None:
+            self._main = sys.modules[MAIN] = types.ModuleType(MAIN)
+            vars(self._main)["__builtins__"] = __builtins__
+        return self._main
+
+
+space = Space()
+
+
+# --- what pickles call
+
+
+def named(name: Id) -> object:
+    """The object that an identifier names."""
+    return space.resolve(name)
+
+
+def names_of(name: str) -> dict[str, Any]:
+    """The names of a module: globals of functions that are made again."""
+    return vars(module(name))
+
+
+def module(name: str) -> types.ModuleType:
+    """A module: one that can be imported, or stands for one of the user's that cannot."""
+    if name == MAIN:
+        return space.namespace(MAIN)
+    return sys.modules.get(name) or importlib.import_module(name)
+
+
+def namespace(name: str) -> types.ModuleType:
+    """A module of the user's that cannot be imported: it was made by code."""
+    return space.namespace(name)
+
+
+def module_here(name: str) -> Any:
+    """A module that is loaded, or stands for one of the user's; None if there is none."""
+    return space.namespace(MAIN) if name == MAIN else sys.modules.get(name)
+
+
+def attribute(value: Any, path: str) -> Any:
+    """What an object has, and that has, and so on; of a class what stands there, not what a descriptor makes of it."""
+    for name in path.split("."):
+        value = vars(value)[name] if isinstance(value, type) and name in vars(value) else getattr(value, name)
+    return value
+
+
+def begin(name: Id, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Make an object that its own content may name, and that is completed later."""
+    made = make(*args)
+    space.add(name, made)
+    return made
+
+
+def make_class(kind: type, name: str, bases: tuple[type, ...], members: dict[str, Any]) -> type:
+    """A class without most of its members; those are set later."""
+    return types.new_class(name, bases, {"metaclass": kind}, lambda found: found.update(members))
+
+
+def complete_class(made: type, state: tuple[dict[str, Any], dict[str, Any]]) -> type:
+    """Give a class its members."""
+    state[0].pop("__slots__", None)
+    completed: type = cp._class_setstate(made, state)
+    return completed
+
+
+def make_function(
+    code: bytes, names: dict[str, Any], name: str, closure: tuple[types.CellType, ...] | None, parts: object
+) -> types.FunctionType:
+    """A function without its attributes. `parts` are modules that had to be imported before."""
+    return types.FunctionType(marshal.loads(code), names, name, None, closure)
+
+
+def complete_function(made: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Give a function its attributes."""
+    attributes, special = state
+    vars(made).update(attributes)
+    for name, value in special.items():
+        setattr(made, name, value)
+
+
+def empty_cell() -> types.CellType:
+    """A variable that functions have captured, without a value."""
+    return types.CellType()
+
+
+def fill_cell(cell: types.CellType, content: tuple[Any, ...]) -> None:
+    """Give it its value, if it had one."""
+    for value in content:
+        cell.cell_contents = value
+
+
+def make_cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    """A function with a cache of results, which is empty."""
+    return functools.lru_cache(**parameters)(function)
+
+
+def dead_reference() -> weakref.ref[Any]:
+    """A weak reference to what is gone."""
+    return weakref.ref(type("gone", (), {})())

@@ -1,0 +1,276 @@
+"""The user's modules as files: those that some code needs, with what they import, as the script has loaded them.
+
+A package travels whole, with its data files. What a file held when it was first carried is what travels from then on,
+until the script loads the module anew; so a worker sees what the script sees, and not what the editor has saved.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import itertools
+import logging
+import os
+import sys
+import threading
+import types
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parsl_context.content import imports
+from parsl_context.content.carried import Tree
+from parsl_context.content.digests import digest_bytes
+from parsl_context.content.modules import is_installed, lie_where_installed
+from parsl_context.errors import CarriedCodeError
+from parsl_context.wire.messages import Digest
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+# What is larger is data, and better given as a File.
+MAX_PACKAGE_BYTES = 256 << 20
+_LEFT_OUT = {"__pycache__", "node_modules"}
+_COMPILED = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+
+
+@dataclass
+class _Module:
+    """A module that is carried."""
+
+    spec: Any  # that it was loaded with; None if it is not loaded
+    imports: frozenset[str]
+
+
+@dataclass
+class _Unit:
+    """A top-level module or package."""
+
+    origin: str  # the folder that it lies in
+    files: dict[str, Digest] = field(default_factory=dict)
+    modules: dict[str, _Module] = field(default_factory=dict)
+
+
+class Project:
+    """Modules of the user's that were carried so far. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._units: dict[str, _Unit] = {}
+        self._content: dict[Digest, bytes] = {}
+        self._foreign: set[str] = set()  # that workers have, or nobody has
+        self._numbers = itertools.count(1)
+        self._tree: Tree | None = None
+        self._lock = threading.RLock()
+
+    def tree(self, names: Iterable[str]) -> tuple[Tree | None, Mapping[Digest, bytes], Collection[str]]:
+        """A tree that has these modules and what they import, the content of its files, and which modules these are.
+
+        Parameters
+        ----------
+        names
+            Modules; others may be among them, and names that are none.
+
+        Returns
+        -------
+        Tree or None
+            None if none of them is the user's.
+
+        Raises
+        ------
+        CarriedCodeError
+            If a module was changed on disk after it was loaded, or is too large to be carried.
+        """
+        with self._lock:
+            before = {name: dict(unit.files) for name, unit in self._units.items()}
+            waiting = list(names)
+            met: set[str] = set()
+            reached = []
+            while waiting:
+                name = waiting.pop()
+                if name in met or name in self._foreign:
+                    continue
+                met.add(name)
+                found = self._module(name)
+                if found is None:
+                    continue
+                reached.append(name)
+                waiting += found.imports
+                waiting += _parents(name)
+            if not reached:
+                return None, {}, ()
+            if self._tree is None or before != {name: unit.files for name, unit in self._units.items()}:
+                files = {path: digest for unit in self._units.values() for path, digest in unit.files.items()}
+                origins = {name: unit.origin for name, unit in self._units.items()}
+                self._tree = Tree(next(self._numbers), files, origins)
+                kept = set(files.values())
+                self._content = {digest: data for digest, data in self._content.items() if digest in kept}
+            return self._tree, self._content, reached
+
+    def _module(self, name: str) -> _Module | None:
+        """A module, read now if it is new or was loaded anew; None if it is none of the user's."""
+        top = name.partition(".")[0]
+        loaded = sys.modules.get(name)
+        spec = getattr(loaded, "__spec__", None)
+        unit = self._units.get(top)
+        found = None if unit is None else unit.modules.get(name)
+        if found is not None and (found.spec is spec or loaded is None):
+            return found
+        place = _file_of(name)
+        if place is None or not self._is_users(top, place):
+            if found is None and (loaded is not None or "." not in name):
+                self._foreign.add(name)
+            return None
+        return self._read(name, top, place, spec, is_again=found is not None and found.spec is not None)
+
+    def _is_users(self, top: str, place: _Place) -> bool:
+        if top in sys.modules and top != "__main__":
+            return not is_installed(top)
+        return not lie_where_installed(place.locations, top)
+
+    def _read(self, name: str, top: str, place: _Place, spec: Any, *, is_again: bool) -> _Module:
+        if place.file is not None and place.file.endswith(_COMPILED):
+            logger.warning(
+                "Module %s is compiled (%s) and is not carried: install it where the workers run", name, place.file
+            )
+            made = _Module(spec, frozenset())
+            self._unit(top, name, place).modules[name] = made
+            return made
+        unit = self._unit(top, name, place)
+        source = b""
+        if place.file is not None:
+            source = Path(place.file).read_bytes()
+            if spec is not None and not is_again:
+                _check_unchanged(name, place.file, spec)
+            self._keep(unit, place.path, source)
+        made = unit.modules[name] = _Module(spec, frozenset(_imports_of(name, place, source)))
+        return made
+
+    def _unit(self, top: str, name: str, place: _Place) -> _Unit:
+        unit = self._units.get(top)
+        if unit is None:
+            parts = name.count(".") + (1 if place.is_package else 0)
+            start = Path(place.file) if place.file is not None else Path(place.locations[0], "_")
+            unit = self._units[top] = _Unit(str(start.parents[parts]))
+            package = _file_of(top)
+            if package is not None and package.is_package and package.file is not None:
+                self._read_whole(unit, top, Path(package.file).parent)
+        return unit
+
+    def _read_whole(self, unit: _Unit, top: str, folder: Path) -> None:
+        size = 0
+        for path in _files_in(folder):
+            data = path.read_bytes()
+            size += len(data)
+            if size > MAX_PACKAGE_BYTES:
+                raise CarriedCodeError(
+                    f"Package {top} ({folder}) holds more than {MAX_PACKAGE_BYTES >> 20} MB and cannot be carried to "
+                    "workers. Keep its data elsewhere and give it as a File, or install the package there."
+                )
+            self._keep(unit, f"{top}/{path.relative_to(folder).as_posix()}", data)
+
+    def _keep(self, unit: _Unit, path: str, data: bytes) -> None:
+        digest = digest_bytes(data)
+        unit.files[path] = digest
+        self._content[digest] = data
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a module lies."""
+
+    path: str  # of its file, relative to the folder of its top-level package; by its name, not by where it was found
+    file: str | None  # None for a package without __init__.py
+    is_package: bool
+    locations: tuple[str, ...]
+
+
+def _file_of(name: str) -> _Place | None:
+    """Where a module lies that is loaded, or would be found by an import here. Nothing is imported for it."""
+    if name == "__main__":
+        return None
+    loaded = sys.modules.get(name)
+    spec = getattr(loaded, "__spec__", None)
+    if spec is None and loaded is not None:
+        file = getattr(loaded, "__file__", None)
+        return None if file is None else _place(name, file, getattr(loaded, "__path__", None))
+    if spec is None:
+        spec = _find_spec(name)
+    if spec is None or spec.origin in ("built-in", "frozen"):
+        return None
+    file = spec.origin if spec.has_location else None
+    return _place(name, file, spec.submodule_search_locations)
+
+
+def _place(name: str, file: str | None, parts: Iterable[str] | None) -> _Place | None:
+    path = name.replace(".", "/")
+    if file is None:
+        locations = tuple(parts or ())
+        return _Place(path, None, is_package=True, locations=locations) if locations else None
+    if not os.path.isfile(file):
+        return None
+    suffix = "".join(Path(file).suffixes[-1:])
+    is_package = parts is not None
+    path = f"{path}/__init__{suffix}" if is_package else f"{path}{suffix}"
+    return _Place(path, file, is_package=is_package, locations=(file,))
+
+
+def _find_spec(name: str) -> Any:
+    parent = name.rpartition(".")[0]
+    try:
+        if not parent:
+            return importlib.machinery.PathFinder.find_spec(name)
+        loaded = sys.modules.get(parent)
+        above = getattr(loaded, "__path__", None)
+        if loaded is None:
+            spec = _find_spec(parent)
+            above = None if spec is None else spec.submodule_search_locations
+        return None if above is None else importlib.machinery.PathFinder.find_spec(name, above)
+    except (ImportError, ValueError, AttributeError):
+        return None
+
+
+def _imports_of(name: str, place: _Place, source: bytes) -> Iterator[str]:
+    if place.file is None or not place.file.endswith((".py", ".pyw")):
+        return
+    try:
+        code = compile(source, place.file, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return  # the worker that imports it says so
+    package = name if place.is_package else name.rpartition(".")[0]
+    yield from imports.in_code(code, {"__package__": package})
+
+
+def _check_unchanged(name: str, file: str, spec: types.ModuleType) -> None:
+    """Refuse a module whose file is not the one that was loaded, as far as Python's own cache tells."""
+    cached = getattr(spec, "cached", None)
+    if not cached or sys.dont_write_bytecode or not os.access(os.path.dirname(cached), os.W_OK):
+        return
+    try:
+        with open(cached, "rb") as stream:
+            head = stream.read(16)
+        status = os.stat(file)
+    except OSError:
+        return
+    if len(head) < 16 or head[4:8] != b"\0\0\0\0":
+        return
+    was = (int.from_bytes(head[8:12], "little"), int.from_bytes(head[12:16], "little"))
+    if was != (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF):
+        raise CarriedCodeError(
+            f"Module {name} ({file}) was changed after it was imported. Workers would not run what this process runs: "
+            f"load it anew (importlib.reload), or start again."
+        )
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in _LEFT_OUT and not name.startswith("."))
+        for name in sorted(files):
+            path = Path(root, name)
+            if not name.endswith((".pyc", *_COMPILED)) and not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name

@@ -1,0 +1,228 @@
+"""Functions, contexts and arguments made ready to be sent: pickled, with what the pickles need. Sends nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from parsl_context.apps.context import Context, ContextFunction
+from parsl_context.apps.context_call import ContextCall
+from parsl_context.apps.options import UNKEPT_LEVELS
+from parsl_context.content.carried import pack_code
+from parsl_context.content.carrying import Needs, carry
+from parsl_context.content.digests import digest_bytes
+from parsl_context.content.modules import Home, home_of
+from parsl_context.discover.definitions import Definitions, Package, Watch
+from parsl_context.errors import ContextSerializationError
+from parsl_context.wire.messages import Digest
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a call names instead of its function."""
+
+    digest: Digest
+    contexts: tuple[Digest, ...] = ()
+    fresh: bool = False
+    chunked: bool = False  # its one argument is a list of calls
+    keep: Any = None  # objects whose ids are in the key; they must live as long as it does
+    size: int = 0
+    watches: tuple[Watch, ...] = ()  # what the code was made of
+    package: Package | None = None  # what comes with it
+
+    @functools.cached_property
+    def names(self) -> tuple[Digest, ...]:
+        """All that a call names."""
+        return (self.digest, *self.contexts)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is still what the user's code says."""
+        # Plain loops: this is asked for each call.
+        for watch in self.watches:  # noqa: SIM110
+            if not watch.is_current():
+                return False
+        return True
+
+    def covers(self, needs: Needs) -> bool:
+        """Whether what comes with the code is all that something else needs."""
+        return self.package is not None and self.package.covers(needs)
+
+
+@dataclass(frozen=True)
+class PackedContext:
+    """A context that is ready to be sent."""
+
+    data: bytes
+    package: Package | None
+    watches: tuple[Watch, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Code that is ready to be sent, with its contexts as far as they were packed for it."""
+
+    code: Code
+    label: str
+    data: bytes
+    contexts: tuple[Context, ...] = ()
+    ready: Mapping[Digest, PackedContext] = field(default_factory=dict)
+
+
+class Packer:
+    """Packs for one executor. Thread-safe; no lock is held, because code of the user's runs.
+
+    Parameters
+    ----------
+    definitions
+        What the user's code defines.
+    reuse
+        Level of contexts that do not choose one.
+    """
+
+    def __init__(self, definitions: Definitions, reuse: str) -> None:
+        self._definitions = definitions
+        self._reuse = reuse
+        self._watches: dict[Digest, tuple[Watch, ...]] = {}  # of contexts, as they were packed last
+
+    def app(self, function: Callable[..., Any], stream: bytes) -> Packed:
+        """An ordinary app that Parsl has serialized."""
+        return self._packed(function, stream, Needs(), (), keep=None)
+
+    def local_app(self, function: Callable[..., Any]) -> Packed:
+        """An ordinary app of a module that workers cannot be expected to have."""
+        return self._packed(function, *carry(function, defines=True), (), keep=function)
+
+    def call(self, call: ContextCall) -> Packed:
+        """A body with its contexts.
+
+        Raises
+        ------
+        ContextSerializationError
+            If the body or a context cannot be pickled.
+        """
+        current = self._current(call)
+        with _explained(call):
+            stream, needs = carry(current.for_worker(), defines=True)
+        return self._packed(current, stream, needs, current.contexts, keep=call)
+
+    def wrapped(self, wrapper: Callable[..., Any], call: ContextCall, settled: ContextCall) -> Packed:
+        """A function that Parsl, or somebody else, has put around a call.
+
+        Parameters
+        ----------
+        settled
+            The call, with the values that its contexts have waited for.
+        """
+        current = self._current(settled)
+
+        def replace(value: object) -> Any:
+            return current.for_worker().__reduce__() if value is call else NotImplemented
+
+        with _explained(call):
+            stream, needs = carry(wrapper, defines=True, replace=replace)
+        return self._packed(wrapper, stream, needs, current.contexts, keep=(wrapper, settled))
+
+    def needs(self, needs: Needs) -> Packed | None:
+        """What arguments need, by itself; None if they need nothing that a worker does not have."""
+        package = self._definitions.package(needs)
+        if package is None:
+            return None
+        code = Code(package.digest, size=len(package.data), watches=(package.watch,), package=package)
+        return Packed(code, "what arguments need", package.data)
+
+    def context(self, context: Context) -> PackedContext:
+        """A context function with its arguments.
+
+        Before a process unpickles them, and so imports what they need, it can read whether it must be fit to be forked
+        after that: the whole is the pickle of that, of the header, of theirs, and of what it requires.
+
+        Raises
+        ------
+        ContextSerializationError
+            If something in it cannot be pickled.
+        """
+        stream, needs = context.packed(self._reuse)
+        package = self._definitions.package(needs)
+        header = None if package is None else package.digest
+        requires = tuple(required.digest for required in context.requires)
+        data = pickle.dumps((context.is_isolated, header, stream, requires), protocol=5)
+        watches = [_watch(context.function)] if context.function.stands_there() else []
+        watches += [] if package is None else [package.watch]
+        packed = PackedContext(data, package, tuple(watches))
+        self._watches[context.digest] = packed.watches
+        return packed
+
+    def forget(self, digests: Iterable[Digest]) -> None:
+        """These contexts are not sent any more."""
+        for digest in digests:
+            self._watches.pop(digest, None)
+
+    def _current(self, call: ContextCall) -> ContextCall:
+        """A call with its contexts as their functions are now."""
+        known = (self._watches.get(context.digest, ()) for context in with_required(call.contexts))
+        return call if all(watch.is_current() for watches in known for watch in watches) else call.renewed()
+
+    def _packed(
+        self, function: Any, stream: bytes, needs: Needs, contexts: tuple[Context, ...], *, keep: Any
+    ) -> Packed:
+        package = self._definitions.package(needs)
+        watches = [] if package is None else [package.watch]
+        ready: dict[Digest, PackedContext] = {}
+        for context in with_required(contexts):
+            known = self._watches.get(context.digest)
+            if known is None or not all(watch.is_current() for watch in known):
+                ready[context.digest] = self.context(context)
+            watches += self._watches[context.digest]
+        data = pack_code(None if package is None else package.digest, stream)
+        code = Code(
+            digest=digest_bytes(data),
+            contexts=tuple(context.digest for context in contexts),
+            fresh=self._is_fresh(contexts),
+            chunked=isinstance(function, ContextCall) and function.chunked,
+            keep=keep,
+            size=len(data) + (0 if package is None else package.size),
+            watches=tuple(filter(None, watches)),
+            package=package,
+        )
+        return Packed(code, getattr(function, "__name__", type(function).__name__), data, contexts, ready)
+
+    def _is_fresh(self, contexts: Iterable[Context]) -> bool:
+        return any((context.options.reuse or self._reuse) in UNKEPT_LEVELS for context in contexts)
+
+
+def with_required(contexts: Sequence[Context]) -> list[Context]:
+    """These and those that they require, each after what it requires."""
+    found: dict[Digest, Context] = {}
+
+    def add(context: Context) -> None:
+        if context.digest not in found:
+            for required in context.requires:
+                add(required)
+            found[context.digest] = context
+
+    for context in contexts:
+        add(context)
+    return list(found.values())
+
+
+def _watch(function: ContextFunction) -> Watch:
+    """Whether a context function stands under its name still."""
+    assert function.place is not None
+    names, name = function.place
+    modules = (function.__module__,) if home_of(function.__module__) is Home.CARRIED else ()
+    return Watch.of(((names, (name,), (names[name],)),), modules)
+
+
+@contextlib.contextmanager
+def _explained(call: ContextCall) -> Iterator[None]:
+    try:
+        yield
+    except ContextSerializationError:
+        raise
+    except Exception as error:
+        raise ContextSerializationError(f"The body {call.__name__}", error) from error
