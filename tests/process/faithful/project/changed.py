@@ -1,0 +1,5 @@
+"""Replaced on disk by the script, and not reloaded."""
+
+
+def version():
+    return 1

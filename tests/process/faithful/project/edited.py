@@ -1,0 +1,5 @@
+"""Replaced and reloaded by the script."""
+
+
+def version():
+    return 1

@@ -1,0 +1,5 @@
+"""Imported when it is needed."""
+
+
+class Late:
+    pass

@@ -1,0 +1,11 @@
+"""Filled by the plug-ins when they are imported."""
+
+NAMES = {}
+
+
+def register(name):
+    def note(value):
+        NAMES[name] = value
+        return value
+
+    return note

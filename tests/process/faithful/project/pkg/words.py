@@ -1,0 +1,11 @@
+"""For an import of all names."""
+
+__all__ = ["shout"]
+
+
+def shout(text):
+    return text.upper() + _mark()
+
+
+def _mark():
+    return "!"
