@@ -6,6 +6,7 @@ was written defines what it names (`discover.definitions`); the others only name
 
 from __future__ import annotations
 
+import builtins
 import copyreg
 import enum
 import functools
@@ -15,6 +16,7 @@ import marshal
 import pickle
 import re
 import types
+import typing
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -30,7 +32,9 @@ from parsl_context.content.modules import Home, home_of
 from parsl_context.content.reducing import reduce_code
 from parsl_context.content.space import Id, space
 
+_GROUP: type[BaseException] | tuple[()] = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.10 has none
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_FIRST = ("__module__", "__slots__", "__orig_bases__")  # what a class must have from the beginning
 _SPECIAL = ("__name__", "__qualname__", "__annotations__", "__kwdefaults__", "__defaults__", "__module__", "__doc__")
 
 
@@ -177,8 +181,8 @@ class _Reducer:
         place = place_of(obj)
         if home is Home.CARRIED and place is not None:
             return self._in_module(obj.__module__, place, obj.__qualname__)
-        owner = None if place is None or not self._defines else _owner(obj.__module__, place)
-        if owner is not None and owner is not self._root_value:
+        owner = None if place is None else _owner(obj.__module__, place)
+        if owner is not None and owner is not self._root_value and (self._defines or space.known(owner) is not None):
             return there.attribute, (owner, str(place).partition(".")[2])
         reduced = self._reference(obj, gives=place is not None and owner is None)
         return self._take_apart(obj) if reduced is NotImplemented else reduced
@@ -207,21 +211,26 @@ class _Reducer:
 
     def _instance(self, obj: Any, home: Home, reduce: Callable[[Any], Any] | None) -> Any:
         """An object of the user's code, which may stand under a name of its module as a class does."""
-        if reduce is None:
-            if type(obj) in copyreg.dispatch_table or _has_stock_reduce(type(obj)):
-                return NotImplemented
-            reduced = obj.__reduce_ex__(5)
+        if reduce is not None:
+            name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
+        elif isinstance(obj, BaseException):
+            return _reduce_exception(obj)
+        elif type(obj) in copyreg.dispatch_table or _has_stock_reduce(type(obj)):
+            return NotImplemented
         else:
-            reduced = getattr(obj, "__qualname__", None)
-        place = _place(obj, reduced) if isinstance(reduced, str) else None
+            reduced = obj.__reduce_ex__(5)
+            if not isinstance(reduced, str):
+                return reduced
+            name, reduce = reduced, _reduce_plainly
         if obj is self._root_value:
-            return self._begin(tuple(object.__reduce_ex__(obj, 5)) if reduce is None else reduce(obj))
+            return self._begin(reduce(obj))
+        place = _place(obj, name) if isinstance(name, str) else None
         if place is None:
-            return reduced if reduce is None else reduce(obj)
+            return reduce(obj)
         if home is Home.CARRIED:
             return self._in_module(obj.__module__, place, None)
         found = self._reference(obj, gives=True)
-        return reduce(obj) if found is NotImplemented and reduce is not None else found
+        return reduce(obj) if found is NotImplemented else found
 
     # --- ways
 
@@ -272,8 +281,10 @@ class _Reducer:
             members = {member.name: member.value for member in obj}
             of_enum = (obj.__bases__, obj.__name__, obj.__qualname__, members, obj.__module__, None, None)
             return cp._make_skeleton_enum, of_enum, cp._enum_getstate(obj), None, None, there.complete_class
-        first = {name: vars(obj)[name] for name in ("__module__", "__slots__") if name in vars(obj)}
-        args = (type(obj), obj.__name__, cp._get_bases(obj), {**first, "__qualname__": obj.__qualname__})
+        first = {name: vars(obj)[name] for name in _FIRST if name in vars(obj)}
+        # Bases as they were written say more to the metaclasses of typing.
+        bases = obj.__bases__ if type(obj) is type else cp._get_bases(obj)
+        args = (type(obj), obj.__name__, bases, {**first, "__qualname__": obj.__qualname__})
         return there.make_class, args, cp._class_getstate(obj), None, None, there.complete_class
 
     def _use_names(self, namespace: str, names: Iterable[str]) -> None:
@@ -370,6 +381,21 @@ def _reduce_weak(found: weakref.ref[Any]) -> tuple[Any, ...]:
     return (there.dead_reference, ()) if value is None else (weakref.ref, (value,))
 
 
+def _reduce_plainly(found: Any) -> tuple[Any, ...]:
+    """An object whose class says that it goes by its name: what it is made of."""
+    reduced: tuple[Any, ...] = copyreg._reduce_ex(found, 1)  # type: ignore[attr-defined]
+    return reduced
+
+
+def _reduce_exception(error: BaseException) -> Any:
+    """An exception of the user's, whose constructor may take other arguments than the exception keeps."""
+    kind = type(error)
+    if type(kind.__reduce__) is not types.MethodDescriptorType or isinstance(error, _GROUP):
+        return NotImplemented
+    reduced: tuple[Any, ...] = there.built_in(kind).__reduce__(error)  # type: ignore[assignment]
+    return there.make_exception, (kind, reduced[1]), *reduced[2:]
+
+
 def _reduce_weak_keys(found: weakref.WeakKeyDictionary[Any, Any]) -> tuple[Any, ...]:
     return type(found), (dict(found),)
 
@@ -380,6 +406,7 @@ _REDUCE: dict[type, Callable[[Any], Any]] = {
     functools.cached_property: _reduce_cached_property,
     types.MappingProxyType: _reduce_proxy,
     weakref.ref: _reduce_weak,
+    typing.TypeVar: cp._typevar_reduce,
     weakref.WeakKeyDictionary: _reduce_weak_keys,
     weakref.WeakValueDictionary: _reduce_weak_keys,
 }

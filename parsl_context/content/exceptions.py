@@ -22,6 +22,7 @@ from parsl.serialize import serialize as parsl_serialize
 from tblib import Traceback
 
 from parsl_context.content.serialization import pack_value, unpack_value
+from parsl_context.content.space import built_in, make_exception
 from parsl_context.errors import RemoteError
 
 # Exceptions that led to one another: more than anybody reads, and fewer than pickle and others can nest.
@@ -229,7 +230,7 @@ class _State:
 
     def __init__(self, error: BaseException) -> None:
         self.kind = type(error)
-        reduced: tuple[Any, ...] = _built_in(self.kind).__reduce__(error)  # type: ignore[assignment]
+        reduced: tuple[Any, ...] = built_in(self.kind).__reduce__(error)  # type: ignore[assignment]
         # The members of a group travel by themselves.
         is_group = isinstance(error, _GROUP)
         self.args: tuple[Any, ...] = (error.message,) if is_group else reduced[1]  # type: ignore[attr-defined]
@@ -240,21 +241,12 @@ class _State:
     def make(self, members: Sequence[BaseException]) -> BaseException:
         """The exception, without a call of its constructor, as pickle makes objects that are no exceptions."""
         args = (*self.args, list(members)) if members else self.args
-        base = _built_in(self.kind)
-        made = base.__new__(self.kind, *args)
-        base.__init__(made, *args)
+        made = make_exception(self.kind, args)
         if self.state is not None:
-            base.__setstate__(made, self.state)
+            built_in(self.kind).__setstate__(made, self.state)
         for name, value in self.slots.items():
             _set(made, name, value)
         return made
-
-
-def _built_in(kind: type[BaseException]) -> type[BaseException]:
-    """The exception of Python's own that an object of this class is laid out like."""
-    while kind.__module__ != "builtins":
-        kind = kind.__base__  # type: ignore[assignment]
-    return kind
 
 
 def _slots_of(kind: type) -> tuple[str, ...]:

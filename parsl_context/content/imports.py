@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import modulefinder
+import sys
 import types
 from collections.abc import Iterator
 from typing import Any
 
+_IMPORTERS = {"import_module", "__import__", "find_spec"}
 _FINDER = modulefinder.ModuleFinder()
 
 
@@ -41,9 +43,12 @@ def _found(code: types.CodeType, package: str) -> Iterator[str]:
                 yield from _with_parts(importlib.util.resolve_name("." * level + name, package), parts)
             except ImportError:
                 continue  # it fails when it runs, too
+    imports_by_text = not _IMPORTERS.isdisjoint(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _found(constant, package)
+        elif isinstance(constant, str) and (constant in sys.modules or imports_by_text):
+            yield constant
 
 
 def _with_parts(name: str, parts: tuple[str, ...] | None) -> Iterator[str]:

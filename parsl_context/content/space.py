@@ -217,6 +217,21 @@ def make_cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any
     return functools.lru_cache(**parameters)(function)
 
 
+def built_in(kind: type[BaseException]) -> type[BaseException]:
+    """The exception of Python's own that an object of this class is laid out like."""
+    while kind.__module__ != "builtins":
+        kind = kind.__base__  # type: ignore[assignment]
+    return kind
+
+
+def make_exception(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An exception, without a call of its own constructor."""
+    base = built_in(kind)
+    made = base.__new__(kind, *args)
+    base.__init__(made, *args)
+    return made
+
+
 def dead_reference() -> weakref.ref[Any]:
     """A weak reference to what is gone."""
     return weakref.ref(type("gone", (), {})())

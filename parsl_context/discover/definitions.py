@@ -180,6 +180,7 @@ class Definitions:
             for name in found.definitions - walk.definitions.keys():
                 item = walk.definitions[name] = self._definition(name)
                 waiting.append(item.needs)
+                waiting.append(Needs(names=_name_of(name)))
             for place in found.names - walk.names.keys():
                 bound = self._binding(*place)
                 if bound is not None:
@@ -258,6 +259,14 @@ class Definitions:
 def definitions() -> Definitions:
     """Those of this process, for all its executors."""
     return Definitions(Project())
+
+
+def _name_of(definition: Id) -> set[tuple[str, str]]:
+    """The name that a definition stands under in its namespace: pickle looks for it there."""
+    value = space.find(definition)
+    namespace, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+    module = there.module_here(namespace) if isinstance(namespace, str) else None
+    return {(str(namespace), name)} if module is not None and vars(module).get(name) is value else set()
 
 
 def _spec_of(name: str) -> Any:

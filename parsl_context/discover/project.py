@@ -186,7 +186,7 @@ class _Place:
 
 def _file_of(name: str) -> _Place | None:
     """Where a module lies that is loaded, or would be found by an import here. Nothing is imported for it."""
-    if name == "__main__":
+    if name == "__main__" or not all(part.isidentifier() for part in name.split(".")):
         return None
     loaded = sys.modules.get(name)
     spec = getattr(loaded, "__spec__", None)

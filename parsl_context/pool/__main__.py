@@ -6,12 +6,16 @@ import time
 
 _STARTED_AT = time.monotonic()  # before the imports: the batch system counts from here
 
-import logging  # noqa: E402
 import os  # noqa: E402
+import sys  # noqa: E402
+
+if sys.path[:1] == [os.getcwd()]:
+    del sys.path[0]  # "python -m" puts it first: no file there may stand for a module of Python or of ours
+
+import logging  # noqa: E402
 import pathlib  # noqa: E402
 import pickle  # noqa: E402
 import socket  # noqa: E402
-import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
 from parsl_context.parsl_parts import lightly  # noqa: E402

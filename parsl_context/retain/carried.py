@@ -7,9 +7,13 @@ for other code that needs other values.
 from __future__ import annotations
 
 import linecache
+import os
 import pickle
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from parsl_context.content import space as there
 from parsl_context.content.carried import Header
@@ -17,34 +21,35 @@ from parsl_context.content.serialization import unpack_value
 from parsl_context.content.space import Id, space
 from parsl_context.errors import CarriedCodeError
 from parsl_context.retain.codetree import CodeTree
+from parsl_context.retain.spawned import MainSpec
 from parsl_context.wire.codec import Buffer
 from parsl_context.wire.messages import Digest
 
-# Forked processes go on with what their parent had, trees and names.
-_trees: dict[str, CodeTree] = {}
-_versions: dict[tuple[str, str], int] = {}  # of the values that names have
-
 
 class Carried:
-    """What has come of the user's code.
+    """What has come of the user's code. A forked process goes on with what its parent had.
 
     Parameters
     ----------
-    content
-        Gives what was sent by its digest.
     folder
-        For modules.
+        For files, of this user alone.
+
+    Attributes
+    ----------
+    content : callable
+        Gives what was sent by its digest.
     """
 
-    def __init__(self, content: Callable[[Digest], Buffer], folder: str) -> None:
-        self._content = content
-        self._tree = _tree_of(folder)
+    def __init__(self, folder: Path) -> None:
+        self.content: Callable[[Digest], Buffer] = self._kept_content
+        self._folder = folder
+        self._tree = CodeTree(folder)
         self._headers: dict[Digest, Header] = {}
         self._prepared: dict[Digest, int] = {}  # headers that were acted on, with the changes made until then
         self._changes = 0
-        self._coming: dict[Id, Digest] = {}  # definitions that may be asked for
-        self._made: dict[Digest, Id] = {}
-        self._versions = _versions
+        self._versions: dict[tuple[str, str], int] = {}  # of the values that names have
+        self._definitions: dict[Id, Digest] = {}  # that may be asked for
+        self._kept: dict[Digest, Buffer] = {}  # their content, and that of names
         space.source = self._make
 
     @property
@@ -66,19 +71,14 @@ class Carried:
             return
         header = self._header(digest)
         if header.tree is not None:
-            self._tree.adopt(header.tree, pickle.loads(self._content(header.tree)), self._content)
-        for name, facts in header.namespaces.items():
-            _begin(name, facts)
-        for name, text in header.sources.items():
-            if name not in linecache.cache:
-                _remember_text(name, bytes(self._content(text)).decode("utf-8", "surrogatepass"))
-        self._coming |= header.definitions
-        self._made |= {content: made for made, content in header.definitions.items()}
+            self._tree.adopt(header.tree, pickle.loads(self.content(header.tree)), self.content)
+        if digest not in self._prepared:
+            self._introduce(header)
         changed = False
         for each in header.bindings:
             place = (each.namespace, each.name)
             if self._versions.get(place) != each.version:
-                value = unpack_value([self._content(each.value)])
+                value = unpack_value([self.content(each.value)])
                 vars(there.namespace(each.namespace))[each.name] = value
                 self._versions[place] = each.version
                 changed = True
@@ -91,46 +91,86 @@ class Carried:
             if digest is None or digest in self._prepared:
                 continue
             tree = self._header(digest).tree
-            if tree is not None and (name := self._tree.conflict(pickle.loads(self._content(tree)))) is not None:
+            if tree is not None and (name := self._tree.conflict(pickle.loads(self.content(tree)))) is not None:
                 return f"module {name} was loaded anew since"
         return None
 
     def forget(self, digests: Sequence[Digest]) -> None:
         """Let go of what was made of content that nobody names any more."""
-        for digest in digests:
+        gone = set(digests)
+        for digest in gone:
             self._headers.pop(digest, None)
             self._prepared.pop(digest, None)
-            name = self._made.pop(digest, None)
-            if name is not None:
-                self._coming.pop(name, None)
-                space.drop(name)
+            self._kept.pop(digest, None)
+        for name in [name for name, digest in self._definitions.items() if digest in gone]:
+            del self._definitions[name]
+            space.drop(name)
+
+    def _introduce(self, header: Header) -> None:
+        """Be ready to make what a header names."""
+        for digest in (*header.definitions.values(), *(each.value for each in header.bindings)):
+            self._kept[digest] = self.content(digest)
+        self._definitions |= header.definitions
+        for name, facts in header.namespaces.items():
+            if name == there.MAIN:
+                vars(space.adopt_main())["__spec__"] = MainSpec(self._write_main, facts.get("__package__"))
+            vars(there.namespace(name)).update(facts)
+        for name, text in header.sources.items():
+            self._kept[text] = self.content(text)
+            if name not in linecache.cache:
+                _remember_text(name, bytes(self._kept[text]).decode("utf-8", "surrogatepass"))
+
+    def _kept_content(self, digest: Digest) -> Buffer:
+        return self._kept[digest]
 
     def _header(self, digest: Digest) -> Header:
         header = self._headers.get(digest)
         if header is None:
-            header = self._headers[digest] = pickle.loads(self._content(digest))
+            header = self._headers[digest] = pickle.loads(self.content(digest))
         return header
 
     def _make(self, name: Id) -> object:
-        digest = self._coming.get(name)
+        digest = self._definitions.get(name)
         if digest is None:
             raise CarriedCodeError(f"The definition {name} has not come with what uses it.")
-        made = unpack_value([self._content(digest)])
+        made = unpack_value([self._kept[digest]])
         space.add(name, made)
         return made
 
+    def _write_main(self) -> str:
+        """Write what another process needs in order to have the script; gives the file."""
+        headers = [replace(self._headers[digest], tree=None) for digest in self._prepared if digest in self._headers]
+        content = {digest: bytes(data) for digest, data in self._kept.items()}
+        fd, name = tempfile.mkstemp(prefix="main-", dir=self._folder)
+        with os.fdopen(fd, "wb") as file:
+            pickle.dump((headers, content), file, protocol=5)
+        path = str(self._folder / f"main-of-{os.getpid()}")
+        os.rename(name, path)
+        return path
 
-def _tree_of(folder: str) -> CodeTree:
-    if folder not in _trees:
-        _trees[folder] = CodeTree(Path(folder))
-    return _trees[folder]
+
+def read_main(path: str) -> dict[str, Any]:
+    """What `Carried` has written, made in a process that `multiprocessing` has started: the names of the script."""
+    with open(path, "rb") as file:
+        headers, content = pickle.load(file)
+    carried = Carried(Path(path).parent)
+    carried._kept = content
+    for number, header in enumerate(headers):
+        carried._headers[Digest(str(number))] = header
+        carried.prepare(Digest(str(number)))
+    main = vars(space.adopt_main())
+    main["__name__"] = "__mp_main__"  # what such a process calls the script
+    return {name: value for name, value in main.items() if name != "__spec__"}
 
 
-def _begin(namespace: str, facts: dict[str, str | None]) -> None:
-    """Have the module of a namespace."""
-    if namespace == there.MAIN:
-        space.adopt_main()
-    vars(there.namespace(namespace)).update(facts)
+_here: dict[str, Carried] = {}
+
+
+def carried_in(folder: str) -> Carried:
+    """What has come to this process, and to the one that it was forked from."""
+    if folder not in _here:
+        _here[folder] = Carried(Path(folder))
+    return _here[folder]
 
 
 def _remember_text(name: str, text: str) -> None:

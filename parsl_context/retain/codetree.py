@@ -114,7 +114,8 @@ class CodeTree:
                 continue
             places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
             known = [place for place in places if place]
-            if not known or not all(place.startswith(f"{self._folder}/") for place in known):
+            # The user's own folder may be on the path here, too, and what was imported from it is what would be now.
+            if not any(place.startswith((f"{self._folder}/", f"{origin}/{name}")) for place in known):
                 raise CarriedCodeError(
                     f"Module {name} of {origin} has the name of a module that the workers themselves use "
                     f"({known[0] if known else 'built in'}). Give it another name."

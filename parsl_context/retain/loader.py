@@ -14,7 +14,7 @@ from parsl_context.content.carried import unpack_code
 from parsl_context.content.exceptions import pack_raised
 from parsl_context.content.serialization import unpack_value
 from parsl_context.retain.arguments import resolving
-from parsl_context.retain.carried import Carried
+from parsl_context.retain.carried import carried_in
 from parsl_context.retain.files import BuildFiles
 from parsl_context.retain.instances import Instance, Instances, build, resident_bytes
 from parsl_context.retain.processes import alone, interruptible
@@ -51,7 +51,8 @@ class Loader:
         instances.on_clean_up = self._tell_clean_up
         instances.passes_interrupts = False
         self._blobs: dict[Digest, tuple[str, Buffer]] = {}
-        self.carried = Carried(self.content, code_folder)
+        self.carried = carried_in(code_folder)
+        self.carried.content = self.content
 
     def store(self, message: m.StoreBlobs, frames: Sequence[Buffer]) -> None:
         """Keep content that later messages name."""

@@ -128,7 +128,9 @@ def test_a_context_is_stored_and_declared_before_the_body_that_needs_it(wire):
     func = app(top)
     assert wire.code(func).contexts == (top.digest,)
     assert wire.labels == ["model('base')", "model('top', model('base'))", "body"]
-    sent = [m.DeclareContext if isinstance(message, m.DeclareContext) else label_of(message) for message in wire.messages]
+    sent = [
+        m.DeclareContext if isinstance(message, m.DeclareContext) else label_of(message) for message in wire.messages
+    ]
     assert [each for each in sent if each not in PARTS] == [
         "model('base')",
         m.DeclareContext,

@@ -21,6 +21,7 @@ class Leaf:
 def fill_in(value, swap):
     return map_leaves(value, lambda leaf: swap(leaf.name) if isinstance(leaf, Leaf) else leaf)
 
+
 nested = st.recursive(
     st.integers(),
     lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
