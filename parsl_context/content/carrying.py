@@ -38,6 +38,10 @@ _FIRST = ("__module__", "__slots__", "__orig_bases__")  # what a class must have
 _SPECIAL = ("__name__", "__qualname__", "__annotations__", "__kwdefaults__", "__defaults__", "__module__", "__doc__")
 
 
+_PLAIN_KINDS = 4096
+_plain: set[type] = set()  # kinds of objects that pickle's own way is right for
+
+
 @dataclass
 class Needs:
     """What a pickle names and the process that reads it must have."""
@@ -90,21 +94,19 @@ def carry(
         What the value's own code raised, or the pickler, if it cannot be pickled.
     """
     file = io.BytesIO()
-    reducer = _Reducer(defines=defines, root=root, replace=replace)
-    pickler = _Carrier(file, reducer, buffer_callback)
-    reducer.by_value = pickler.by_value
+    pickler = _Carrier(file, protocol=5, buffer_callback=buffer_callback)
+    pickler.begin(defines, root, replace)
     pickler.dump(value)
-    return file.getvalue(), reducer.needs
+    return file.getvalue(), pickler.needs
 
 
 def carry_slowly(value: object, *, defines: bool) -> tuple[bytes, Needs]:
     """As `carry`, by dill, which takes some things that cloudpickle does not."""
     file = io.BytesIO()
-    reducer = _Reducer(defines=defines, root=None, replace=None)
     pickler = _DillCarrier(file, protocol=5)
-    pickler.reducer_override = reducer.reduce
+    pickler.begin(defines, None, None)
     pickler.dump(value)
-    return pickle.dumps(_Dilled(file.getvalue()), protocol=5), reducer.needs
+    return pickle.dumps(_Dilled(file.getvalue()), protocol=5), pickler.needs
 
 
 class _Dilled:
@@ -117,44 +119,26 @@ class _Dilled:
         return dill.loads, (self._data,)
 
 
-class _Carrier(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(
-        self, file: io.BytesIO, reducer: _Reducer, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None
-    ) -> None:
-        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
-        self._reducer = reducer
-
-    def reducer_override(self, obj: Any) -> Any:
-        reduced = self._reducer.reduce(obj)
-        return super().reducer_override(obj) if reduced is NotImplemented else reduced
-
-    def by_value(self, function: types.FunctionType) -> Any:
-        """How cloudpickle takes a function apart, names of its module included."""
-        return self._dynamic_function_reduce(function)
-
-
-class _DillCarrier(dill.Pickler):  # type: ignore[misc]
-    reducer_override: Callable[[Any], Any]
-
-
 class _Reducer:
-    """Says how objects are taken apart; see `carry`."""
+    """Says how objects are taken apart; see `carry`. A part of picklers."""
 
-    def __init__(self, *, defines: bool, root: Id | None, replace: Callable[[object], Any] | None) -> None:
+    def begin(self, defines: bool, root: Id | None, replace: Callable[[object], Any] | None) -> None:
+        """Get ready for a pickle."""
         self.needs = Needs()
-        self.by_value: Callable[[types.FunctionType], Any] = lambda _: NotImplemented
         self._defines = defines
         self._root = root
         self._root_value = None if root is None else space.find(root)
         self._replace = replace
 
-    def reduce(self, obj: Any) -> Any:
+    def reducer_override(self, obj: Any) -> Any:
         """What `object.__reduce__` may return, or NotImplemented."""
         if self._replace is not None:
             reduced = self._replace(obj)
             if reduced is not NotImplemented:
                 return reduced
         kind = type(obj)
+        if kind in _plain:
+            return NotImplemented
         if kind is types.FunctionType:
             return self._function(obj)
         if isinstance(obj, type):
@@ -166,9 +150,22 @@ class _Reducer:
             return self._module(obj)
         reduce = _REDUCE.get(kind)
         home = home_of(getattr(obj, "__module__", None))
-        if home is Home.INSTALLED:
-            return NotImplemented if reduce is None else reduce(obj)
-        return self._instance(obj, home, reduce)
+        if home is not Home.INSTALLED:
+            return self._instance(obj, home, reduce)
+        if reduce is not None:
+            return reduce(obj)
+        # Objects with attributes may say that they are of another module than their class.
+        if home_of(kind.__module__) is Home.INSTALLED and not kind.__dictoffset__ and len(_plain) < _PLAIN_KINDS:
+            _plain.add(kind)
+        return NotImplemented
+
+    def _by_value(self, obj: types.FunctionType) -> Any:
+        """A function whose globals are not the names of a module."""
+        return NotImplemented
+
+    def _elsewhere(self, obj: Any) -> Any:
+        """A class or a function that a worker can import, or that was made by code of such."""
+        return NotImplemented
 
     # --- kinds
 
@@ -195,7 +192,8 @@ class _Reducer:
             return self._known(obj)
         if home is Home.CARRIED and (place := place_of(obj)) is not None:
             return self._in_module(obj.__module__, place, obj.__qualname__)
-        return self._reference(obj, gives=True)  # or it was made by a call, over there, and goes cloudpickle's way
+        reduced = self._reference(obj, gives=True)
+        return self._elsewhere(obj) if reduced is NotImplemented else reduced  # made by a call, over there
 
     def _module(self, obj: types.ModuleType) -> Any:
         name = obj.__name__
@@ -235,7 +233,8 @@ class _Reducer:
     # --- ways
 
     def _known(self, obj: Any) -> Any:
-        return self._reference(obj, gives=False)
+        reduced = self._reference(obj, gives=False)
+        return self._elsewhere(obj) if reduced is NotImplemented else reduced
 
     def _reference(self, obj: Any, *, gives: bool) -> Any:
         """The identifier of an object, given to it now if this process may, or NotImplemented if it has none."""
@@ -257,7 +256,7 @@ class _Reducer:
         """A function whose globals are the names of a module, also where it arrives."""
         module = there.module_here(obj.__module__)
         if module is None or obj.__globals__ is not vars(module):
-            return self.by_value(obj)
+            return self._by_value(obj)
         code = obj.__code__
         self.needs.modules.update(imports.in_code(code, obj.__globals__))
         if home_of(obj.__module__) is Home.NAMESPACE:
@@ -290,6 +289,18 @@ class _Reducer:
     def _use_names(self, namespace: str, names: Iterable[str]) -> None:
         known = vars(there.module_here(namespace))
         self.needs.names.update((namespace, name) for name in names if name in known)
+
+
+class _Carrier(_Reducer, cloudpickle.Pickler):  # type: ignore[misc]
+    def _by_value(self, obj: types.FunctionType) -> Any:
+        return self._dynamic_function_reduce(obj)
+
+    def _elsewhere(self, obj: Any) -> Any:
+        return cp._class_reduce(obj) if isinstance(obj, type) else self._function_reduce(obj)
+
+
+class _DillCarrier(_Reducer, dill.Pickler):  # type: ignore[misc]
+    """As dill, but for what has identifiers."""
 
 
 def place_of(obj: Any) -> str | None:

@@ -69,8 +69,17 @@ class Watch:
         modules = tuple(modules)
         return cls(names, modules, tuple(map(_spec_of, modules)))
 
-    def __bool__(self) -> bool:
-        return bool(self.names or self.modules)
+    @classmethod
+    def all_of(cls, watches: Iterable[Watch]) -> Watch:
+        """One that watches what several do."""
+        names: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
+        modules: dict[str, Any] = {}
+        for watch in watches:
+            modules.update(zip(watch.modules, watch.specs, strict=True))
+            for namespace, found, values in watch.names:
+                names.setdefault(id(namespace), (namespace, {}))[1].update(zip(found, values, strict=True))
+        merged = tuple((namespace, tuple(found), tuple(found.values())) for namespace, found in names.values())
+        return cls(merged, tuple(modules), tuple(modules.values()))
 
     def is_current(self) -> bool:
         """Whether all names stand for the same objects, and no module was loaded again."""
@@ -78,6 +87,9 @@ class Watch:
             if not all(map(operator.is_, map(namespace.get, names), values)):
                 return False
         return not self.modules or all(map(operator.is_, map(_spec_of, self.modules), self.specs))
+
+
+NOTHING = Watch((), (), ())
 
 
 @dataclass(frozen=True)
@@ -91,11 +103,12 @@ class Package:
     definitions: Set[Id]
     names: Set[tuple[str, str]]
     packages: Collection[str]  # top-level names of what the tree has
+    files: Set[Digest]  # content of files of modules
 
     @property
     def size(self) -> int:
-        """Bytes of all of it. [bytes]"""
-        return len(self.data) + sum(map(len, self.content.values()))
+        """Bytes of it, but for modules, which others need as well. [bytes]"""
+        return len(self.data) + sum(len(data) for digest, data in self.content.items() if digest not in self.files)
 
     def covers(self, needs: Needs) -> bool:
         """Whether something else needs nothing more."""
@@ -168,7 +181,16 @@ class Definitions:
         data = pickle.dumps(header, protocol=5)
         packages = () if tree is None else tree.origins.keys()
         watch = self._watch(walk, modules)
-        return Package(digest_bytes(data), data, content, watch, walk.definitions.keys(), walk.names.keys(), packages)
+        return Package(
+            digest_bytes(data),
+            data,
+            content,
+            watch,
+            walk.definitions.keys(),
+            walk.names.keys(),
+            packages,
+            frozenset(files),
+        )
 
     def _walk(self, needs: Needs) -> _Walk:
         walk = _Walk()

@@ -82,7 +82,7 @@ class CodeBook:
             If another function cannot.
         """
         code = self._codes.get(id(function))
-        if code is not None and code.is_current:
+        if code is not None and code.watch.is_current():
             with contextlib.suppress(KeyError):  # forgotten by another thread just now
                 self._codes.move_to_end(id(function))
             return code, kwargs
@@ -101,7 +101,7 @@ class CodeBook:
             return ()
         key = needs.key
         known = self._codes.get(key)
-        if known is None or not known.is_current:
+        if known is None or not known.watch.is_current():
             packed = self._packer.needs(needs)
             if packed is None:
                 return ()
@@ -122,7 +122,7 @@ class CodeBook:
     def _remember(self, key: Any, pack: Callable[[], Packed]) -> Code:
         """The code under a key; packed if there is none, which runs code of the user's, so without a lock."""
         old = self._codes.get(key)
-        if old is not None and old.is_current:
+        if old is not None and old.watch.is_current():
             with contextlib.suppress(KeyError):
                 self._codes.move_to_end(key)
             return old
@@ -247,15 +247,17 @@ class CodeBook:
         if package is None or package.digest in self._sent:
             return
         for digest, data in package.content.items():
-            self._send_blob(digest, PARTS[0], data)
+            self._send_blob(digest, PARTS[0], data, is_file=digest in package.files)
         self._send_blob(package.digest, PARTS[1], package.data, tuple(package.content))
 
-    def _send_blob(self, digest: Digest, label: str, data: bytes, needs: tuple[Digest, ...] = ()) -> None:
+    def _send_blob(
+        self, digest: Digest, label: str, data: bytes, needs: tuple[Digest, ...] = (), *, is_file: bool = False
+    ) -> None:
         if digest not in self._sent:
             self._sent.add(digest)
             if needs:
                 self._needs[digest] = needs
-            self._send(m.StoreBlobs(blobs=[m.Blob(digest, label, needs)]), [data])
+            self._send(m.StoreBlobs(blobs=[m.Blob(digest, label, needs, is_file)]), [data])
 
 
 def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:

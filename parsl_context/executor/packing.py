@@ -16,7 +16,7 @@ from parsl_context.content.carried import pack_code
 from parsl_context.content.carrying import Needs, carry
 from parsl_context.content.digests import digest_bytes
 from parsl_context.content.modules import Home, home_of
-from parsl_context.discover.definitions import Definitions, Package, Watch
+from parsl_context.discover.definitions import NOTHING, Definitions, Package, Watch
 from parsl_context.errors import ContextSerializationError
 from parsl_context.wire.messages import Digest
 
@@ -31,22 +31,13 @@ class Code:
     chunked: bool = False  # its one argument is a list of calls
     keep: Any = None  # objects whose ids are in the key; they must live as long as it does
     size: int = 0
-    watches: tuple[Watch, ...] = ()  # what the code was made of
+    watch: Watch = NOTHING  # what the code was made of
     package: Package | None = None  # what comes with it
 
     @functools.cached_property
     def names(self) -> tuple[Digest, ...]:
         """All that a call names."""
         return (self.digest, *self.contexts)
-
-    @property
-    def is_current(self) -> bool:
-        """Whether it is still what the user's code says."""
-        # Plain loops: this is asked for each call.
-        for watch in self.watches:  # noqa: SIM110
-            if not watch.is_current():
-                return False
-        return True
 
     def covers(self, needs: Needs) -> bool:
         """Whether what comes with the code is all that something else needs."""
@@ -132,7 +123,7 @@ class Packer:
         package = self._definitions.package(needs)
         if package is None:
             return None
-        code = Code(package.digest, size=len(package.data), watches=(package.watch,), package=package)
+        code = Code(package.digest, size=len(package.data), watch=package.watch, package=package)
         return Packed(code, "what arguments need", package.data)
 
     def context(self, context: Context) -> PackedContext:
@@ -186,7 +177,7 @@ class Packer:
             chunked=isinstance(function, ContextCall) and function.chunked,
             keep=keep,
             size=len(data) + (0 if package is None else package.size),
-            watches=tuple(filter(None, watches)),
+            watch=Watch.all_of(watches),
             package=package,
         )
         return Packed(code, getattr(function, "__name__", type(function).__name__), data, contexts, ready)

@@ -14,9 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
+from parsl_context.distribute import code_files
+from parsl_context.errors import CarriedCodeError
 from parsl_context.pool import hardware
 from parsl_context.pool.forking import request_fork
 from parsl_context.pool.leftovers import Leftovers
@@ -111,6 +114,8 @@ class Family:
     ----------
     zygote, zygote_pid
         The process that the first ones are forked from.
+    code_folder
+        For the user's modules.
     segments
         Directory of segments that workers are to use.
     on_zygote_death
@@ -124,6 +129,7 @@ class Family:
         zygote: socket.socket,
         zygote_pid: int,
         *,
+        code_folder: Path,
         segments: str | None,
         on_zygote_death: Callable[[], None],
     ) -> None:
@@ -131,6 +137,7 @@ class Family:
         self._settings = settings
         self._zygote = zygote
         self._zygote_pid: int | None = zygote_pid
+        self._code_folder = code_folder
         self._segments = segments
         self._on_zygote_death = on_zygote_death
         self._leftovers = Leftovers(loop)
@@ -143,7 +150,7 @@ class Family:
         self._by_pid: dict[int, Member] = {}
         self._nameless = 0  # members whose first message is still to come
         self._exits: dict[int, processes.Exit] = {}  # deaths of such
-        self._blobs: dict[Digest, tuple[m.Blob, Buffer]] = {}
+        self._blobs: dict[Digest, tuple[m.Blob, Buffer | None]] = {}  # without content: it is a file by now
         self._options: dict[Digest, m.ContextOptions] = {}
 
     def listen(
@@ -164,8 +171,17 @@ class Family:
     # --- content
 
     def store(self, blob: m.Blob, frame: Buffer) -> None:
-        """Keep content for members."""
-        self._blobs[blob.digest] = (blob, frame)
+        """Keep content for members. Files are written for all of them at once, or sent to each if that fails."""
+        is_written = blob.is_file and self._write(blob.digest, frame)
+        self._blobs[blob.digest] = (blob, None if is_written else frame)
+
+    def _write(self, digest: Digest, data: Buffer) -> bool:
+        try:
+            code_files.write(self._code_folder, digest, data)
+        except (OSError, CarriedCodeError) as error:
+            logger.warning("A file of the user's modules cannot be written: %s", error)
+            return False
+        return True
 
     def label(self, digest: Digest) -> str:
         """Name of some content for people."""
@@ -194,7 +210,8 @@ class Family:
             if digest not in member.known:
                 member.known.add(digest)
                 blob, frame = self._blobs[digest]
-                member.send(m.StoreBlobs(blobs=[blob]), [frame])
+                if frame is not None:
+                    member.send(m.StoreBlobs(blobs=[blob]), [frame])
                 wanted.extend(blob.needs)
                 if digest in self._options:
                     wanted.extend(self._options[digest].requires)

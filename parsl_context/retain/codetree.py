@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from parsl_context.content.carried import Tree
-from parsl_context.content.digests import digest_bytes
+from parsl_context.distribute import code_files
 from parsl_context.errors import CarriedCodeError
 from parsl_context.wire.codec import Buffer
 from parsl_context.wire.messages import Digest
@@ -99,7 +99,13 @@ class CodeTree:
         return file[len(start) :].partition("/")[2] if file is not None and file.startswith(start) else None
 
     def _check_owner(self) -> None:
-        status = self._folder.lstat()
+        try:
+            status = self._folder.lstat()
+        except FileNotFoundError:
+            raise CarriedCodeError(
+                f"{self._folder}, where the user's modules are to be written, is gone: something has cleaned up the "
+                "folder for temporary files. Start the block again, or set TMPDIR in worker_init of the provider."
+            ) from None
         is_open = status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or is_open:
             raise CarriedCodeError(
@@ -122,15 +128,13 @@ class CodeTree:
                 )
 
     def _write(self, path: Path, tree: Tree, content: Callable[[Digest], Buffer]) -> None:
-        files = self._folder / "content"
-        files.mkdir(mode=0o700, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix="new-", dir=self._folder))
         try:
             for name, digest in tree.files.items():
-                file = files / digest
+                file = code_files.path_of(self._folder, digest)
                 if not file.exists():
-                    _write_file(file, digest, content(digest), new)
+                    code_files.write(self._folder, digest, content(digest))
                 target = new / name
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _link(file, target)
@@ -139,16 +143,6 @@ class CodeTree:
             shutil.rmtree(new, ignore_errors=True)
             if not path.is_dir():  # another worker was not faster
                 raise
-
-
-def _write_file(file: Path, digest: Digest, data: Buffer, folder: Path) -> None:
-    if digest_bytes(data) != digest:
-        raise CarriedCodeError("A file of the user's modules has come with other content than it was sent with.")
-    fd, name = tempfile.mkstemp(dir=folder)
-    with os.fdopen(fd, "wb") as stream:
-        stream.write(data)
-    os.chmod(name, 0o400)
-    os.rename(name, file)
 
 
 def _link(file: Path, target: Path) -> None:

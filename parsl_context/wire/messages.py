@@ -83,6 +83,7 @@ class Blob(Struct, frozen=True, array_like=True, gc=False):
     digest: Digest
     label: str  # name for people
     needs: tuple[Digest, ...] = ()  # content that it cannot be read without
+    is_file: bool = False  # one of the user's modules; workers find it on the node's disk
 
 
 class ContextOptions(Struct, frozen=True, kw_only=True):
