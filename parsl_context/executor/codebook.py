@@ -137,9 +137,12 @@ class CodeBook:
         def store() -> Code:
             code = self._codes.get(key)  # of another thread that was as quick
             if code is None:
-                code = self._codes[key] = packed.code
+                code = packed.code
+                if code.digest not in self._sent:
+                    self._send_blob(code.digest, packed.label, packed.data)
+                    self._sent.add(code.digest)  # after it was: a signal handler may raise between
+                self._codes[key] = code
                 self._bytes += code.size
-                self._send_blob(code.digest, packed.label, packed.data)
                 if len(self._codes) > MAX_FUNCTIONS or self._bytes > MAX_BYTES:
                     self._forget_some(keep=code)
             return code
@@ -243,11 +246,10 @@ class CodeBook:
             build_timeout_s=context.options.build_timeout_s,
         )
         self._send(m.DeclareContext(context=context.digest, options=options), [])
+        self._sent.add(context.digest)
 
     def _send_blob(self, digest: Digest, label: str, data: bytes) -> None:
-        if digest not in self._sent:
-            self._sent.add(digest)
-            self._send(m.StoreBlobs(blobs=[m.Blob(digest, label)]), [data])
+        self._send(m.StoreBlobs(blobs=[m.Blob(digest, label)]), [data])
 
     def _is_fresh(self, call: ContextCall) -> bool:
         return any((context.options.reuse or self._reuse) in UNKEPT_LEVELS for context in call.contexts)

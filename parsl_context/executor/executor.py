@@ -325,12 +325,16 @@ class ContextExecutor(HighThroughputExecutor):
         self, client: InterchangeClient, task: m.Task, frames: Sequence[Buffer], names: tuple[Digest, ...]
     ) -> HTEXFuture:
         future = CallFuture(task.id, names, task.payload if task.payload.segment is not None else None)
-        self.tasks[task.id] = future
-        if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
+        try:
+            self.tasks[task.id] = future
+            if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
+                raise another(self.executor_exception)  # it came between our check and the list of calls to fail
+            client.submit(task, frames, is_only=len(self.tasks) == 1)
+            return future
+        except BaseException:  # of a signal handler too (Ctrl-C): nobody will have the future
+            self.tasks.pop(task.id, None)
             self._segments.drop(task.payload)
-            raise another(self.executor_exception)  # it came between our check and the list of calls to fail
-        client.submit(task, frames, is_only=len(self.tasks) == 1)
-        return future
+            raise
 
     def _accepting(self) -> tuple[InterchangeClient, CodeBook]:
         if self.bad_state_is_set:

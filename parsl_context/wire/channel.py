@@ -82,10 +82,15 @@ class Channel:
             if not self._will_write:
                 self._write()
 
-    def send_at_once(self, frames: Frames) -> bool:
+    def send_at_once(self, frames: Frames, sent: list[int] | None = None) -> bool:
         """Send a small message in the calling thread, which need not be that of the loop. False if it must wait.
 
         Nobody may call `send` meanwhile.
+
+        Parameters
+        ----------
+        sent
+            Gets an item as the message leaves: in one step, in between which no signal handler can raise.
         """
         if self._unsent or not self._open:
             return False
@@ -93,7 +98,7 @@ class Channel:
         if len(parts) > 1 or len(parts[0]) > self._whole_bytes:
             return False
         try:
-            self._socket.send(parts[0])
+            ([] if sent is None else sent).extend(map(self._socket.send, parts))
         except OSError:
             return False  # it is full, or the end of the stream will be read in a moment
         return True
