@@ -27,6 +27,7 @@ from parsl_context.retain import calls, processes, sharing, surroundings
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.loader import Loader, kinds_of, pack_error
 from parsl_context.retain.processes import die_with
+from parsl_context.retain.speaking import Voice, mark_logs
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
 from parsl_context.wire.codec import Buffer, Decoder, encode, make_payload
@@ -40,6 +41,7 @@ def main(channel: socket.socket, control: socket.socket, guard: socket.socket, s
     set_title("template")
     signal.signal(signal.SIGINT, processes.interrupt)
     start_logging(settings.log_config, settings.log_dir, "template", debug=settings.debug)
+    mark_logs()
     return Template(channel, control, guard, settings, bond).run()
 
 
@@ -61,7 +63,7 @@ class Template:
         self._control = control
         self._settings = settings
         self._decoder: Decoder[m.ToTemplate] = Decoder(m.ToTemplate)
-        self._loader = Loader(self._send, Instances())
+        self._loader = Loader(self._send, Instances(), Voice("template"))
         self._nursery = Nursery(guard)
         self._variables = sharing.hold_threads()
         calls.resident = self._loader.instances
@@ -110,6 +112,7 @@ class Template:
         isolated = self._loader.instances.isolated(self._loader.instances)
         # A worker that is to be forked again must start no thread pools; its children may.
         sharing.make_distinct(self._variables, 1 if isolated else worker.threads_of(message, self._settings))
+        self._loader.instances.about = worker.voice_of(message.worker).about
         _inherit(self._loader.instances, WorkerChannel(ends[0]))
         return worker.main(ends, message, self._settings, self._loader.instances)
 

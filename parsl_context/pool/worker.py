@@ -36,6 +36,7 @@ from parsl_context.retain.instances import Instances
 from parsl_context.retain.isolation import DIRTY, run_in_child
 from parsl_context.retain.loader import Loader, pack_error
 from parsl_context.retain.processes import Exit, alone, flush_streams, interrupt, interruptible, status_of
+from parsl_context.retain.speaking import Voice, mark_logs
 from parsl_context.retain.surroundings import Surroundings
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
@@ -75,6 +76,11 @@ def threads_of(message: m.ForkWorker, settings: WorkerSettings) -> int:
     return max(1, len(message.cores) if message.cores else (os.cpu_count() or 1) // settings.workers)
 
 
+def voice_of(number: WorkerId) -> Voice:
+    """Labels what a worker says."""
+    return Voice(f"worker {number}")
+
+
 def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> Bond:
     number = message.worker
     bond = Bond(settings)
@@ -98,6 +104,7 @@ def _start_logging(number: int, settings: WorkerSettings) -> None:
     for handler in logging.getLogger("parsl").handlers[:]:
         logging.getLogger("parsl").removeHandler(handler)  # the manager's, inherited by fork
     start_logging(settings.log_config, settings.log_dir, f"worker_{number}", debug=settings.debug)
+    mark_logs()
 
 
 class _UnfitError(Exception):
@@ -135,7 +142,7 @@ class Worker:
         self._settings = settings
         self._decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
         self._functions: OrderedDict[Digest, Callable[..., Any]] = OrderedDict()
-        self._loader = Loader(self._send, instances)
+        self._loader = Loader(self._send, instances, voice_of(number))
         self._segments = segments
         self._number = number
         self._threads = threads  # that libraries may use which were held at one

@@ -15,6 +15,7 @@ from parsl_context.retain.arguments import fill_in
 from parsl_context.retain.files import BuildFiles
 from parsl_context.retain.instances import Instance, Instances, build, resident_bytes
 from parsl_context.retain.processes import alone, interruptible
+from parsl_context.retain.speaking import Voice
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer, make_payload
 from parsl_context.wire.messages import Digest
@@ -31,11 +32,17 @@ class Loader:
         Sends a message to the manager.
     instances
         What the process has inherited.
+    voice
+        Labels what context functions say.
     """
 
-    def __init__(self, send: Callable[[m.FromWorker, Sequence[Buffer]], None], instances: Instances) -> None:
+    def __init__(
+        self, send: Callable[[m.FromWorker, Sequence[Buffer]], None], instances: Instances, voice: Voice
+    ) -> None:
         self._send = send
+        self._voice = voice
         self.instances = instances
+        instances.about = voice.about
         instances.on_clean_up = self._tell_clean_up
         instances.passes_interrupts = False
         self._blobs: dict[Digest, tuple[str, Buffer]] = {}
@@ -60,11 +67,13 @@ class Loader:
     def load(self, digest: Digest, task: m.TaskId | None) -> bool:
         """Build a context. On failure the manager is told, and which call has not run for it."""
         self._send(m.LoadStarted(context=digest), ())
+        label = self._blobs[digest][0]
         try:
             self._build(digest)
             return True
         except BaseException as error:
-            logger.warning("Context %s could not be built", self._blobs[digest][0], exc_info=True)
+            with self._voice.about(label):
+                logger.warning("Context %s could not be built", label, exc_info=True)
             payload, frames = make_payload(pack_error(error))
             kinds = kinds_of(error)
         # Here rather than above: until now the exception kept what was half built, whose end may take its time.
@@ -101,6 +110,10 @@ class Loader:
         """The instance of a context, built if need be, after those it requires."""
         if digest in self.instances:
             return self.instances[digest]
+        with self._voice.about(self._blobs[digest][0]):
+            return self._build_anew(digest)
+
+    def _build_anew(self, digest: Digest) -> object:
         label, packed = self._blobs[digest]
         required: list[Digest] = []
         built: list[Digest] = []
