@@ -210,7 +210,7 @@ class ContextExecutor(HighThroughputExecutor):
             Time that the interchange has beyond that. It is killed then. [s]
         """
         if self._client is None:
-            logger.info("ContextExecutor %s has not started; nothing to shut down", self.label)
+            logger.info("ContextExecutor %s does not run; nothing to shut down", self.label)
             return
         client, self._client = self._client, None
         client.quit(timeout)
@@ -395,14 +395,15 @@ class ContextExecutor(HighThroughputExecutor):
             The blocks that were ended.
         """
         found = {name: Block(name) for name, job in self._status.items() if job.state not in TERMINAL_STATES}
-        for row in self.connected_managers():
+        is_running = self._client is not None  # else it was shut down before Parsl was, which ends the blocks
+        for row in self.connected_managers() if is_running else ():
             if row["active"]:
                 block = found.setdefault(row["block_id"], Block(row["block_id"]))
                 block.add(tasks=row["tasks"], idle_s=row["idle_duration"], rebuild_s=row["rebuild_s"])
         chosen = choose_blocks(found.values(), blocks, max_idletime)
         if len(chosen) < blocks:
             logger.info("Asked to end %d blocks, found %d that may be", blocks, len(chosen))
-        for block_id in chosen:
+        for block_id in chosen if is_running else ():
             self._hold_block(block_id)  # type: ignore[no-untyped-call]
         assert self.provider is not None
         jobs = [self.blocks_to_job_id[block_id] for block_id in chosen if block_id in self.blocks_to_job_id]
