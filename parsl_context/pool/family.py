@@ -33,6 +33,9 @@ logger = logging.getLogger(f"parsl.{__name__}")
 
 # A process whose stream has ended has this long to end by itself. [s]
 _STREAM_GRACE_S = 0.5
+# Deaths that are remembered while a process of ours has not said which it is: it has died just now if it has. Others
+# are of what the user's code has left to us.
+_EXITS_KEPT = 1024
 # Time for clean-ups until the interchange says otherwise. [s]
 CLEANUP_S = 5.0
 
@@ -142,7 +145,7 @@ class Family:
         self.templates: dict[TemplateKey, Member] = {}
         self._by_pid: dict[int, Member] = {}
         self._nameless = 0  # members whose first message is still to come
-        self._exits: dict[int, processes.Exit] = {}  # deaths of such
+        self._exits: dict[int, processes.Exit] = {}  # deaths that may be of such, or of strangers
         self._blobs: dict[Digest, tuple[m.Blob, Buffer]] = {}
         self._options: dict[Digest, m.ContextOptions] = {}
 
@@ -296,10 +299,11 @@ class Family:
             return True
         member.pid = pid
         member.group = processes.group_of(pid)
-        self._nameless -= 1
         self._by_pid[pid] = member
-        if pid in self._exits:
-            self._bury(member, self._exits.pop(pid))
+        ended = self._exits.pop(pid, None)
+        self._has_name()
+        if ended is not None:
+            self._bury(member, ended)
             return False
         return True
 
@@ -314,7 +318,10 @@ class Family:
                 self._zygote_pid = None
                 self._on_zygote_death()
             elif self._nameless:
+                self._exits.pop(ended.pid, None)
                 self._exits[ended.pid] = ended
+                if len(self._exits) > _EXITS_KEPT:
+                    del self._exits[next(iter(self._exits))]
 
     def end_all(self, on_clean: Callable[[], None]) -> None:
         """End everything; members run their clean-ups, and those that take too long are killed.
@@ -395,10 +402,16 @@ class Family:
     def _stream_ended(self, member: Member) -> None:
         """The other end is closed: the process ends, or it broke the stream; make sure of the first."""
         if member.pid is None:
-            self._nameless -= 1
+            self._has_name()
             self._bury(member, processes.Exit(0, None, None))
         elif member.pid in self._by_pid:
             self._loop.call_later(_STREAM_GRACE_S, lambda: self._kill_if_alive(member))
+
+    def _has_name(self) -> None:
+        """One member fewer is to say what its process is, or it never will."""
+        self._nameless -= 1
+        if not self._nameless:
+            self._exits.clear()  # of strangers, whose numbers others may get
 
     def _kill_if_alive(self, member: Member) -> None:
         if member.pid in self._by_pid and not member.retired:
