@@ -11,6 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from parsl_context.errors import MessageError
 from parsl_context.wire.codec import Buffer, Frames, StreamReader, to_stream
 from parsl_context.wire.eventloop import EventLoop
 
@@ -150,8 +151,7 @@ class Channel:
     def _fail(self, error: Exception | None) -> None:
         """The stream is at its end, or broke. What whoever is told raises is for the loop to log."""
         if error is not None:
-            text = "The link with %s breaks off: what came over it, or what followed from that, failed"
-            logger.error(text, self._who, exc_info=error)
+            tell_of(logger, error, f"The link with {self._who} breaks off")
         if self._open:
             self.close()
             self._on_end()
@@ -194,6 +194,15 @@ class Channel:
                 return
             sent -= len(part)
             self._unsent.popleft()
+
+
+def tell_of(log: logging.Logger, error: Exception, text: str) -> None:
+    """Log why a link ends: what the other end or the system did is one line, a mistake of ours has its traceback."""
+    if isinstance(error, MessageError | OSError):
+        log.error("%s: %s", text, error)
+        log.debug("%s", text, exc_info=error)
+    else:
+        log.error("%s: what came over it was understood, but what followed from that failed", text, exc_info=error)
 
 
 class WorkerChannel:
