@@ -66,6 +66,7 @@ class Template:
         self._loader = Loader(self._send, Instances(), Voice("template"))
         self._nursery = Nursery(guard)
         self._variables = sharing.hold_threads()
+        self._limits = surroundings.Limits()  # of contexts: they hold in workers, and while contexts are built
         calls.resident = self._loader.instances
 
     def run(self) -> int:
@@ -114,7 +115,7 @@ class Template:
         sharing.make_distinct(self._variables, 1 if isolated else worker.threads_of(message, self._settings))
         self._loader.instances.about = worker.voice_of(message.worker).about
         _inherit(self._loader.instances, WorkerChannel(ends[0]))
-        return worker.main(ends, message, self._settings, self._loader.instances)
+        return worker.main(ends, message, self._settings, self._loader.instances, self._limits.theirs)
 
     def _handle(self, message: m.ToTemplate, frames: Sequence[Buffer]) -> None:
         match message:
@@ -134,11 +135,15 @@ class Template:
     def _load(self, context: m.Digest) -> None:
         if context in self._loader.instances:
             return  # it was built on the way to another, and looked at then
+        self._limits.impose()
         with self._bond.building(self._loader.instances):
             is_built = self._loader.load(context, None)
+        self._limits.note()
+        self._limits.lift()
         if not is_built:
             return
         surroundings.tidy()
+        processes.flush_streams()  # what a limit has kept from being written
         sharing.stop_helpers()
         if (reason := sharing.why_unsafe()) is not None:
             self._send(m.Unshareable(context=context, reason=reason))
