@@ -63,7 +63,9 @@ class Member:
     builds: list[Timer] = field(default_factory=list)  # for the context function that runs: a warning, and an end
     is_up: bool = False  # it is ready to be told what to do
     overdue: m.Overdue | None = None  # the build for which it was killed
-    error: tuple[m.LoadFailed, Sequence[Buffer]] | None = None  # what a hook raised, of which it dies
+    fork_of: TemplateKey | None = None  # the template that was asked to fork it
+    error: tuple[m.LoadFailed | m.NotForked, Sequence[Buffer]] | None = None  # what a hook raised, of which it dies;
+    # or why there is no such process
 
     @property
     def name(self) -> str:
@@ -244,11 +246,13 @@ class Family:
             for end in claims:
                 made.enter_context(end)
             parent = self.templates.get(template) if template is not None else None
-            if parent is None or not self._try_fork(parent, message, theirs, claims[1]):
+            is_forked = parent is not None and self._try_fork(parent, message, theirs, claims[1])
+            if not is_forked:
                 request_fork(self._zygote, message, theirs, claims[1])
             made.pop_all()
         theirs.close()
         member = self.workers[worker] = self._add(ours, worker=worker)
+        member.fork_of = template if is_forked else None
         member.claims = claims
 
     def start_template(self, template: TemplateKey) -> Member:

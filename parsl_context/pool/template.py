@@ -7,6 +7,7 @@ or is gone; the clean-ups of its contexts run then, here and nowhere else.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -99,8 +100,8 @@ class Template:
                 assert isinstance(message, m.ForkWorker)
                 try:
                     self._nursery.fork(lambda message=message, ends=ends: self._become_worker(message, ends))  # type: ignore[misc]
-                except OSError:
-                    logger.exception("No worker can be forked now")  # the manager sees its end closed
+                except OSError as error:
+                    _tell_not_forked(ends[0], error)
                 for end in ends:
                     end.close()
             if channel in readable:
@@ -150,6 +151,15 @@ class Template:
 
     def _send(self, message: m.FromWorker, frames: Sequence[Buffer] = ()) -> None:
         self._channel.send(encode(message, frames))
+
+
+def _tell_not_forked(end: socket.socket, error: OSError) -> None:
+    """Tell the manager in the place of a worker that was not forked: it is no fault of the contexts."""
+    logger.warning("No worker can be forked now: %s", error)
+    payload, frames = make_payload(pack_error(error))
+    message = m.NotForked(reason=str(error), error=payload, kinds=kinds_of(error))
+    with contextlib.suppress(OSError):  # the manager is gone
+        WorkerChannel(end).send(encode(message, frames))
 
 
 def _inherit(instances: Instances, channel: WorkerChannel) -> None:

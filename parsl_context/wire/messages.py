@@ -774,6 +774,14 @@ class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
     kinds: tuple[str, ...]  # Python's own classes that it belongs to, the narrowest first
 
 
+class NotForked(Struct, frozen=True, kw_only=True, tag=True):
+    """The template could not fork this worker: the system has no room for a process now. Nothing else follows."""
+
+    reason: str
+    error: Payload
+    kinds: tuple[str, ...]  # as in LoadFailed
+
+
 class CleanUpBegan(Struct, frozen=True, kw_only=True, tag=True):
     """An instance of a context ends from now on: its clean-up runs, then its value goes."""
 
@@ -818,6 +826,7 @@ FromWorker: TypeAlias = (
     | Loaded
     | FoundLoaded
     | LoadFailed
+    | NotForked
     | CleanUpBegan
     | Unloaded
     | Unfit
