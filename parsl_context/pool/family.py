@@ -55,6 +55,7 @@ class Member:
     known: set[Digest] = field(default_factory=set)  # content that it was sent
     tasks: deque[m.TaskId] = field(default_factory=deque)
     resident: set[Digest] = field(default_factory=set)
+    has_clean_ups: bool = False  # of contexts that it has built
     retired: bool = False  # told to end; what it says no longer counts
     is_frozen: bool = False  # a template that workers can be forked from
     cleaning: Digest | None = None  # context whose clean-up it runs
@@ -333,7 +334,7 @@ class Family:
         Parameters
         ----------
         on_clean
-            Called when no member is left that holds contexts. Others may still run calls.
+            Called when no member is left that has something to clean up. Others may still run calls.
         """
         for member in [*self.workers.values(), *self.templates.values()]:
             if not member.retired:
@@ -432,4 +433,4 @@ class Family:
 
 
 def _may_clean_up(member: Member) -> bool:
-    return bool(member.resident or member.template or member.building or member.cleaning)
+    return bool(member.has_clean_ups or member.building or member.cleaning)

@@ -173,6 +173,7 @@ class MemberReports:
         context, load_s, size_bytes = loaded.context, loaded.load_s, loaded.size_bytes
         self._end_build(member, context)
         member.resident.add(context)
+        member.has_clean_ups |= loaded.has_clean_up
         self._link.send(m.ContextLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
         self._link.send(m.ContextUp(context=context, worker=worker))
         self._driver.decide(node.LoadEnded(worker=worker, context=context, load_s=load_s, size_bytes=size_bytes))
@@ -222,6 +223,7 @@ class MemberReports:
         context, load_s, size_bytes = loaded.context, loaded.load_s, loaded.size_bytes
         self._end_build(member, context)
         member.resident.add(context)
+        member.has_clean_ups |= loaded.has_clean_up
         self._link.send(m.ContextLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
         self._expire_later(member, context)
         self._driver.decide(node.TemplateLoaded(context=context, load_s=load_s, size_bytes=size_bytes))

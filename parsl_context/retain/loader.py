@@ -141,7 +141,10 @@ class Loader:
         files.release_after(made)
         self.instances.add(digest, made)
         logger.info("Built context %s in %.3f s", label, made.load_s)
-        self._send(m.Loaded(context=digest, load_s=made.load_s, size_bytes=made.size_bytes), ())
+        loaded = m.Loaded(
+            context=digest, load_s=made.load_s, size_bytes=made.size_bytes, has_clean_up=made.cleanup is not None
+        )
+        self._send(loaded, ())
         return made.value
 
 

@@ -757,6 +757,7 @@ class Loaded(Struct, frozen=True, kw_only=True, tag=True):
     context: Digest
     load_s: float  # [s]
     size_bytes: int
+    has_clean_up: bool = False  # there is something to do when it ends
 
 
 class FoundLoaded(Struct, frozen=True, kw_only=True, tag=True):
