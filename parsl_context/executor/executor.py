@@ -22,13 +22,12 @@ from parsl.serialize.errors import SerializationError
 
 from parsl_context.apps.context import Context, ContextFunction, as_context
 from parsl_context.apps.options import UNKEPT_LEVELS, check_build_timeout, check_reuse
-from parsl_context.content.exceptions import another
+from parsl_context.content.exceptions import another, with_text
 from parsl_context.content.serialization import pack_value
 from parsl_context.errors import ConfigurationError, ExecutorClosedError, InterchangeLost
 from parsl_context.executor.blocks import BlocksAhead, JobsOver, check_paths, walltime_s
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook
-from parsl_context.executor.failures import with_text
 from parsl_context.executor.outcomes import CallFuture, Outcomes
 from parsl_context.executor.preload import Preload
 from parsl_context.executor.resources import check_values, priority
