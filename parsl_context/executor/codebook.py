@@ -30,6 +30,7 @@ from parsl_context.wire.messages import Digest
 
 MAX_FUNCTIONS = 1024
 MAX_BYTES = 256 << 20
+_MAX_REPLACED = 64
 PARTS = ("part of the user's code", "what code needs", "what arguments need")  # labels of what comes with code
 _T = TypeVar("_T")
 _SEARCH_DEPTH = 6  # wrappers that may lie around a context app
@@ -68,6 +69,7 @@ class CodeBook:
         self._needs: dict[Digest, tuple[Digest, ...]] = {}  # of content that was sent: what it cannot be read without
         self._functions: dict[Any, tuple[ContextFunction, set[Digest]]] = {}  # where they stand, and their contexts
         self._superseded: set[Digest] = set()  # contexts whose function was defined anew
+        self._replaced = 0  # codes that others took the place of, since names were bound anew
         self._provided: set[Digest] = set()  # sent ahead of calls
         self._lock = threading.Lock()
 
@@ -131,14 +133,19 @@ class CodeBook:
         def store() -> Code:
             code = self._codes.get(key)  # of another thread that was as quick
             if code is None or code is old:
-                self._bytes += packed.code.size - (0 if code is None else code.size)
-                code = self._codes[key] = packed.code
+                before = code
+                code = packed.code
                 self._send_package(code.package)
                 header = () if code.package is None else (code.package.digest,)
                 self._send_blob(code.digest, packed.label, packed.data, header if header != (code.digest,) else ())
+                self._codes[key] = code  # after it was sent: a signal handler may raise between
+                self._bytes += code.size - (0 if before is None else before.size)
                 self._give_up_old(packed.contexts)
+                self._replaced += before is not None
                 if len(self._codes) > MAX_FUNCTIONS or self._bytes > MAX_BYTES:
                     self._forget_some(keep=code)
+                elif self._replaced > _MAX_REPLACED:
+                    self._forget_unnamed({code.digest, *code.contexts, *self._in_use()})
             return code
 
         return self._commit(packed.contexts, packed.ready, store)
@@ -169,6 +176,10 @@ class CodeBook:
         for key in list(self._codes)[: len(self._codes) // 4 + 1]:
             if self._codes[key].digest not in needed:
                 self._bytes -= self._codes.pop(key).size
+        self._forget_unnamed(needed)
+
+    def _forget_unnamed(self, needed: set[Digest]) -> None:
+        self._replaced = 0
         named = {digest for code in self._codes.values() for digest in (code.digest, *code.contexts)}
         kept = self._with_needs(needed | named | self._provided)
         self._forget([digest for digest in self._sent if digest not in kept])
@@ -241,6 +252,7 @@ class CodeBook:
             build_timeout_s=context.options.build_timeout_s,
         )
         self._send(m.DeclareContext(context=context.digest, options=options), [])
+        self._sent.add(context.digest)
 
     def _send_package(self, package: Package | None) -> None:
         """Send a header and what it names."""
@@ -253,11 +265,12 @@ class CodeBook:
     def _send_blob(
         self, digest: Digest, label: str, data: bytes, needs: tuple[Digest, ...] = (), *, is_file: bool = False
     ) -> None:
-        if digest not in self._sent:
-            self._sent.add(digest)
-            if needs:
-                self._needs[digest] = needs
-            self._send(m.StoreBlobs(blobs=[m.Blob(digest, label, needs, is_file)]), [data])
+        if digest in self._sent:
+            return
+        if needs:
+            self._needs[digest] = needs
+        self._send(m.StoreBlobs(blobs=[m.Blob(digest, label, needs, is_file)]), [data])
+        self._sent.add(digest)  # after it was: a signal handler may raise between
 
 
 def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:

@@ -36,6 +36,9 @@ logger = logging.getLogger(f"parsl.{__name__}")
 
 # A process whose stream has ended has this long to end by itself. [s]
 _STREAM_GRACE_S = 0.5
+# Deaths that are remembered while a process of ours has not said which it is: it has died just now if it has. Others
+# are of what the user's code has left to us.
+_EXITS_KEPT = 1024
 # Time for clean-ups until the interchange says otherwise. [s]
 CLEANUP_S = 5.0
 
@@ -55,6 +58,7 @@ class Member:
     known: set[Digest] = field(default_factory=set)  # content that it was sent
     tasks: deque[m.TaskId] = field(default_factory=deque)
     resident: set[Digest] = field(default_factory=set)
+    has_clean_ups: bool = False  # of contexts that it has built
     retired: bool = False  # told to end; what it says no longer counts
     is_frozen: bool = False  # a template that workers can be forked from
     cleaning: Digest | None = None  # context whose clean-up it runs
@@ -63,7 +67,9 @@ class Member:
     builds: list[Timer] = field(default_factory=list)  # for the context function that runs: a warning, and an end
     is_up: bool = False  # it is ready to be told what to do
     overdue: m.Overdue | None = None  # the build for which it was killed
-    error: tuple[m.LoadFailed, Sequence[Buffer]] | None = None  # what a hook raised, of which it dies
+    fork_of: TemplateKey | None = None  # the template that was asked to fork it
+    error: tuple[m.LoadFailed | m.NotForked, Sequence[Buffer]] | None = None  # what a hook raised, of which it dies;
+    # or why there is no such process
 
     @property
     def name(self) -> str:
@@ -149,7 +155,7 @@ class Family:
         self.templates: dict[TemplateKey, Member] = {}
         self._by_pid: dict[int, Member] = {}
         self._nameless = 0  # members whose first message is still to come
-        self._exits: dict[int, processes.Exit] = {}  # deaths of such
+        self._exits: dict[int, processes.Exit] = {}  # deaths that may be of such, or of strangers
         self._blobs: dict[Digest, tuple[m.Blob, Buffer | None]] = {}  # without content: it is a file by now
         self._options: dict[Digest, m.ContextOptions] = {}
 
@@ -259,11 +265,13 @@ class Family:
             for end in claims:
                 made.enter_context(end)
             parent = self.templates.get(template) if template is not None else None
-            if parent is None or not self._try_fork(parent, message, theirs, claims[1]):
+            is_forked = parent is not None and self._try_fork(parent, message, theirs, claims[1])
+            if not is_forked:
                 request_fork(self._zygote, message, theirs, claims[1])
             made.pop_all()
         theirs.close()
         member = self.workers[worker] = self._add(ours, worker=worker)
+        member.fork_of = template if is_forked else None
         member.claims = claims
 
     def start_template(self, template: TemplateKey) -> Member:
@@ -314,10 +322,11 @@ class Family:
             return True
         member.pid = pid
         member.group = processes.group_of(pid)
-        self._nameless -= 1
         self._by_pid[pid] = member
-        if pid in self._exits:
-            self._bury(member, self._exits.pop(pid))
+        ended = self._exits.pop(pid, None)
+        self._has_name()
+        if ended is not None:
+            self._bury(member, ended)
             return False
         return True
 
@@ -332,7 +341,10 @@ class Family:
                 self._zygote_pid = None
                 self._on_zygote_death()
             elif self._nameless:
+                self._exits.pop(ended.pid, None)
                 self._exits[ended.pid] = ended
+                if len(self._exits) > _EXITS_KEPT:
+                    del self._exits[next(iter(self._exits))]
 
     def end_all(self, on_clean: Callable[[], None]) -> None:
         """End everything; members run their clean-ups, and those that take too long are killed.
@@ -340,7 +352,7 @@ class Family:
         Parameters
         ----------
         on_clean
-            Called when no member is left that holds contexts. Others may still run calls.
+            Called when no member is left that has something to clean up. Others may still run calls.
         """
         for member in [*self.workers.values(), *self.templates.values()]:
             if not member.retired:
@@ -413,10 +425,16 @@ class Family:
     def _stream_ended(self, member: Member) -> None:
         """The other end is closed: the process ends, or it broke the stream; make sure of the first."""
         if member.pid is None:
-            self._nameless -= 1
+            self._has_name()
             self._bury(member, processes.Exit(0, None, None))
         elif member.pid in self._by_pid:
             self._loop.call_later(_STREAM_GRACE_S, lambda: self._kill_if_alive(member))
+
+    def _has_name(self) -> None:
+        """One member fewer is to say what its process is, or it never will."""
+        self._nameless -= 1
+        if not self._nameless:
+            self._exits.clear()  # of strangers, whose numbers others may get
 
     def _kill_if_alive(self, member: Member) -> None:
         if member.pid in self._by_pid and not member.retired:
@@ -433,4 +451,4 @@ class Family:
 
 
 def _may_clean_up(member: Member) -> bool:
-    return bool(member.resident or member.template or member.building or member.cleaning)
+    return bool(member.has_clean_ups or member.building or member.cleaning)
