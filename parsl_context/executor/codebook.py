@@ -22,8 +22,7 @@ from parsl_context.apps.context_call import ContextCall
 from parsl_context.content.carrying import Needs
 from parsl_context.content.modules import is_installed
 from parsl_context.content.serialization import pack_app
-from parsl_context.discover.definitions import Definitions, Package
-from parsl_context.discover.project import Project
+from parsl_context.discover.definitions import Definitions, Package, definitions
 from parsl_context.executor.packing import Code, Packed, PackedContext, Packer, with_required
 from parsl_context.wire import messages as m
 from parsl_context.wire.messages import Digest
@@ -47,8 +46,8 @@ class CodeBook:
         Gives the digests that calls without an outcome name.
     reuse
         Level of contexts that do not choose one.
-    definitions
-        What the user's code defines, for all executors of this process.
+    code
+        What the user's code defines; if not given, what all executors of this process share.
     """
 
     def __init__(
@@ -56,12 +55,12 @@ class CodeBook:
         send: Callable[[m.ToInterchange, list[bytes]], None],
         in_use: Callable[[], Iterable[Digest]],
         reuse: str,
-        definitions: Definitions | None = None,
+        code: Definitions | None = None,
     ) -> None:
         self._send = send
         self._in_use = in_use
         self._reuse = reuse
-        self._packer = Packer(definitions or Definitions(Project()), reuse)
+        self._packer = Packer(code or definitions(), reuse)
         self._codes: OrderedDict[Any, Code] = OrderedDict()
         self._bytes = 0
         self._sent: set[Digest] = set()

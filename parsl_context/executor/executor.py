@@ -25,7 +25,6 @@ from parsl_context.apps.options import UNKEPT_LEVELS, check_build_timeout, check
 from parsl_context.content.carrying import Needs
 from parsl_context.content.exceptions import another, with_text
 from parsl_context.content.serialization import pack_value
-from parsl_context.discover.definitions import definitions
 from parsl_context.errors import CarriedCodeError, ConfigurationError, ExecutorClosedError, InterchangeLost
 from parsl_context.executor.blocks import BlocksAhead, JobsOver, check_paths, walltime_s
 from parsl_context.executor.client import InterchangeClient
@@ -170,7 +169,7 @@ class ContextExecutor(HighThroughputExecutor):
             on_versions_differ=self._versions_differ,
             on_death=self._interchange_died,
         )
-        self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse, definitions())
+        self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse)
         try:
             ready = self._client.start(self.interchange_launch_cmd, self._interchange_config)
         except BaseException:
