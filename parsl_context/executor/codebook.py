@@ -239,7 +239,7 @@ class CodeBook:
     def _send_context(self, context: Context, packed: PackedContext) -> None:
         self._send_package(packed.package)
         header = () if packed.package is None else (packed.package.digest,)
-        self._send_blob(context.digest, context.name, packed.data, header)
+        self._store(context.digest, context.name, packed.data, header)
         requires = self._requires[context.digest] = tuple(required.digest for required in context.requires)
         options = m.ContextOptions(
             name=context.name,
@@ -264,12 +264,16 @@ class CodeBook:
     def _send_blob(
         self, digest: Digest, label: str, data: bytes, needs: tuple[Digest, ...] = (), *, is_file: bool = False
     ) -> None:
-        if digest in self._sent:
-            return
+        if digest not in self._sent:
+            self._store(digest, label, data, needs, is_file=is_file)
+            self._sent.add(digest)  # after it was: a signal handler may raise between
+
+    def _store(
+        self, digest: Digest, label: str, data: bytes, needs: tuple[Digest, ...], *, is_file: bool = False
+    ) -> None:
         if needs:
             self._needs[digest] = needs
         self._send(m.StoreBlobs(blobs=[m.Blob(digest, label, needs, is_file)]), [data])
-        self._sent.add(digest)  # after it was: a signal handler may raise between
 
 
 def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:
