@@ -33,6 +33,7 @@ from parsl_context.content.reducing import reduce_code
 from parsl_context.content.space import Id, space
 
 _GROUP: type[BaseException] | tuple[()] = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.10 has none
+_BUILT_IN = frozenset(vars(builtins))
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _FIRST = ("__module__", "__slots__", "__orig_bases__")  # what a class must have from the beginning
 _SPECIAL = ("__name__", "__qualname__", "__annotations__", "__kwdefaults__", "__defaults__", "__module__", "__doc__")
@@ -261,7 +262,11 @@ class _Reducer:
         code = obj.__code__
         self.needs.modules.update(imports.in_code(code, obj.__globals__))
         if home_of(obj.__module__) is Home.NAMESPACE:
-            self._use_names(obj.__module__, [*cp._extract_code_globals(code), *_words(obj.__annotations__)])
+            self._use_names(obj.__module__, _words(obj.__annotations__))
+            # Also those that are to be defined yet.
+            wanted = cp._extract_code_globals(code)
+            names = [name for name in wanted if name not in _BUILT_IN or name in obj.__globals__]
+            self.needs.names.update((obj.__module__, name) for name in names)
             self.needs.sources.add(code.co_filename)
         elif home_of(obj.__module__) is Home.CARRIED:
             self.needs.modules.add(obj.__module__)
