@@ -1,10 +1,12 @@
 """Modules of the user's travel as files, as the script has loaded them."""
 
+import contextlib
 import importlib
-import importlib.util
 import sys
 
 import pytest
+
+from tests.unit.far import Far
 
 
 def test_a_module_may_be_written_after_the_first_call(far, cell, project):
@@ -31,3 +33,29 @@ def test_a_part_of_a_package_that_was_loaded_anew_is_so_there(far, project):
     importlib.reload(sys.modules["plugged.one"])
     assert not package.watch.is_current()
     assert core.get("one") == far.call(core.get, "one") == 22
+
+
+WRAPPED = """
+import functools
+def wrap(function):
+    @functools.wraps(function)
+    def inner(*args): return function(*args)
+    return inner
+@wrap
+def h(x): return x
+class Held:
+    def __init__(self, function): self.body = function
+    def __call__(self, *args): return self.body(*args)
+@Held
+def q(x): return x + 1
+twice = lambda x: 2 * x
+def parts(): return h, h.__wrapped__, q.body, twice
+def same(*given): return [a is b for a, b in zip(given, parts())]
+"""
+
+
+def test_functions_that_others_wrap_are_one_object_with_the_module_s(tmp_path, project):
+    module = project.load("wrapped", WRAPPED)
+    with contextlib.closing(Far(tmp_path / "far")) as far:
+        assert far.call(module.same, *module.parts()) == [True] * 4
+        assert module.same(*far.call(module.parts)) == [True] * 4
