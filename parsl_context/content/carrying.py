@@ -33,6 +33,7 @@ from parsl_context.content.reducing import reduce_code
 from parsl_context.content.space import Id, space
 
 _GROUP: type[BaseException] | tuple[()] = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.10 has none
+_BUILT_IN = frozenset(vars(builtins))
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _FIRST = ("__module__", "__slots__", "__orig_bases__")  # what a class must have from the beginning
 _SPECIAL = ("__name__", "__qualname__", "__annotations__", "__kwdefaults__", "__defaults__", "__module__", "__doc__")
@@ -178,9 +179,9 @@ class _Reducer:
         place = place_of(obj)
         if home is Home.CARRIED and place is not None:
             return self._in_module(obj.__module__, place, obj.__qualname__)
-        owner = None if place is None else _owner(obj.__module__, place)
+        owner, inside = (None, "") if place is None else _owner(obj.__module__, place)
         if owner is not None and owner is not self._root_value and (self._defines or space.known(owner) is not None):
-            return there.attribute, (owner, str(place).partition(".")[2])
+            return there.attribute, (owner, inside)
         reduced = self._reference(obj, gives=place is not None and owner is None)
         return self._take_apart(obj) if reduced is NotImplemented else reduced
 
@@ -260,7 +261,11 @@ class _Reducer:
         code = obj.__code__
         self.needs.modules.update(imports.in_code(code, obj.__globals__))
         if home_of(obj.__module__) is Home.NAMESPACE:
-            self._use_names(obj.__module__, [*cp._extract_code_globals(code), *_words(obj.__annotations__)])
+            self._use_names(obj.__module__, _words(obj.__annotations__))
+            # Also those that are to be defined yet.
+            wanted = cp._extract_code_globals(code)
+            names = [name for name in wanted if name not in _BUILT_IN or name in obj.__globals__]
+            self.needs.names.update((obj.__module__, name) for name in names)
             self.needs.sources.add(code.co_filename)
         elif home_of(obj.__module__) is Home.CARRIED:
             self.needs.modules.add(obj.__module__)
@@ -277,9 +282,11 @@ class _Reducer:
         if home_of(obj.__module__) is Home.NAMESPACE:
             self._use_names(obj.__module__, _words(vars(obj).get("__annotations__", {})))
         if issubclass(obj, enum.Enum):
-            members = {member.name: member.value for member in obj}
+            members = {name: member.value for name, member in obj.__members__.items()}  # other names of one, too
             of_enum = (obj.__bases__, obj.__name__, obj.__qualname__, members, obj.__module__, None, None)
-            return cp._make_skeleton_enum, of_enum, cp._enum_getstate(obj), None, None, there.complete_class
+            attributes, slots = cp._enum_getstate(obj)
+            attributes = {name: value for name, value in attributes.items() if name not in members}
+            return cp._make_skeleton_enum, of_enum, (attributes, slots), None, None, there.complete_class
         first = {name: vars(obj)[name] for name in _FIRST if name in vars(obj)}
         # Bases as they were written say more to the metaclasses of typing.
         bases = obj.__bases__ if type(obj) is type else cp._get_bases(obj)
@@ -309,25 +316,36 @@ def place_of(obj: Any) -> str | None:
 
 
 def _place(obj: Any, name: str) -> str | None:
-    if "<locals>" in name:
-        return None
-    try:
-        found = there.attribute(there.module_here(obj.__module__), name)
-    except (AttributeError, KeyError):
-        return None
-    if found is obj:
-        return name
-    inside = {} if isinstance(found, type | types.ModuleType) else getattr(found, "__dict__", {})
-    if type(found) in _WRAPPERS:
-        inside = {**inside, **{part: getattr(found, part, None) for part in ("__func__", "fget", "fset", "fdel")}}
-    return next((f"{name}.{part}" for part, value in inside.items() if value is obj), None)
+    module = there.module_here(obj.__module__)
+    if "<locals>" not in name:
+        try:
+            found = there.attribute(module, name)
+        except (AttributeError, KeyError):
+            found = None
+        if found is obj:
+            return name
+        inside = {} if isinstance(found, type | types.ModuleType) else getattr(found, "__dict__", {})
+        if type(found) in _WRAPPERS:
+            inside = {**inside, **{part: getattr(found, part, None) for part in ("__func__", "fget", "fset", "fdel")}}
+        for part, value in inside.items():
+            if value is obj:
+                return f"{name}.{part}"
+    elif home_of(obj.__module__) is not Home.NAMESPACE:
+        return None  # a call has made it, and another may have been made when the worker imports the module
+    # What has no name of its own, as a lambda, may stand under one all the same.
+    return next((each for each, value in [*getattr(module, "__dict__", {}).items()] if value is obj), None)
 
 
-def _owner(module: str, place: str) -> type | None:
-    """The class that something stands in."""
-    first, dot, _ = place.partition(".")
-    found = vars(there.module_here(module)).get(first) if dot else None
-    return found if isinstance(found, type) else None
+def _owner(module: str, place: str) -> tuple[type | None, str]:
+    """The innermost class that something stands in, and where in there."""
+    owner, inside, rest = None, place, place
+    found = there.module_here(module)
+    while "." in rest:
+        name, _, rest = rest.partition(".")
+        found = there.attribute(found, name)
+        if isinstance(found, type):
+            owner, inside = found, rest
+    return owner, inside
 
 
 def _words(annotations: dict[str, Any]) -> Iterator[str]:

@@ -62,6 +62,11 @@ def is_installed(name: str | None) -> bool:
     return not locations or lie_where_installed(locations, top)
 
 
+def settle_python_path() -> None:
+    """PYTHONPATH is what it is now, whatever it is made to be for children of this process."""
+    _python_path()
+
+
 def lie_where_installed(locations: Iterable[str], top: str) -> bool:
     """Whether a module at one of these places is found by a worker, too.
 

@@ -35,6 +35,7 @@ from parsl_context.wire.messages import Digest
 # Classes that are kept for the sake of results that are still to come; functions may go at once.
 _CLASSES_KEPT = 4096
 _ABSENT = object()
+_ALL_ABSENT = itertools.repeat(_ABSENT)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Watch:
     def is_current(self) -> bool:
         """Whether all names stand for the same objects, and no module was loaded again."""
         for namespace, names, values in self.names:
-            if not all(map(operator.is_, map(namespace.get, names), values)):
+            if not all(map(operator.is_, map(namespace.get, names, _ALL_ABSENT), values)):
                 return False
         return not self.modules or all(map(operator.is_, map(_spec_of, self.modules), self.specs))
 
@@ -125,6 +126,7 @@ class _Walk:
 
     definitions: dict[Id, Item] = field(default_factory=dict)
     names: dict[tuple[str, str], _Bound] = field(default_factory=dict)
+    absent: set[tuple[str, str]] = field(default_factory=set)  # names that stand for nothing yet
     modules: set[str] = field(default_factory=set)
     sources: set[str] = field(default_factory=set)
 
@@ -156,7 +158,7 @@ class Definitions:
         tree, files, modules = self._project.tree(walk.modules)
         texts = {name: text for name in walk.sources if (text := "".join(linecache.getlines(name)))}
         sources = {name: digest_bytes(text.encode("utf-8", "surrogatepass")) for name, text in texts.items()}
-        if not (walk.definitions or walk.names or tree):
+        if not (walk.definitions or walk.names or walk.absent or tree or modules):
             return None
         namespaces = sorted({name for name, _ in walk.names} | {self._namespace_of(each) for each in walk.definitions})
         content = dict(files)
@@ -181,13 +183,14 @@ class Definitions:
         data = pickle.dumps(header, protocol=5)
         packages = () if tree is None else tree.origins.keys()
         watch = self._watch(walk, modules)
+        names = walk.names.keys() | walk.absent
         return Package(
             digest_bytes(data),
             data,
             content,
             watch,
             walk.definitions.keys(),
-            walk.names.keys(),
+            names,
             packages,
             frozenset(files),
         )
@@ -205,7 +208,9 @@ class Definitions:
                 waiting.append(Needs(names=_name_of(name)))
             for place in found.names - walk.names.keys():
                 bound = self._binding(*place)
-                if bound is not None:
+                if bound is None:
+                    walk.absent.add(place)
+                else:
                     walk.names[place] = bound
                     waiting.append(bound.item.needs)
             for namespace in {name for name, _ in found.names}:
@@ -264,13 +269,13 @@ class Definitions:
     @staticmethod
     def _watch(walk: _Walk, modules: Iterable[str]) -> Watch:
         by_namespace: dict[str, list[str]] = {}
-        for namespace, name in walk.names:
+        for namespace, name in (*walk.names, *walk.absent):
             by_namespace.setdefault(namespace, []).append(name)
         names = tuple(
             (
                 vars(there.module_here(place)),
                 tuple(found),
-                tuple(walk.names[place, name].value for name in found),
+                tuple(walk.names[place, name].value if (place, name) in walk.names else _ABSENT for name in found),
             )
             for place, found in by_namespace.items()
         )

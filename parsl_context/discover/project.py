@@ -63,7 +63,7 @@ class Project:
         self._lock = threading.RLock()
 
     def tree(self, names: Iterable[str]) -> tuple[Tree | None, Mapping[Digest, bytes], Collection[str]]:
-        """A tree that has these modules and what they import, the content of its files, and which modules these are.
+        """A tree that has these modules and what they import.
 
         Parameters
         ----------
@@ -74,6 +74,10 @@ class Project:
         -------
         Tree or None
             None if none of them is the user's.
+        mapping
+            Content by digest.
+        collection
+            Modules to be looked at again: those that are in the tree, and those that nobody could import now.
 
         Raises
         ------
@@ -85,6 +89,7 @@ class Project:
             waiting = list(names)
             met: set[str] = set()
             reached = []
+            missing = []
             while waiting:
                 name = waiting.pop()
                 if name in met or name in self._foreign:
@@ -92,19 +97,23 @@ class Project:
                 met.add(name)
                 found = self._module(name)
                 if found is None:
+                    if name not in self._foreign and name.partition(".")[0] not in sys.modules:
+                        missing.append(name)
                     continue
                 reached.append(name)
                 waiting += found.imports
                 waiting += _parents(name)
+                if name in self._units:
+                    waiting += [each for each in list(sys.modules) if each.startswith(f"{name}.")]
             if not reached:
-                return None, {}, ()
+                return None, {}, missing
             if self._tree is None or before != {name: unit.files for name, unit in self._units.items()}:
                 files = {path: digest for unit in self._units.values() for path, digest in unit.files.items()}
                 origins = {name: unit.origin for name, unit in self._units.items()}
                 self._tree = Tree(next(self._numbers), files, origins)
                 kept = set(files.values())
                 self._content = {digest: data for digest, data in self._content.items() if digest in kept}
-            return self._tree, self._content, reached
+            return self._tree, self._content, reached + missing
 
     def _module(self, name: str) -> _Module | None:
         """A module, read now if it is new or was loaded anew; None if it is none of the user's."""
@@ -117,7 +126,7 @@ class Project:
             return found
         place = _file_of(name)
         if place is None or not self._is_users(top, place):
-            if found is None and (loaded is not None or "." not in name):
+            if found is None and (loaded is not None or (place is not None and "." not in name)):
                 self._foreign.add(name)
             return None
         return self._read(name, top, place, spec, is_again=found is not None and found.spec is not None)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from parsl_context.content.carried import Tree
+from parsl_context.content.modules import settle_python_path
 from parsl_context.distribute import code_files
 from parsl_context.errors import CarriedCodeError
 from parsl_context.wire.codec import Buffer
@@ -63,6 +64,7 @@ class CodeTree:
             self._write(path, tree, content)
         old, self._path = self._path, path
         before, self.tree = self.tree, tree
+        settle_python_path()  # the user's modules are not installed here, either
         _put_first(sys.path, old, path)
         listed = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
         _put_first(listed, old, path)

@@ -1,0 +1,269 @@
+"""What a script defines is the same object in the other process, with all that belongs to it, and back here."""
+
+import pytest
+
+from tests.unit.describing import describe
+
+# Each defines `check`, whose value must be that of a call here.
+SCRIPTS = {
+    "class": "class A: pass\ndef check(): return type(A()) is A, A, A()",
+    "dataclass": """
+from dataclasses import *
+@dataclass(order=True, kw_only=True)
+class A:
+    x: int = 1
+    y: list = field(default_factory=list, repr=False)
+@dataclass
+class B(A):
+    z: "A" = None
+    def __post_init__(self): self.w = 1
+def check(): return B(x=1), A(x=1) < A(x=2), replace(B(), x=3), [each.name for each in fields(B)]
+""",
+    "frozen dataclass with slots": """
+from dataclasses import *
+@dataclass(frozen=True, slots=True)
+class A:
+    x: int = 1
+kept = A(5)
+def check(): return kept, A(3), hash(A(3)) == hash(A(3)), A(5) == kept
+""",
+    "slots with a private name": """
+class A:
+    __slots__ = ("__x", "y")
+    def __init__(self): self.__x, self.y = 1, 2
+    def x(self): return self.__x
+def check(): return A().x(), A()
+""",
+    "nested classes": """
+class A:
+    class B:
+        def home(self): return A.B
+        class C:
+            def home(self): return A.B.C
+    class Error(Exception): pass
+def check(): return A.B().home() is A.B, A.B.C().home(), A, A.Error("x"), A.B()
+""",
+    "super and __class__": """
+class A:
+    def f(self): return 1
+class B(A):
+    def f(self): return super().f() + 1, __class__
+def check(): return B().f()
+""",
+    "descriptors that are told their names": """
+class Part:
+    def __set_name__(self, owner, name): self.name = name
+    def __get__(self, found, kind=None): return self if found is None else self.name
+class A:
+    x = Part()
+def check(): return A().x, A.x
+""",
+    "generic class": """
+import typing
+T = typing.TypeVar("T")
+class A(typing.Generic[T]):
+    def __init__(self, x: T): self.x = x
+def of(x: T) -> T: return x
+def check(): return A[int](3), A, A[int].__args__, of.__annotations__["x"] is T, A.__parameters__[0] is T
+""",
+    "protocol": """
+import typing
+@typing.runtime_checkable
+class P(typing.Protocol):
+    def g(self) -> int: ...
+class Q:
+    def g(self): return 1
+def check(): return isinstance(Q(), P), isinstance(3, P)
+""",
+    "abstract class": """
+import abc
+class A(abc.ABC):
+    @abc.abstractmethod
+    def g(self): ...
+class B(A):
+    def g(self): return 1
+A.register(int)
+def check():
+    try: A()
+    except TypeError: return B().g(), isinstance(3, A)
+""",
+    "one object of a metaclass": """
+class M(type):
+    def __call__(cls, *args):
+        if not hasattr(cls, "one"): cls.one = super().__call__(*args)
+        return cls.one
+class A(metaclass=M): pass
+def check(): return A() is A(), type(A) is M
+""",
+    "class of a call": """
+def make():
+    class Local:
+        def home(self): return Local
+    return Local
+A = make()
+def check(): return A().home() is A, A, A()
+""",
+    "class attributes that lead back": """
+class A: known = {}
+class B(A): pass
+A.known["b"] = B
+A.default = A()
+def check(): return A.known["b"] is B, B, type(A.default) is A
+""",
+    "named tuples": """
+import collections, typing
+P = collections.namedtuple("P", "x y", defaults=[3])
+class Q(typing.NamedTuple):
+    x: int
+    y: "Q" = None
+    def next(self): return Q(self.x + 1)
+def check(): return P(1), P(1)._replace(x=2), Q(1).next(), Q(1, Q(2))
+""",
+    "enum": """
+import enum
+K = 5
+class E(enum.Enum):
+    A = enum.auto()
+    B = enum.auto()
+    @property
+    def low(self): return self.name.lower(), K, E.B
+    @classmethod
+    def _missing_(cls, value): return cls.A
+def check(): return E.A.value, E.B.low, E.A, E("?"), list(E)
+""",
+    "enum of texts": """
+import enum
+class E(str, enum.Enum):
+    A = "a"
+def check(): return E.A == "a", E("a"), E.A.upper()
+""",
+    "enum with two names for one member": """
+import enum
+class E(enum.Enum):
+    A = 1
+    B = 1
+def check(): return E.B is E.A, list(E.__members__), E["B"]
+""",
+    "flags": """
+import enum
+class E(enum.Flag):
+    A = 1
+    B = 2
+    AB = 3
+def check(): return (E.A | E.B) is E.AB, E.A | E.B, ~E.A, E(0), list(E.AB)
+""",
+    "exceptions with constructors of their own": """
+class A(Exception):
+    def __init__(self, code, *, hint):
+        super().__init__(f"code {code}")
+        self.code, self.hint = code, hint
+class B(A, KeyError): pass
+def check():
+    try:
+        try: raise B(1, hint="h")
+        except KeyError as error: raise A(2, hint=[B]) from error
+    except A as error: return error, error.__cause__.code, error.__cause__
+""",
+    "functions that call each other": """
+def even(n): return n == 0 or odd(n - 1)
+def odd(n): return n > 0 and even(n - 1)
+def check(): return even(10), even, odd
+""",
+    "defaults": """
+class A: pass
+def f(x, kind=A, *, seen=[]):
+    seen.append(x)
+    return kind is A, len(seen)
+def check():
+    found = f(1)
+    f.__kwdefaults__["seen"].clear()
+    return found, f
+""",
+    "wrapped functions": """
+import functools
+def wrap(g):
+    @functools.wraps(g)
+    def inner(*args): return g(*args)
+    return inner
+@wrap
+def h(x): return x
+def check(): return h(1), h, h.__wrapped__
+""",
+    "cached functions": """
+import functools
+@functools.lru_cache
+def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)
+class A:
+    @functools.cached_property
+    def x(self): return fib(10)
+def check():
+    fib(50)
+    return fib.cache_info().misses > 0, A().x, A.x.func
+""",
+    "partial functions and lambdas": """
+import functools
+def add(a, b): return a + b
+inc = functools.partial(add, 1)
+twice = lambda x: 2 * x
+table = {"inc": inc, "twice": twice}
+def check(): return inc(2), inc, table["twice"] is twice, twice
+""",
+    "functions by the class of an argument": """
+import functools
+@functools.singledispatch
+def g(x): return "other"
+@g.register
+def _(x: int): return "int"
+class A:
+    @functools.singledispatchmethod
+    def m(self, x): return "other"
+    @m.register
+    def _(self, x: int): return "int"
+@g.register(A)
+def _a(x): return "A"
+def check(): return g(1), g(A()), g(""), A().m(1), A().m("")
+""",
+    "objects around functions": """
+class Count:
+    def __init__(self, function): self.function = function
+    def __call__(self, *args): return self.function(*args)
+@Count
+def g(x): return x + 1
+def check(): return g(1), g.function
+""",
+    "names that hide Python's own": "def len(x): return 42\ndef check(): return len([])",
+    "lock of the script": "import threading\nlock = threading.Lock()\ndef check():\n with lock: return lock.locked()",
+    "what asks for its names": """
+class A:
+    def __getattr__(self, name):
+        if name.startswith("_"): raise AttributeError(name)
+        return name
+a = A()
+def check(): return a.anything, a
+""",
+    "constructor with arguments": """
+class A:
+    def __new__(cls, x):
+        made = super().__new__(cls)
+        made.x = x
+        return made
+    def __getnewargs__(self): return (self.x,)
+kept = A(3)
+def check(): return kept, A(4)
+""",
+    "weak references": """
+import weakref
+class A: pass
+a = A()
+by_key = weakref.WeakKeyDictionary({A: 1})
+def check(): return by_key[A], weakref.ref(A)() is A
+""",
+}
+
+
+@pytest.mark.parametrize("source", SCRIPTS.values(), ids=SCRIPTS.keys())
+def test_what_a_script_defines_is_the_same_there_and_back_here(far, cell, source):
+    check = cell(source).check
+    back = far.call(check)
+    assert describe(back) == describe(check())
+    assert far.described == describe(check())  # what it was over there

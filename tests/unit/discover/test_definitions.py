@@ -1,0 +1,23 @@
+"""What the script defines travels once; a name is looked at at each submission."""
+
+import pytest
+
+
+def test_a_name_may_be_defined_after_the_first_call(far, cell):
+    main = cell("def f(): return later()")
+    with pytest.raises(NameError):
+        far.call(main.f)
+    cell("def later(): return 1")
+    assert far.call(main.f) == 1
+
+
+def test_a_name_that_comes_to_stand_for_none_is_seen(far, cell):
+    main = cell("def f(): return later")
+    _, package = far.pack(main.f)
+    assert package.watch.is_current()
+    cell("later = None")
+    assert not package.watch.is_current()
+    assert far.call(main.f) is None
+    _, package = far.pack(main.f)
+    cell("del later")
+    assert not package.watch.is_current()
