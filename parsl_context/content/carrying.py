@@ -31,6 +31,7 @@ from parsl_context.content import space as there
 from parsl_context.content.modules import Home, home_of
 from parsl_context.content.reducing import reduce_code
 from parsl_context.content.space import Id, space
+from parsl_context.content.statics import is_of_file
 
 _GROUP: type[BaseException] | tuple[()] = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.10 has none
 _BUILT_IN = frozenset(vars(builtins))
@@ -75,6 +76,7 @@ def carry(
     root: Id | None = None,
     replace: Callable[[object], Any] | None = None,
     buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
+    limit_bytes: int | None = None,
 ) -> tuple[bytes, Needs]:
     """A pickle, and what it needs.
 
@@ -88,13 +90,15 @@ def carry(
         Asked for each object met: what `object.__reduce__` may return to stand for it, or NotImplemented.
     buffer_callback
         As of `pickle.Pickler`.
+    limit_bytes
+        Size from which on it is given up, with a `BufferError`.
 
     Raises
     ------
     Exception
         What the value's own code raised, or the pickler, if it cannot be pickled.
     """
-    file = io.BytesIO()
+    file = io.BytesIO() if limit_bytes is None else _Limited(limit_bytes)
     pickler = _Carrier(file, protocol=5, buffer_callback=buffer_callback)
     pickler.begin(defines, root, replace)
     pickler.dump(value)
@@ -108,6 +112,17 @@ def carry_slowly(value: object, *, defines: bool) -> tuple[bytes, Needs]:
     pickler.begin(defines, None, None)
     pickler.dump(value)
     return pickle.dumps(_Dilled(file.getvalue()), protocol=5), pickler.needs
+
+
+class _Limited(io.BytesIO):
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__()
+        self._limit_bytes = limit_bytes
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self._limit_bytes:
+            raise BufferError(f"It takes more than {self._limit_bytes} bytes.")
+        return super().write(data)
 
 
 class _Dilled:
@@ -177,7 +192,7 @@ class _Reducer:
         if home is Home.INSTALLED:
             return self._known(obj)
         place = place_of(obj)
-        if home is Home.CARRIED and place is not None:
+        if home is Home.CARRIED and place is not None and is_of_file(obj.__module__, place):
             return self._in_module(obj.__module__, place, obj.__qualname__)
         owner, inside = (None, "") if place is None else _owner(obj.__module__, place)
         if owner is not None and owner is not self._root_value and (self._defines or space.known(owner) is not None):
@@ -191,8 +206,11 @@ class _Reducer:
         home = home_of(obj.__module__)
         if home is Home.INSTALLED:
             return self._known(obj)
-        if home is Home.CARRIED and (place := place_of(obj)) is not None:
-            return self._in_module(obj.__module__, place, obj.__qualname__)
+        if home is Home.CARRIED:
+            place = place_of(obj)
+            if place is not None and is_of_file(obj.__module__, place):
+                return self._in_module(obj.__module__, place, obj.__qualname__)
+            self.needs.modules.add(obj.__module__)
         reduced = self._reference(obj, gives=True)
         return self._elsewhere(obj) if reduced is NotImplemented else reduced  # made by a call, over there
 
@@ -226,7 +244,7 @@ class _Reducer:
         place = _place(obj, name) if isinstance(name, str) else None
         if place is None:
             return reduce(obj)
-        if home is Home.CARRIED:
+        if home is Home.CARRIED and is_of_file(obj.__module__, place):
             return self._in_module(obj.__module__, place, None)
         found = self._reference(obj, gives=True)
         return reduce(obj) if found is NotImplemented else found
@@ -330,8 +348,6 @@ def _place(obj: Any, name: str) -> str | None:
         for part, value in inside.items():
             if value is obj:
                 return f"{name}.{part}"
-    elif home_of(obj.__module__) is not Home.NAMESPACE:
-        return None  # a call has made it, and another may have been made when the worker imports the module
     # What has no name of its own, as a lambda, may stand under one all the same.
     return next((each for each, value in [*getattr(module, "__dict__", {}).items()] if value is obj), None)
 

@@ -31,6 +31,7 @@ def _opcodes(*names: str) -> frozenset[int]:
 
 _FILLERS = _opcodes("NOP", "CACHE", "EXTENDED_ARG")  # the compiler leaves NOP where a line would have no instruction
 _LOADS_GLOBAL = _opcodes("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_STORES_GLOBAL = _opcodes("STORE_GLOBAL")
 _LOADS_FREE = _opcodes("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 _LOADS_ATTRIBUTE = _opcodes("LOAD_ATTR", "LOAD_METHOD")
 _IMPORTS = dis.opmap["IMPORT_NAME"]
@@ -138,15 +139,20 @@ def _halves(argument: int | None) -> tuple[int, int]:
 def _find_names(kept: list[dis.Instruction], parts: CodeParts) -> None:
     chain: list[str] = []
     uses: set[Chain] | None = None  # of what was loaded just now
+    own: set[str] = set()  # globals that the code has surely set itself by then
+    is_straight = True  # so far
     for place, instruction in enumerate(kept):
         opcode = instruction.opcode
+        is_straight = is_straight and opcode not in _JUMPS
+        if opcode in _STORES_GLOBAL and is_straight:
+            own.add(instruction.argval)
         if uses is not None:
             if opcode in _LOADS_ATTRIBUTE:
                 chain.append(instruction.argval)
                 continue
             uses.add(tuple(chain))
             uses = None
-        if opcode in _LOADS_GLOBAL:
+        if opcode in _LOADS_GLOBAL and instruction.argval not in own:
             chain, uses = [], parts.globals[instruction.argval]
         elif opcode in _LOADS_FREE:
             chain, uses = [], parts.free[instruction.argval]

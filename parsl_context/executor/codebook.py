@@ -22,7 +22,7 @@ from parsl_context.apps.context_call import ContextCall
 from parsl_context.content.carrying import Needs
 from parsl_context.content.modules import is_installed
 from parsl_context.content.serialization import pack_app
-from parsl_context.discover.definitions import Definitions, Package, definitions
+from parsl_context.discover.packages import Package, Packager, packager
 from parsl_context.executor.packing import Code, Packed, PackedContext, Packer, with_required
 from parsl_context.wire import messages as m
 from parsl_context.wire.messages import Digest
@@ -47,7 +47,7 @@ class CodeBook:
     reuse
         Level of contexts that do not choose one.
     code
-        What the user's code defines; if not given, what all executors of this process share.
+        Finds what the user's code needs; if not given, the one that all executors of this process share.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class CodeBook:
         send: Callable[[m.ToInterchange, list[bytes]], None],
         in_use: Callable[[], Iterable[Digest]],
         reuse: str,
-        code: Definitions | None = None,
+        code: Packager | None = None,
     ) -> None:
         self._send = send
         self._in_use = in_use
         self._reuse = reuse
-        self._packer = Packer(code or definitions(), reuse)
+        self._packer = Packer(code or packager(), reuse)
         self._codes: OrderedDict[Any, Code] = OrderedDict()
         self._bytes = 0
         self._sent: set[Digest] = set()

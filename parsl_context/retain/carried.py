@@ -71,7 +71,7 @@ class Carried:
             return
         header = self._header(digest)
         if header.tree is not None:
-            self._tree.adopt(header.tree, pickle.loads(self.content(header.tree)), self.content)
+            self._tree.adopt(header.tree, pickle.loads(self.content(header.tree)), header.packages, self.content)
         if digest not in self._prepared:
             self._introduce(header)
         changed = False
@@ -79,7 +79,7 @@ class Carried:
             place = (each.namespace, each.name)
             if self._versions.get(place) != each.version:
                 value = unpack_value([self.content(each.value)])
-                vars(there.namespace(each.namespace))[each.name] = value
+                vars(there.module(each.namespace))[each.name] = value
                 self._versions[place] = each.version
                 changed = True
         self._changes += changed

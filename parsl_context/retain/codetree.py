@@ -17,7 +17,7 @@ import stat
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from parsl_context.content.carried import Tree
@@ -47,18 +47,23 @@ class CodeTree:
         self._path: Path | None = None
         self.tree: Tree | None = None
 
-    def adopt(self, digest: Digest, tree: Tree, content: Callable[[Digest], Buffer]) -> None:
+    def adopt(self, digest: Digest, tree: Tree, packages: Collection[str], content: Callable[[Digest], Buffer]) -> None:
         """Import from this tree from now on, unless the one in use is newer.
+
+        Parameters
+        ----------
+        packages
+            Top-level names that are sure to be needed.
 
         Raises
         ------
         CarriedCodeError
             If others could have written it, or a name in it is that of a module which this process has from elsewhere.
         """
+        self._check_names(tree, packages)
         if self.tree is not None and tree.number <= self.tree.number:
             return
         self._check_owner()
-        self._check_names(tree)
         path = self._folder / "trees" / digest
         if not path.is_dir():
             self._write(path, tree, content)
@@ -115,10 +120,11 @@ class CodeTree:
                 "start the block again."
             )
 
-    def _check_names(self, tree: Tree) -> None:
-        for name, origin in tree.origins.items():
+    def _check_names(self, tree: Tree, packages: Collection[str]) -> None:
+        for name in packages:
+            origin = tree.origins.get(name)
             module = sys.modules.get(name)
-            if module is None or self._file_in_tree(module) is not None:
+            if origin is None or module is None or self._file_in_tree(module) is not None:
                 continue
             places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
             known = [place for place in places if place]
