@@ -283,20 +283,49 @@ class _Reducer:
         if home_of(obj.__module__) is Home.NAMESPACE:
             self._use_names(obj.__module__, _words(vars(obj).get("__annotations__", {})))
         if issubclass(obj, enum.Enum):
-            members = {name: member.value for name, member in obj.__members__.items()}  # other names of one, too
-            of_enum = (obj.__bases__, obj.__name__, obj.__qualname__, members, obj.__module__, None, None)
-            attributes, slots = cp._enum_getstate(obj)
-            attributes = {name: value for name, value in attributes.items() if name not in members}
-            return cp._make_skeleton_enum, of_enum, (attributes, slots), None, None, there.complete_class
+            return self._take_enum_apart(obj)
         first = {name: vars(obj)[name] for name in _FIRST if name in vars(obj)}
         # Bases as they were written say more to the metaclasses of typing.
         bases = obj.__bases__ if type(obj) is type else cp._get_bases(obj)
         args = (type(obj), obj.__name__, bases, {**first, "__qualname__": obj.__qualname__})
         return there.make_class, args, cp._class_getstate(obj), None, None, there.complete_class
 
+    @staticmethod
+    def _take_enum_apart(obj: type[enum.Enum]) -> Any:
+        attributes, slots = cp._enum_getstate(obj)
+        attributes = {name: value for name, value in attributes.items() if name not in obj.__members__}
+        # `__members__` has the other names of one, too.
+        if _makes_members(obj):
+            facts = {"__qualname__": obj.__qualname__, "__module__": obj.__module__}
+            made = {name: (_native_args(member), member.value) for name, member in obj.__members__.items()}
+            of_members = {name: _own_attributes(member) for name, member in obj.__members__.items()}
+            args = (type(obj), obj.__name__, obj.__bases__, made, facts)
+            return there.make_enum, args, (attributes, slots, of_members), None, None, there.complete_enum
+        members = {name: member.value for name, member in obj.__members__.items()}
+        of_enum = (obj.__bases__, obj.__name__, obj.__qualname__, members, obj.__module__, None, None)
+        return cp._make_skeleton_enum, of_enum, (attributes, slots), None, None, there.complete_class
+
     def _use_names(self, namespace: str, names: Iterable[str]) -> None:
         known = vars(there.module_here(namespace))
         self.needs.names.update((namespace, name) for name in names if name in known)
+
+
+def _makes_members(kind: Any) -> bool:
+    """Whether members of an enum are made in a way of the user's, from what they no longer tell."""
+    ways = [getattr(kind, name, None) for name in ("__init__", "__new_member__")]
+    is_own = any(isinstance(way, types.FunctionType) and home_of(way.__module__) is not Home.INSTALLED for way in ways)
+    return is_own or kind._member_type_.__module__ != "builtins"
+
+
+def _native_args(member: Any) -> tuple[Any, ...]:
+    """What Python's own type that a member is of makes it from."""
+    found: tuple[Any, ...] = member.__getnewargs__() if hasattr(member, "__getnewargs__") else ()
+    return found
+
+
+def _own_attributes(member: enum.Enum) -> dict[str, Any]:
+    ours = ("_value_", "_name_", "__objclass__", "_sort_order_")
+    return {name: value for name, value in vars(member).items() if name not in ours}
 
 
 def place_of(obj: Any) -> str | None:

@@ -10,6 +10,7 @@ are set when content that needs them arrives.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import itertools
@@ -17,13 +18,15 @@ import marshal
 import os
 import secrets
 import sys
+import threading
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NewType
 
 import cloudpickle.cloudpickle as cp
 
+from parsl_context.content.modules import Home, home_of
 from parsl_context.errors import CarriedCodeError
 
 Id = NewType("Id", str)
@@ -175,8 +178,86 @@ def begin(name: Id, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 def make_class(kind: type, name: str, bases: tuple[type, ...], members: dict[str, Any]) -> type:
-    """A class without most of its members; those are set later."""
-    return types.new_class(name, bases, {"metaclass": kind}, lambda found: found.update(members))
+    """A class without most of its members; those are set later.
+
+    Neither a metaclass of the user's nor `__init_subclass__` is told of it: what they have done is in what is set.
+    """
+    native = next(each for each in kind.__mro__ if home_of(each.__module__) is Home.INSTALLED)
+    resolved = types.resolve_bases(bases)
+    with _quiet(resolved):
+        if native is kind:
+            return types.new_class(name, bases, {"metaclass": kind}, lambda found: found.update(members))
+        if resolved is not bases:
+            members.setdefault("__orig_bases__", bases)
+        made: type = native.__new__(kind, name, resolved, members)
+        return made
+
+
+_quieting = threading.RLock()
+
+
+@contextlib.contextmanager
+def _quiet(bases: tuple[type, ...]) -> Iterator[None]:
+    """No function of the user's is told of a class that is derived from these meanwhile."""
+    told = {each for base in bases for each in base.__mro__ if "__init_subclass__" in vars(each)}
+    told = {each for each in told if home_of(each.__module__) is not Home.INSTALLED}
+    if not told:
+        yield
+        return
+    with _quieting:
+        kept = {each: vars(each)["__init_subclass__"] for each in told}
+        try:
+            for each in told:
+                type.__setattr__(each, "__init_subclass__", classmethod(lambda cls, **options: None))
+            yield
+        finally:
+            for each, function in kept.items():
+                type.__setattr__(each, "__init_subclass__", function)
+
+
+class _Member:
+    """A member of an enum that is to be made."""
+
+    def __init__(self, args: tuple[Any, ...], value: Any) -> None:
+        self.args = args  # of Python's own type that it is
+        self.value = value
+
+
+def make_enum(
+    kind: type, name: str, bases: tuple[type, ...], members: dict[str, tuple[Any, ...]], facts: dict[str, str]
+) -> type:
+    """An enum whose class makes members in its own way; here without that, and without their attributes."""
+
+    def new(cls: type, *given: Any) -> Any:
+        (member,) = given if type(given[0]) is _Member else given[0]
+        made = object.__new__(cls) if not member.args else native.__new__(cls, *member.args)
+        made._value_ = member.value
+        return made
+
+    native = next((each for base in bases for each in base.__mro__ if hasattr(each, "__getnewargs__")), object)
+    while native.__module__ != "builtins":
+        native = native.__base__  # type: ignore[assignment]
+
+    def fill(names: dict[str, Any]) -> None:
+        names |= facts
+        names["__new__"], names["__init__"] = new, lambda *_: None
+        for each, (args, value) in members.items():
+            names[each] = _Member(args, value)
+
+    made = types.new_class(name, bases, {"metaclass": kind}, fill)
+    for each in ("__init__", "__new_member__"):
+        if each in vars(made):
+            type.__delattr__(made, each)
+    return made
+
+
+def complete_enum(made: type, state: tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]) -> type:
+    """Give an enum the rest, and its members their attributes."""
+    attributes, slots, members = state
+    complete_class(made, (attributes, slots))
+    for name, each in members.items():
+        vars(made.__members__[name]).update(each)  # type: ignore[attr-defined]
+    return made
 
 
 def complete_class(made: type, state: tuple[dict[str, Any], dict[str, Any]]) -> type:
