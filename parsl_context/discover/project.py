@@ -149,7 +149,7 @@ class Project:
         if place.file is not None:
             source = Path(place.file).read_bytes()
             if spec is not None and not is_again:
-                _check_unchanged(name, place.file, spec)
+                _check_unchanged(name, place.file, spec, source)
             self._keep(unit, place.path, source)
         made = unit.modules[name] = _Module(spec, frozenset(_imports_of(name, place, source)))
         return made
@@ -249,25 +249,52 @@ def _imports_of(name: str, place: _Place, source: bytes) -> Iterator[str]:
     yield from imports.in_code(code, {"__package__": package})
 
 
-def _check_unchanged(name: str, file: str, spec: types.ModuleType) -> None:
-    """Refuse a module whose file is not the one that was loaded, as far as Python's own cache tells."""
+def _check_unchanged(name: str, file: str, spec: Any, source: bytes) -> None:
+    """Refuse a module whose file is not the one that was loaded, as far as that can be told."""
+    if _is_cache_of_another(file, spec) or _has_other_functions(name, file, spec, source):
+        raise CarriedCodeError(
+            f"Module {name} ({file}) was changed after it was imported. Workers would not run what this process runs: "
+            f"load it anew (importlib.reload), or start again."
+        )
+
+
+def _is_cache_of_another(file: str, spec: Any) -> bool:
+    """Whether what Python has kept of a module as it loaded it is of another file."""
     cached = getattr(spec, "cached", None)
     if not cached or sys.dont_write_bytecode or not os.access(os.path.dirname(cached), os.W_OK):
-        return
+        return False
     try:
         with open(cached, "rb") as stream:
             head = stream.read(16)
         status = os.stat(file)
     except OSError:
-        return
+        return False
     if len(head) < 16 or head[4:8] != b"\0\0\0\0":
-        return
+        return False
     was = (int.from_bytes(head[8:12], "little"), int.from_bytes(head[12:16], "little"))
-    if was != (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF):
-        raise CarriedCodeError(
-            f"Module {name} ({file}) was changed after it was imported. Workers would not run what this process runs: "
-            f"load it anew (importlib.reload), or start again."
-        )
+    return was != (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
+
+
+def _has_other_functions(name: str, file: str, spec: Any, source: bytes) -> bool:
+    """Whether a function of a loaded module is not in its file, or not so; no word on what loaders have rewritten."""
+    if type(spec.loader) is not importlib.machinery.SourceFileLoader:
+        return False
+    try:
+        known = set(_codes(compile(source, file, "exec", dont_inherit=True)))
+    except (SyntaxError, ValueError):
+        return True
+    names = vars(sys.modules[name])
+    classes = [value for value in names.values() if isinstance(value, type) and value.__module__ == name]
+    found = [*names.values(), *(value for each in classes for value in vars(each).values())]
+    codes = (each.__code__ for each in found if type(each) is types.FunctionType and each.__module__ == name)
+    return any(code.co_filename == file and code not in known for code in codes)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, types.CodeType):
+            yield from _codes(each)
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
