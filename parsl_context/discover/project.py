@@ -22,7 +22,7 @@ from typing import Any
 from parsl_context.content import imports
 from parsl_context.content.carried import Tree
 from parsl_context.content.digests import digest_bytes
-from parsl_context.content.modules import is_installed, lie_where_installed
+from parsl_context.content.modules import Home, home_of, is_installed, lie_where_installed
 from parsl_context.errors import CarriedCodeError
 from parsl_context.wire.messages import Digest
 
@@ -128,6 +128,10 @@ class Project:
         if place is None or not self._is_users(top, place):
             if found is None and (loaded is not None or (place is not None and "." not in name)):
                 self._foreign.add(name)
+                if place is None and home_of(name) is Home.CARRIED:
+                    logger.warning(
+                        "Module %s has no file of its own and is not carried: workers cannot import it", name
+                    )
             return None
         return self._read(name, top, place, spec, is_again=found is not None and found.spec is not None)
 

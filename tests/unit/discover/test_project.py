@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import sys
+import zipfile
 
 import pytest
 
@@ -84,3 +85,19 @@ def test_a_module_that_was_changed_and_not_loaded_anew_is_refused(far, project, 
     importlib.reload(module)
     assert not before.watch.is_current()
     assert far.call(module.f) == 333
+
+
+def test_modules_that_have_no_files_are_named_in_the_log(far, project, caplog):
+    with zipfile.ZipFile(project.path / "packed.zip", "w") as archive:
+        archive.writestr("zipped_module.py", "def f(): return 1")
+    sys.path.insert(0, str(project.path / "packed.zip"))
+    try:
+        zipped = project.load("zipped_module")
+    finally:
+        sys.path.pop(0)
+    gone = project.load("gone_module", "def f(): return 1")
+    (project.path / "gone_module.py").unlink()
+    for module in (zipped, gone):
+        with pytest.raises(ModuleNotFoundError):
+            far.call(module.f)
+        assert f"Module {module.__name__} has no file of its own" in caplog.text
