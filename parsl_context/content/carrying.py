@@ -158,6 +158,8 @@ class _Reducer:
         kind = type(obj)
         if kind is types.FunctionType:
             return self._function(obj)
+        if kind is types.CellType:
+            return self._cell(obj)
         if isinstance(obj, type):
             return self._class(obj)
         reduced = reduce_code(obj)
@@ -187,6 +189,11 @@ class _Reducer:
             return there.attribute, (owner, inside)
         reduced = self._reference(obj, gives=place is not None and owner is None)
         return self._take_apart(obj) if reduced is NotImplemented else reduced
+
+    def _cell(self, obj: types.CellType) -> Any:
+        if obj is self._root_value:
+            return there.fill, (self._root, _content_of(obj))
+        return there.empty_cell, (), _content_of(obj), None, None, there.fill_cell
 
     def _class(self, obj: type) -> Any:
         if obj is self._root_value:
@@ -243,6 +250,8 @@ class _Reducer:
         found = space.identify(obj) if gives and self._defines else space.known(obj)
         if found is None:
             return NotImplemented
+        if self._defines and type(obj) is types.FunctionType and _has_names_of_module(obj):
+            space.identify_cells(obj)
         self.needs.definitions.add(found)
         return there.named, (found,)
 
@@ -256,8 +265,7 @@ class _Reducer:
 
     def _take_apart(self, obj: types.FunctionType) -> Any:
         """A function whose globals are the names of a module, also where it arrives."""
-        module = there.module_here(obj.__module__)
-        if module is None or obj.__globals__ is not vars(module):
+        if not _has_names_of_module(obj):
             return self.by_value(obj)
         code = obj.__code__
         self.needs.modules.update(imports.in_code(code, obj.__globals__))
@@ -275,8 +283,15 @@ class _Reducer:
         used = [obj.__globals__[name] for name in cp._extract_code_globals(code) if name in obj.__globals__]
         used += [cell.cell_contents for cell in cells if _is_filled(cell)]
         parts = cp._find_imported_submodules(code, used)
-        args = (marshal.dumps(code), _names(obj.__module__), obj.__name__, cells or None, parts)
-        state = (dict(vars(obj)), {name: getattr(obj, name) for name in _SPECIAL})
+        ids = [space.known(cell) for cell in cells]
+        shared = [found for found in ids if found is not None]
+        self.needs.definitions.update(shared)
+        closure = tuple(
+            cell if found is None else _Named(there.cell, found) for cell, found in zip(cells, ids, strict=True)
+        )
+        args = (marshal.dumps(code), _names(obj.__module__), obj.__name__, closure or None, parts)
+        special = {name: getattr(obj, name) for name in _SPECIAL}
+        state = (dict(vars(obj)), special, [_Named(there.filled, found) for found in shared])
         return there.make_function, args, state, None, None, there.complete_function
 
     def _take_class_apart(self, obj: type) -> Any:
@@ -381,6 +396,15 @@ def _is_filled(cell: types.CellType) -> bool:
     return True
 
 
+def _has_names_of_module(obj: types.FunctionType) -> bool:
+    module = there.module_here(obj.__module__)
+    return module is not None and obj.__globals__ is vars(module)
+
+
+def _content_of(cell: types.CellType) -> tuple[Any, ...]:
+    return (cell.cell_contents,) if _is_filled(cell) else ()
+
+
 def _has_stock_reduce(kind: Any) -> bool:
     return kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
 
@@ -395,16 +419,21 @@ class _Names:
         return there.names_of, (self._module,)
 
 
+class _Named:
+    """What something gives for an identifier, over there."""
+
+    def __init__(self, find: Callable[[Id], Any], name: Id) -> None:
+        self._reduced = find, (name,)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reduced
+
+
 _names = functools.lru_cache(maxsize=1024)(_Names)
 _WRAPPERS = (staticmethod, classmethod, property)
 
 
 # --- objects that Python's pickle does not take apart
-
-
-def _reduce_cell(cell: types.CellType) -> tuple[Any, ...]:
-    content = (cell.cell_contents,) if _is_filled(cell) else ()
-    return there.empty_cell, (), content, None, None, there.fill_cell
 
 
 def _reduce_cached_function(cached: Any) -> tuple[Any, ...]:
@@ -448,7 +477,6 @@ def _reduce_weak_keys(found: weakref.WeakKeyDictionary[Any, Any]) -> tuple[Any, 
 
 
 _REDUCE: dict[type, Callable[[Any], Any]] = {
-    types.CellType: _reduce_cell,
     type(functools.lru_cache(maxsize=None)(len)): _reduce_cached_function,
     functools.cached_property: _reduce_cached_property,
     types.MappingProxyType: _reduce_proxy,

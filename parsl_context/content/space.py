@@ -41,12 +41,16 @@ class Space:
     ----------
     source : callable or None
         Makes the object that an identifier names, where it has come from another process.
+    unfilled : set
+        Identifiers of captured variables that are here, and wait for their values.
     """
 
     def __init__(self) -> None:
         self.source: Callable[[Id], object] | None = None
         self._objects: dict[Id, Callable[[], object]] = {}
         self._ids: dict[int, Id] = {}
+        self._owners: dict[Id, weakref.WeakSet[types.FunctionType]] = {}  # functions, by their captured variables
+        self.unfilled: set[Id] = set()
         self._main: types.ModuleType | None = None
         self._begin_ids()
         os.register_at_fork(after_in_child=self._begin_ids)
@@ -72,6 +76,29 @@ class Space:
             self._ids[id(value)] = found
         return found
 
+    def identify_cells(self, function: types.FunctionType) -> None:
+        """Give identifiers to the variables that a function has captured, which others may have captured, too."""
+        for cell in function.__closure__ or ():
+            found = self.known(cell)
+            if found is None:
+                found = Id(f"{self._prefix}.{next(self._numbers)}")
+                self._ids[id(cell)] = found
+                # Nothing tells when a cell is gone: it is there as long as a function that has it.
+                owners = self._owners[found] = weakref.WeakSet()
+                self._objects[found] = functools.partial(_cell_of, owners, id(cell))
+            if found in self._owners and function not in self._owners[found]:
+                self._owners[found].add(function)
+                weakref.finalize(function, self._gone_with, found, id(cell)).atexit = False
+
+    def _gone_with(self, name: Id, place: int) -> None:
+        if not self.owners(name):
+            self._owners.pop(name, None)
+            self._gone(name, place, None)
+
+    def owners(self, name: Id) -> list[types.FunctionType]:
+        """The functions that have a variable of this identifier."""
+        return list(self._owners.get(name, ()))
+
     def add(self, name: Id, value: object) -> None:
         """Keep an object that came from another process under the identifier that it has there."""
         self._objects[name] = lambda: value
@@ -79,6 +106,7 @@ class Space:
 
     def drop(self, name: Id) -> None:
         """Let go of an object that came from another process."""
+        self.unfilled.discard(name)
         found = self._objects.pop(name, None)
         if found is not None:
             self._ids.pop(id(found()), None)
@@ -128,6 +156,11 @@ class Space:
             self._main = sys.modules[MAIN] = types.ModuleType(MAIN)
             vars(self._main)["__builtins__"] = __builtins__
         return self._main
+
+
+def _cell_of(owners: weakref.WeakSet[types.FunctionType], place: int) -> types.CellType | None:
+    cells = (cell for owner in owners for cell in owner.__closure__ or ())
+    return next((cell for cell in cells if id(cell) == place), None)
 
 
 space = Space()
@@ -274,12 +307,42 @@ def make_function(
     return types.FunctionType(marshal.loads(code), names, name, None, closure)
 
 
-def complete_function(made: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Give a function its attributes."""
-    attributes, special = state
+def complete_function(made: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any], object]) -> None:
+    """Give a function its attributes. The last of what they are: variables that got their values for it."""
+    attributes, special, _ = state
     vars(made).update(attributes)
     for name, value in special.items():
         setattr(made, name, value)
+
+
+def cell(name: Id) -> types.CellType:
+    """A variable that several functions may have captured; without a value if it was not here yet."""
+    found = space.find(name)
+    if found is None:
+        found = types.CellType()
+        space.add(name, found)
+        space.unfilled.add(name)
+    assert isinstance(found, types.CellType)
+    return found
+
+
+def filled(name: Id) -> None:
+    """Give such a variable its value, if it was not here yet."""
+    if name in space.unfilled:
+        space.unfilled.discard(name)  # before: its value may be a function that has captured it
+        try:
+            assert space.source is not None
+            space.source(name)
+        except BaseException:
+            space.unfilled.add(name)
+            raise
+
+
+def fill(name: Id, content: tuple[Any, ...]) -> types.CellType:
+    """The content of such a variable."""
+    found = cell(name)
+    fill_cell(found, content)
+    return found
 
 
 def empty_cell() -> types.CellType:

@@ -209,8 +209,10 @@ class Definitions:
                 self._classes[name] = value
                 if len(self._classes) > _CLASSES_KEPT:
                     self._classes.popitem(last=False)
-        with contextlib.suppress(TypeError):  # or it stays
-            weakref.finalize(value, self._items.pop, name, None).atexit = False
+        owners: list[Any] = [*space.owners(name)] or [value]
+        for owner in owners:
+            with contextlib.suppress(TypeError):  # or it stays
+                weakref.finalize(owner, self._items.pop, name, None).atexit = False
         return item
 
     def _binding(self, namespace: str, name: str) -> _Bound | None:

@@ -278,6 +278,22 @@ def check():
     fib(50)
     return fib.cache_info().misses > 0, A().x, A.x.func
 """,
+    "closures that share a variable": """
+def make(start):
+    count = start
+    def inc():
+        nonlocal count
+        count += 1
+    def get(): return count
+    def deep(n): return n and deep(n - 1)
+    return inc, get, deep
+inc, get, deep = make(0)
+other = make(5)[1]
+def check():
+    before = get()
+    inc()
+    return get() - before, other(), deep(3), deep
+""",
     "partial functions and lambdas": """
 import functools
 def add(a, b): return a + b
