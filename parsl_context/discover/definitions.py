@@ -147,7 +147,7 @@ class Definitions:
         sources = {name: digest_bytes(text.encode("utf-8", "surrogatepass")) for name, text in texts.items()}
         if not (walk.definitions or walk.names or walk.absent or tree or modules):
             return None
-        namespaces = sorted({name for name, _ in walk.names} | {self._namespace_of(each) for each in walk.definitions})
+        namespaces = {name for name, _ in walk.names} | {self._namespace_of(each) for each in walk.definitions}
         content = dict(files)
         content |= {sources[name]: text.encode("utf-8", "surrogatepass") for name, text in texts.items()}
         content |= {item.digest: item.data for item in walk.definitions.values()}
@@ -163,7 +163,7 @@ class Definitions:
                 Binding(namespace, name, bound.version, bound.item.digest)
                 for (namespace, name), bound in _in_order(walk)
             ),
-            namespaces={name: _facts(name) for name in namespaces},
+            namespaces={name: _facts(name) for name in sorted(namespaces) if home_of(name) is Home.NAMESPACE},
             sources=sources,
             tree=tree_digest,
         )

@@ -40,3 +40,9 @@ SALT_USER = frozenset([A()])
 def f(): return FIRST.x, len(GROUP), len(SALT_USER)
 """)
     assert far.call(main.f) == (3, 1, 1)
+
+
+def test_a_class_that_a_call_of_a_module_has_made_does_not_stand_for_the_module(far, cell, project):
+    module = project.load("makes_classes", "def make():\n class Local: pass\n return Local\nL = make()\ndef f(x): return 1")
+    main = cell("from makes_classes import f\ndef check(x): return f(x), type(x)")
+    assert far.call(main.check, module.L()) == (1, module.L)
