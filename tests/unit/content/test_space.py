@@ -154,15 +154,15 @@ def test_of_a_class_an_attribute_is_what_stands_there():
 
 
 def test_a_class_is_made_again_without_a_word_to_its_bases():
-    class Base:
-        told = []
+    told = []
 
+    class Base:
         def __init_subclass__(cls, *, tag):
-            Base.told.append(cls)
+            told.append(cls)
 
     Base.__module__ = "__main__"
     before = vars(Base)["__init_subclass__"]
     made = there.make_class(type, "A", (Base,), {"__module__": "__main__"})
     assert made.__mro__ == (made, Base, object)
-    assert Base.told == []
+    assert told == []
     assert vars(Base)["__init_subclass__"] is before

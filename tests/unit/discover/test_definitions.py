@@ -43,6 +43,8 @@ def f(): return FIRST.x, len(GROUP), len(SALT_USER)
 
 
 def test_a_class_that_a_call_of_a_module_has_made_does_not_stand_for_the_module(far, cell, project):
-    module = project.load("makes_classes", "def make():\n class Local: pass\n return Local\nL = make()\ndef f(x): return 1")
+    module = project.load(
+        "makes_classes", "def make():\n class Local: pass\n return Local\nL = make()\ndef f(x): return 1"
+    )
     main = cell("from makes_classes import f\ndef check(x): return f(x), type(x)")
     assert far.call(main.check, module.L()) == (1, module.L)
