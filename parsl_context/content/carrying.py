@@ -157,6 +157,8 @@ class _Reducer:
             return NotImplemented
         if kind is types.FunctionType:
             return self._function(obj)
+        if kind is types.CellType:
+            return self._cell(obj)
         if isinstance(obj, type):
             return self._class(obj)
         reduced = reduce_code(obj)
@@ -199,6 +201,11 @@ class _Reducer:
             return there.attribute, (owner, inside)
         reduced = self._reference(obj, gives=place is not None and owner is None)
         return self._take_apart(obj) if reduced is NotImplemented else reduced
+
+    def _cell(self, obj: types.CellType) -> Any:
+        if obj is self._root_value:
+            return there.fill, (self._root, _content_of(obj))
+        return there.empty_cell, (), _content_of(obj), None, None, there.fill_cell
 
     def _class(self, obj: type) -> Any:
         if obj is self._root_value:
@@ -260,6 +267,8 @@ class _Reducer:
         found = space.identify(obj) if gives and self._defines else space.known(obj)
         if found is None:
             return NotImplemented
+        if self._defines and type(obj) is types.FunctionType and _has_names_of_module(obj):
+            space.identify_cells(obj)
         self.needs.definitions.add(found)
         return there.named, (found,)
 
@@ -273,8 +282,7 @@ class _Reducer:
 
     def _take_apart(self, obj: types.FunctionType) -> Any:
         """A function whose globals are the names of a module, also where it arrives."""
-        module = there.module_here(obj.__module__)
-        if module is None or obj.__globals__ is not vars(module):
+        if not _has_names_of_module(obj):
             return self._by_value(obj)
         code = obj.__code__
         self.needs.modules.update(imports.in_code(code, obj.__globals__))
@@ -292,24 +300,42 @@ class _Reducer:
         used = [obj.__globals__[name] for name in cp._extract_code_globals(code) if name in obj.__globals__]
         used += [cell.cell_contents for cell in cells if _is_filled(cell)]
         parts = cp._find_imported_submodules(code, used)
-        args = (marshal.dumps(code), _names(obj.__module__), obj.__name__, cells or None, parts)
-        state = (dict(vars(obj)), {name: getattr(obj, name) for name in _SPECIAL})
+        ids = [space.known(cell) for cell in cells]
+        shared = [found for found in ids if found is not None]
+        self.needs.definitions.update(shared)
+        closure = tuple(
+            cell if found is None else _Named(there.cell, found) for cell, found in zip(cells, ids, strict=True)
+        )
+        args = (marshal.dumps(code), _names(obj.__module__), obj.__name__, closure or None, parts)
+        special = {name: getattr(obj, name) for name in _SPECIAL}
+        state = (dict(vars(obj)), special, [_Named(there.filled, found) for found in shared])
         return there.make_function, args, state, None, None, there.complete_function
 
     def _take_class_apart(self, obj: type) -> Any:
         if home_of(obj.__module__) is Home.NAMESPACE:
             self._use_names(obj.__module__, _words(vars(obj).get("__annotations__", {})))
         if issubclass(obj, enum.Enum):
-            members = {name: member.value for name, member in obj.__members__.items()}  # other names of one, too
-            of_enum = (obj.__bases__, obj.__name__, obj.__qualname__, members, obj.__module__, None, None)
-            attributes, slots = cp._enum_getstate(obj)
-            attributes = {name: value for name, value in attributes.items() if name not in members}
-            return cp._make_skeleton_enum, of_enum, (attributes, slots), None, None, there.complete_class
+            return self._take_enum_apart(obj)
         first = {name: vars(obj)[name] for name in _FIRST if name in vars(obj)}
         # Bases as they were written say more to the metaclasses of typing.
         bases = obj.__bases__ if type(obj) is type else cp._get_bases(obj)
         args = (type(obj), obj.__name__, bases, {**first, "__qualname__": obj.__qualname__})
         return there.make_class, args, cp._class_getstate(obj), None, None, there.complete_class
+
+    @staticmethod
+    def _take_enum_apart(obj: type[enum.Enum]) -> Any:
+        attributes, slots = cp._enum_getstate(obj)
+        attributes = {name: value for name, value in attributes.items() if name not in obj.__members__}
+        # `__members__` has the other names of one, too.
+        if _makes_members(obj):
+            facts = {"__qualname__": obj.__qualname__, "__module__": obj.__module__}
+            made = {name: (_native_args(member), member.value) for name, member in obj.__members__.items()}
+            of_members = {name: _own_attributes(member) for name, member in obj.__members__.items()}
+            args = (type(obj), obj.__name__, obj.__bases__, made, facts)
+            return there.make_enum, args, (attributes, slots, of_members), None, None, there.complete_enum
+        members = {name: member.value for name, member in obj.__members__.items()}
+        of_enum = (obj.__bases__, obj.__name__, obj.__qualname__, members, obj.__module__, None, None)
+        return cp._make_skeleton_enum, of_enum, (attributes, slots), None, None, there.complete_class
 
     def _use_names(self, namespace: str, names: Iterable[str]) -> None:
         known = vars(there.module_here(namespace))
@@ -326,6 +352,24 @@ class _Carrier(_Reducer, cloudpickle.Pickler):  # type: ignore[misc]
 
 class _DillCarrier(_Reducer, dill.Pickler):  # type: ignore[misc]
     """As dill, but for what has identifiers."""
+
+
+def _makes_members(kind: Any) -> bool:
+    """Whether members of an enum are made in a way of the user's, from what they no longer tell."""
+    ways = [getattr(kind, name, None) for name in ("__init__", "__new_member__")]
+    is_own = any(isinstance(way, types.FunctionType) and home_of(way.__module__) is not Home.INSTALLED for way in ways)
+    return is_own or kind._member_type_.__module__ != "builtins"
+
+
+def _native_args(member: Any) -> tuple[Any, ...]:
+    """What Python's own type that a member is of makes it from."""
+    found: tuple[Any, ...] = member.__getnewargs__() if hasattr(member, "__getnewargs__") else ()
+    return found
+
+
+def _own_attributes(member: enum.Enum) -> dict[str, Any]:
+    ours = ("_value_", "_name_", "__objclass__", "_sort_order_")
+    return {name: value for name, value in vars(member).items() if name not in ours}
 
 
 def place_of(obj: Any) -> str | None:
@@ -379,6 +423,15 @@ def _is_filled(cell: types.CellType) -> bool:
     return True
 
 
+def _has_names_of_module(obj: types.FunctionType) -> bool:
+    module = there.module_here(obj.__module__)
+    return module is not None and obj.__globals__ is vars(module)
+
+
+def _content_of(cell: types.CellType) -> tuple[Any, ...]:
+    return (cell.cell_contents,) if _is_filled(cell) else ()
+
+
 def _has_stock_reduce(kind: Any) -> bool:
     return kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
 
@@ -393,16 +446,21 @@ class _Names:
         return there.names_of, (self._module,)
 
 
+class _Named:
+    """What something gives for an identifier, over there."""
+
+    def __init__(self, find: Callable[[Id], Any], name: Id) -> None:
+        self._reduced = find, (name,)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reduced
+
+
 _names = functools.lru_cache(maxsize=1024)(_Names)
 _WRAPPERS = (staticmethod, classmethod, property)
 
 
 # --- objects that Python's pickle does not take apart
-
-
-def _reduce_cell(cell: types.CellType) -> tuple[Any, ...]:
-    content = (cell.cell_contents,) if _is_filled(cell) else ()
-    return there.empty_cell, (), content, None, None, there.fill_cell
 
 
 def _reduce_cached_function(cached: Any) -> tuple[Any, ...]:
@@ -446,7 +504,6 @@ def _reduce_weak_keys(found: weakref.WeakKeyDictionary[Any, Any]) -> tuple[Any, 
 
 
 _REDUCE: dict[type, Callable[[Any], Any]] = {
-    types.CellType: _reduce_cell,
     type(functools.lru_cache(maxsize=None)(len)): _reduce_cached_function,
     functools.cached_property: _reduce_cached_property,
     types.MappingProxyType: _reduce_proxy,

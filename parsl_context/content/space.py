@@ -10,6 +10,7 @@ are set when content that needs them arrives.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import itertools
@@ -17,13 +18,15 @@ import marshal
 import os
 import secrets
 import sys
+import threading
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NewType
 
 import cloudpickle.cloudpickle as cp
 
+from parsl_context.content.modules import Home, home_of
 from parsl_context.errors import CarriedCodeError
 
 Id = NewType("Id", str)
@@ -38,12 +41,16 @@ class Space:
     ----------
     source : callable or None
         Makes the object that an identifier names, where it has come from another process.
+    unfilled : set
+        Identifiers of captured variables that are here, and wait for their values.
     """
 
     def __init__(self) -> None:
         self.source: Callable[[Id], object] | None = None
         self._objects: dict[Id, Callable[[], object]] = {}
         self._ids: dict[int, Id] = {}
+        self._owners: dict[Id, weakref.WeakSet[types.FunctionType]] = {}  # functions, by their captured variables
+        self.unfilled: set[Id] = set()
         self._main: types.ModuleType | None = None
         self._begin_ids()
         os.register_at_fork(after_in_child=self._begin_ids)
@@ -69,6 +76,29 @@ class Space:
             self._ids[id(value)] = found
         return found
 
+    def identify_cells(self, function: types.FunctionType) -> None:
+        """Give identifiers to the variables that a function has captured, which others may have captured, too."""
+        for cell in function.__closure__ or ():
+            found = self.known(cell)
+            if found is None:
+                found = Id(f"{self._prefix}.{next(self._numbers)}")
+                self._ids[id(cell)] = found
+                # Nothing tells when a cell is gone: it is there as long as a function that has it.
+                owners = self._owners[found] = weakref.WeakSet()
+                self._objects[found] = functools.partial(_cell_of, owners, id(cell))
+            if found in self._owners and function not in self._owners[found]:
+                self._owners[found].add(function)
+                weakref.finalize(function, self._gone_with, found, id(cell)).atexit = False
+
+    def _gone_with(self, name: Id, place: int) -> None:
+        if not self.owners(name):
+            self._owners.pop(name, None)
+            self._gone(name, place, None)
+
+    def owners(self, name: Id) -> list[types.FunctionType]:
+        """The functions that have a variable of this identifier."""
+        return list(self._owners.get(name, ()))
+
     def add(self, name: Id, value: object) -> None:
         """Keep an object that came from another process under the identifier that it has there."""
         self._objects[name] = lambda: value
@@ -76,6 +106,7 @@ class Space:
 
     def drop(self, name: Id) -> None:
         """Let go of an object that came from another process."""
+        self.unfilled.discard(name)
         found = self._objects.pop(name, None)
         if found is not None:
             self._ids.pop(id(found()), None)
@@ -127,6 +158,11 @@ class Space:
         return self._main
 
 
+def _cell_of(owners: weakref.WeakSet[types.FunctionType], place: int) -> types.CellType | None:
+    cells = (cell for owner in owners for cell in owner.__closure__ or ())
+    return next((cell for cell in cells if id(cell) == place), None)
+
+
 space = Space()
 
 
@@ -175,8 +211,86 @@ def begin(name: Id, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 def make_class(kind: type, name: str, bases: tuple[type, ...], members: dict[str, Any]) -> type:
-    """A class without most of its members; those are set later."""
-    return types.new_class(name, bases, {"metaclass": kind}, lambda found: found.update(members))
+    """A class without most of its members; those are set later.
+
+    Neither a metaclass of the user's nor `__init_subclass__` is told of it: what they have done is in what is set.
+    """
+    native = next(each for each in kind.__mro__ if home_of(each.__module__) is Home.INSTALLED)
+    resolved = types.resolve_bases(bases)
+    with _quiet(resolved):
+        if native is kind:
+            return types.new_class(name, bases, {"metaclass": kind}, lambda found: found.update(members))
+        if resolved is not bases:
+            members.setdefault("__orig_bases__", bases)
+        made: type = native.__new__(kind, name, resolved, members)
+        return made
+
+
+_quieting = threading.RLock()
+
+
+@contextlib.contextmanager
+def _quiet(bases: tuple[type, ...]) -> Iterator[None]:
+    """No function of the user's is told of a class that is derived from these meanwhile."""
+    told = {each for base in bases for each in base.__mro__ if "__init_subclass__" in vars(each)}
+    told = {each for each in told if home_of(each.__module__) is not Home.INSTALLED}
+    if not told:
+        yield
+        return
+    with _quieting:
+        kept = {each: vars(each)["__init_subclass__"] for each in told}
+        try:
+            for each in told:
+                type.__setattr__(each, "__init_subclass__", classmethod(lambda cls, **options: None))
+            yield
+        finally:
+            for each, function in kept.items():
+                type.__setattr__(each, "__init_subclass__", function)
+
+
+class _Member:
+    """A member of an enum that is to be made."""
+
+    def __init__(self, args: tuple[Any, ...], value: Any) -> None:
+        self.args = args  # of Python's own type that it is
+        self.value = value
+
+
+def make_enum(
+    kind: type, name: str, bases: tuple[type, ...], members: dict[str, tuple[Any, ...]], facts: dict[str, str]
+) -> type:
+    """An enum whose class makes members in its own way; here without that, and without their attributes."""
+
+    def new(cls: type, *given: Any) -> Any:
+        (member,) = given if type(given[0]) is _Member else given[0]
+        made = object.__new__(cls) if not member.args else native.__new__(cls, *member.args)
+        made._value_ = member.value
+        return made
+
+    native = next((each for base in bases for each in base.__mro__ if hasattr(each, "__getnewargs__")), object)
+    while native.__module__ != "builtins":
+        native = native.__base__  # type: ignore[assignment]
+
+    def fill(names: dict[str, Any]) -> None:
+        names |= facts
+        names["__new__"], names["__init__"] = new, lambda *_: None
+        for each, (args, value) in members.items():
+            names[each] = _Member(args, value)
+
+    made = types.new_class(name, bases, {"metaclass": kind}, fill)
+    for each in ("__init__", "__new_member__"):
+        if each in vars(made):
+            type.__delattr__(made, each)
+    return made
+
+
+def complete_enum(made: type, state: tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]) -> type:
+    """Give an enum the rest, and its members their attributes."""
+    attributes, slots, members = state
+    complete_class(made, (attributes, slots))
+    for name, each in members.items():
+        vars(made.__members__[name]).update(each)  # type: ignore[attr-defined]
+    return made
 
 
 def complete_class(made: type, state: tuple[dict[str, Any], dict[str, Any]]) -> type:
@@ -193,12 +307,42 @@ def make_function(
     return types.FunctionType(marshal.loads(code), names, name, None, closure)
 
 
-def complete_function(made: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Give a function its attributes."""
-    attributes, special = state
+def complete_function(made: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any], object]) -> None:
+    """Give a function its attributes. The last of what they are: variables that got their values for it."""
+    attributes, special, _ = state
     vars(made).update(attributes)
     for name, value in special.items():
         setattr(made, name, value)
+
+
+def cell(name: Id) -> types.CellType:
+    """A variable that several functions may have captured; without a value if it was not here yet."""
+    found = space.find(name)
+    if found is None:
+        found = types.CellType()
+        space.add(name, found)
+        space.unfilled.add(name)
+    assert isinstance(found, types.CellType)
+    return found
+
+
+def filled(name: Id) -> None:
+    """Give such a variable its value, if it was not here yet."""
+    if name in space.unfilled:
+        space.unfilled.discard(name)  # before: its value may be a function that has captured it
+        try:
+            assert space.source is not None
+            space.source(name)
+        except BaseException:
+            space.unfilled.add(name)
+            raise
+
+
+def fill(name: Id, content: tuple[Any, ...]) -> types.CellType:
+    """The content of such a variable."""
+    found = cell(name)
+    fill_cell(found, content)
+    return found
 
 
 def empty_cell() -> types.CellType:

@@ -91,8 +91,10 @@ class Definitions:
                 self._classes[name] = value
                 if len(self._classes) > _CLASSES_KEPT:
                     self._classes.popitem(last=False)
-        with contextlib.suppress(TypeError):  # or it stays
-            weakref.finalize(value, self._items.pop, name, None).atexit = False
+        owners: list[Any] = [*space.owners(name)] or [value]
+        for owner in owners:
+            with contextlib.suppress(TypeError):  # or it stays
+                weakref.finalize(owner, self._items.pop, name, None).atexit = False
         return item
 
     def binding(self, place: tuple[str, str], limit_bytes: int | None = None) -> Bound | None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import functools
 import linecache
-import operator
 import pickle
 import sys
 import types
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,7 +124,7 @@ class Packager:
             definitions={name: item.digest for name, item in walk.definitions.items()},
             bindings=tuple(
                 Binding(namespace, name, bound.version, bound.item.digest)
-                for (namespace, name), bound in sorted(walk.names.items(), key=operator.itemgetter(0))
+                for (namespace, name), bound in _in_order(walk)
             ),
             namespaces={name: _facts(name) for name in namespaces},
             sources=sources,
@@ -226,6 +225,25 @@ class Packager:
 def packager() -> Packager:
     """That of this process, for all its executors."""
     return Packager()
+
+
+def _in_order(walk: _Walk) -> Iterator[tuple[tuple[str, str], Bound]]:
+    """Names, each after those that code in its value may use as it is unpickled. Of a circle, functions come first."""
+    done: set[Any] = set()
+    for first in sorted(walk.names, key=lambda place: (callable(walk.names[place].value), place)):
+        waiting: list[tuple[Any, bool]] = [(first, False)]
+        while waiting:
+            found, is_last = waiting.pop()
+            if is_last and found in walk.names:
+                yield found, walk.names[found]
+            if is_last or found in done:
+                continue
+            done.add(found)
+            item = walk.names[found].item if found in walk.names else walk.definitions.get(found)
+            if item is not None:
+                waiting.append((found, True))
+                waiting += [(each, False) for each in sorted(item.needs.names)]
+                waiting += [(each, False) for each in sorted(item.needs.definitions)]
 
 
 def _name_of(definition: Id) -> set[tuple[str, str]]:

@@ -24,7 +24,7 @@ from typing import Any
 from parsl_context.content import imports
 from parsl_context.content.carried import Tree
 from parsl_context.content.digests import digest_bytes
-from parsl_context.content.modules import is_installed, lie_where_installed
+from parsl_context.content.modules import Home, home_of, is_installed, lie_where_installed
 from parsl_context.errors import CarriedCodeError
 from parsl_context.wire.messages import Digest
 
@@ -124,7 +124,6 @@ class Project:
             If a module was changed on disk after it was loaded, or is too large to be carried.
         """
         with self._lock:
-            before = {name: dict(unit.files) for name, unit in self._units.items()}
             waiting = list(names)
             met: set[str] = set()
             reached = []
@@ -148,8 +147,8 @@ class Project:
                     self._module(name)
             if not self._units:
                 return None, {}, missing
-            if self._tree is None or before != {name: unit.files for name, unit in self._units.items()}:
-                files = {path: digest for unit in self._units.values() for path, digest in unit.files.items()}
+            files = {path: digest for unit in self._units.values() for path, digest in unit.files.items()}
+            if self._tree is None or files != self._tree.files:
                 origins = {name: unit.origin for name, unit in self._units.items()}
                 self._tree = Tree(next(self._numbers), files, origins)
                 kept = set(files.values())
@@ -169,6 +168,10 @@ class Project:
         if place is None or not self._is_users(top, place):
             if found is None and (loaded is not None or (place is not None and "." not in name)):
                 self._foreign.add(name)
+                if place is None and home_of(name) is Home.CARRIED:
+                    logger.warning(
+                        "Module %s has no file of its own and is not carried: workers cannot import it", name
+                    )
             return None
         return self._read(name, top, place, spec, is_checked=found is not None and found.spec is not None)
 
@@ -306,8 +309,11 @@ def _runs_other_code(module: types.ModuleType, file: str, code: types.CodeType) 
     if type(getattr(module.__spec__, "loader", None)) is not importlib.machinery.SourceFileLoader:
         return False
     made = set(_codes(code))
-    functions = [value for value in list(vars(module).values()) if type(value) is types.FunctionType]
-    own = (value.__code__ for value in functions if value.__module__ == module.__name__)
+    names = list(vars(module).values())
+    classes = [value for value in names if isinstance(value, type) and value.__module__ == module.__name__]
+    functions = [*names, *(value for each in classes for value in vars(each).values())]
+    of_module = (value for value in functions if type(value) is types.FunctionType)
+    own = (value.__code__ for value in of_module if value.__module__ == module.__name__)
     return any(each.co_filename == file and each not in made for each in own)
 
 

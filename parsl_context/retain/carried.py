@@ -74,15 +74,13 @@ class Carried:
             self._tree.adopt(header.tree, pickle.loads(self.content(header.tree)), header.packages, self.content)
         if digest not in self._prepared:
             self._introduce(header)
-        changed = False
         for each in header.bindings:
             place = (each.namespace, each.name)
             if self._versions.get(place) != each.version:
                 value = unpack_value([self.content(each.value)])
                 vars(there.module(each.namespace))[each.name] = value
                 self._versions[place] = each.version
-                changed = True
-        self._changes += changed
+                self._changes += 1  # whatever becomes of the rest
         self._prepared[digest] = self._changes
 
     def why_older(self, headers: Iterable[Digest | None]) -> str | None:

@@ -1,4 +1,7 @@
-"""What a value is, as plain data: equal for equal values in two processes, and only for these."""
+"""What a value is, as plain data: equal for equal values in two processes, and only for these.
+
+Which parts are one object is not told, but for parts that hold themselves: that is for tests to ask.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _ATOMS = (int, float, str, bytes, bool, complex, type(None), type(Ellipsis), typ
 
 
 def describe(value: object) -> Any:
-    """The value, its parts, and which of these are one object."""
+    """The value and its parts."""
     return _Description().of(value)
 
 
@@ -30,8 +33,7 @@ def describe_raised(error: BaseException) -> Any:
 
 class _Description:
     def __init__(self) -> None:
-        self._met: dict[int, int] = {}
-        self._kept: list[object] = []
+        self._within: dict[int, int] = {}  # values that are being described, with their depth
 
     def of(self, value: Any) -> Any:
         kind = type(value)
@@ -39,16 +41,22 @@ class _Description:
             return kind.__name__, repr(value)
         if kind.__module__ == "typing":
             return "type hint", repr(value), [self.of(each) for each in getattr(value, "__args__", ())]
-        if id(value) in self._met:
-            return "again", self._met[id(value)]
-        self._met[id(value)] = len(self._met)
-        self._kept.append(value)
         if isinstance(value, type):
-            return self._class(value)
+            return "class", value.__module__, value.__qualname__, _is_at_its_place(value)
+        if id(value) in self._within:
+            return "above", self._within[id(value)]
+        self._within[id(value)] = len(self._within)
+        try:
+            return self._parts(value, kind)
+        finally:
+            del self._within[id(value)]
+
+    def _parts(self, value: Any, kind: type) -> Any:
         if isinstance(value, types.ModuleType):
             return "module", value.__name__, sys.modules.get(value.__name__) is value
         if isinstance(value, enum.Enum):
-            return "member", self.of(kind), value.name, value is kind(value.value)
+            own = {name: self.of(each) for name, each in vars(value).items() if not name.startswith("_")}
+            return "member", self.of(kind), value.name, value is kind(value.value), own
         if isinstance(value, types.FunctionType):
             return self._function(value)
         if isinstance(value, types.MethodType):
@@ -57,11 +65,11 @@ class _Description:
             return "partial", self.of(value.func), self.of(value.args), self.of(value.keywords)
         return "object", self.of(kind), self._content(value), self._attributes(value)
 
-    def _class(self, kind: type) -> Any:
-        return "class", kind.__module__, kind.__qualname__, _is_at_its_place(kind)
-
     def _function(self, function: types.FunctionType) -> Any:
         names = vars(sys.modules.get(function.__module__, types))
+        module = function.__globals__.get("__name__")
+        if module in sys.stdlib_module_names:  # made for a function of the program
+            return "function", module, function.__qualname__
         return (
             "function",
             function.__module__,

@@ -152,6 +152,84 @@ class E(enum.Flag):
     AB = 3
 def check(): return (E.A | E.B) is E.AB, E.A | E.B, ~E.A, E(0), list(E.AB)
 """,
+    "enum whose members are made in its own way": """
+import enum
+class Code(bytes, enum.Enum):
+    def __new__(cls, value, label):
+        made = bytes.__new__(cls, [value])
+        made._value_, made.label = value, label
+        return made
+    A = (1, "a")
+    B = (2, "b")
+class Planet(enum.Enum):
+    def __init__(self, mass, name_of): self.mass, self.title = mass, name_of
+    EARTH = (1, "earth")
+    MARS = (2, "mars")
+    RED = (2, "mars")
+class Pair(tuple, enum.Enum):
+    def __new__(cls, *parts):
+        made = tuple.__new__(cls, parts)
+        made._value_ = parts
+        return made
+    X = (1, 2)
+def check():
+    return Code.A.label, bytes(Code.B), Code(2) is Code.B, Planet.MARS, Planet.RED is Planet.MARS, Planet.EARTH.title, \
+        Planet((1, "earth")) is Planet.EARTH, Planet.MARS.mass, tuple(Pair.X), \
+        Pair(Pair.X.value) is Pair.X, list(Planet), Code.A
+""",
+    "enum of dataclasses": """
+import dataclasses, enum
+@dataclasses.dataclass
+class Size:
+    x: int
+    name_of: str
+class E(Size, enum.Enum):
+    A = 1, "a"
+    B = 2, "b"
+def check(): return E.A.x, E.B.name_of, E.A, list(E)
+""",
+    "classes that are told of derived ones": """
+kinds = {}
+class Base:
+    told = []
+    def __init_subclass__(cls, *, kind=None, **options):
+        super().__init_subclass__(**options)
+        Base.told.append(cls.size)
+        kinds[kind] = cls
+class A(Base, kind="a"): size = 1
+class B(A, kind="b"):
+    size = 2
+    __slots__ = ("x",)
+class C(Base):
+    size = 3
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        cls.other = cls.size
+class D(A, C, kind="d"): size = 4
+def check(): return D.other, kinds["a"] is A, kinds["b"] is B, Base.told, B.__mro__, A(), B(), type(A), kinds
+""",
+    "metaclass that takes options": """
+import abc
+class M(type):
+    made = []
+    def __new__(kind, name, bases, names, *, tag=None):
+        cls = super().__new__(kind, name, bases, names)
+        cls.tag = tag
+        return cls
+    def __init__(cls, name, bases, names, **options):
+        super().__init__(name, bases, names)
+        M.made.append(name)
+        cls.fields = [each for each in names if not each.startswith("_")]
+class A(metaclass=M, tag="t"): x = 1
+class N(abc.ABCMeta):
+    def __new__(kind, name, bases, names, *, tag): return super().__new__(kind, name, bases, names)
+class B(metaclass=N, tag="t"):
+    @abc.abstractmethod
+    def f(self): ...
+class C(B, tag="t"):
+    def f(self): return 1
+def check(): return A.tag, type(A) is M, A.fields, M.made, isinstance(C(), B), C().f(), B.__abstractmethods__, A()
+""",
     "exceptions with constructors of their own": """
 class A(Exception):
     def __init__(self, code, *, hint):
@@ -199,6 +277,22 @@ class A:
 def check():
     fib(50)
     return fib.cache_info().misses > 0, A().x, A.x.func
+""",
+    "closures that share a variable": """
+def make(start):
+    count = start
+    def inc():
+        nonlocal count
+        count += 1
+    def get(): return count
+    def deep(n): return n and deep(n - 1)
+    return inc, get, deep
+inc, get, deep = make(0)
+other = make(5)[1]
+def check():
+    before = get()
+    inc()
+    return get() - before, other(), deep(3), deep
 """,
     "partial functions and lambdas": """
 import functools
