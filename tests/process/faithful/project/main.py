@@ -1383,6 +1383,7 @@ def tune():
 @sequence(expected=[[True, ["set by the context"]], [False, "set by the script"], [False, "set by the script"]])
 def binding_of_the_script_wins_when_it_is_newer(make_app):
     global TUNING
+    TUNING = None
     app = make_app(lambda held: [TUNING is held, TUNING], tune)
     seen = [app()]
     TUNING = "set by the script"
