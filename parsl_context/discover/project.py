@@ -163,10 +163,11 @@ class Project:
         if unit is None:
             parts = name.count(".") + (1 if place.is_package else 0)
             start = Path(place.file) if place.file is not None else Path(place.locations[0], "_")
-            unit = self._units[top] = _Unit(str(start.parents[parts]))
+            unit = _Unit(str(start.parents[parts]))
             package = _file_of(top)
             if package is not None and package.is_package and package.file is not None:
                 self._read_whole(unit, top, Path(package.file).parent)
+            self._units[top] = unit
         return unit
 
     def _read_whole(self, unit: _Unit, top: str, folder: Path) -> None:
