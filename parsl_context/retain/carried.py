@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_context.content import space as there
-from parsl_context.content.carried import Header
+from parsl_context.content.carried import Header, Tree
 from parsl_context.content.serialization import unpack_value
 from parsl_context.content.space import Id, space
 from parsl_context.errors import CarriedCodeError
@@ -45,6 +45,7 @@ class Carried:
         self._folder = folder
         self._tree = CodeTree(folder)
         self._headers: dict[Digest, Header] = {}
+        self._trees: dict[Digest, Tree] = {}
         self._prepared: dict[Digest, int] = {}  # headers that were acted on, with the changes made until then
         self._changes = 0
         self._versions: dict[tuple[str, str], int] = {}  # of the values that names have
@@ -71,7 +72,7 @@ class Carried:
             return
         header = self._header(digest)
         if header.tree is not None:
-            self._tree.adopt(header.tree, pickle.loads(self.content(header.tree)), self.content)
+            self._tree.adopt(header.tree, self._tree_of(header.tree), self.content)
         if digest not in self._prepared:
             self._introduce(header)
         for each in header.bindings:
@@ -86,18 +87,23 @@ class Carried:
     def why_older(self, headers: Iterable[Digest | None]) -> str | None:
         """Which module these need in another, older version than this process has loaded; None if all is well."""
         for digest in headers:
-            if digest is None or digest in self._prepared:
-                continue
-            tree = self._header(digest).tree
-            if tree is not None and (name := self._tree.conflict(pickle.loads(self.content(tree)))) is not None:
+            tree = None if digest is None else self._header(digest).tree
+            if tree is not None and (name := self._tree.conflict(self._tree_of(tree))) is not None:
                 return f"module {name} was loaded anew since"
         return None
+
+    def _tree_of(self, digest: Digest) -> Tree:
+        tree = self._trees.get(digest)
+        if tree is None:
+            tree = self._trees[digest] = pickle.loads(self.content(digest))
+        return tree
 
     def forget(self, digests: Sequence[Digest]) -> None:
         """Let go of what was made of content that nobody names any more."""
         gone = set(digests)
         for digest in gone:
             self._headers.pop(digest, None)
+            self._trees.pop(digest, None)
             self._prepared.pop(digest, None)
             self._kept.pop(digest, None)
         for name in [name for name, digest in self._definitions.items() if digest in gone]:
