@@ -49,6 +49,7 @@ class Carried:
         self._prepared: dict[Digest, int] = {}  # headers that were acted on, with the changes made until then
         self._changes = 0
         self._versions: dict[tuple[str, str], int] = {}  # of the values that names have
+        self._values: dict[tuple[str, str], Digest] = {}  # what these were made of
         self._definitions: dict[Id, Digest] = {}  # that may be asked for
         self._kept: dict[Digest, Buffer] = {}  # their content, and that of names
         space.source = self._make
@@ -80,7 +81,7 @@ class Carried:
             if self._versions.get(place) != each.version:
                 value = unpack_value([self.content(each.value)])
                 vars(there.namespace(each.namespace))[each.name] = value
-                self._versions[place] = each.version
+                self._versions[place], self._values[place] = each.version, each.value
                 self._changes += 1  # whatever becomes of the rest
         self._prepared[digest] = self._changes
 
@@ -109,6 +110,9 @@ class Carried:
         for name in [name for name, digest in self._definitions.items() if digest in gone]:
             del self._definitions[name]
             space.drop(name)
+        # A name that is needed again gets its value anew: a class that comes again is another than before.
+        for place in [place for place, digest in self._values.items() if digest in gone]:
+            del self._values[place], self._versions[place]
 
     def _introduce(self, header: Header) -> None:
         """Be ready to make what a header names."""
