@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_context.content import space as there
-from parsl_context.content.carried import Header
+from parsl_context.content.carried import Header, Tree
 from parsl_context.content.serialization import unpack_value
 from parsl_context.content.space import Id, space
 from parsl_context.errors import CarriedCodeError
@@ -45,9 +45,11 @@ class Carried:
         self._folder = folder
         self._tree = CodeTree(folder)
         self._headers: dict[Digest, Header] = {}
+        self._trees: dict[Digest, Tree] = {}
         self._prepared: dict[Digest, int] = {}  # headers that were acted on, with the changes made until then
         self._changes = 0
         self._versions: dict[tuple[str, str], int] = {}  # of the values that names have
+        self._values: dict[tuple[str, str], Digest] = {}  # what these were made of
         self._definitions: dict[Id, Digest] = {}  # that may be asked for
         self._kept: dict[Digest, Buffer] = {}  # their content, and that of names
         space.source = self._make
@@ -71,7 +73,7 @@ class Carried:
             return
         header = self._header(digest)
         if header.tree is not None:
-            self._tree.adopt(header.tree, pickle.loads(self.content(header.tree)), header.packages, self.content)
+            self._tree.adopt(header.tree, self._tree_of(header.tree), header.packages, self.content)
         if digest not in self._prepared:
             self._introduce(header)
         for each in header.bindings:
@@ -79,30 +81,38 @@ class Carried:
             if self._versions.get(place) != each.version:
                 value = unpack_value([self.content(each.value)])
                 vars(there.module(each.namespace))[each.name] = value
-                self._versions[place] = each.version
+                self._versions[place], self._values[place] = each.version, each.value
                 self._changes += 1  # whatever becomes of the rest
         self._prepared[digest] = self._changes
 
     def why_older(self, headers: Iterable[Digest | None]) -> str | None:
         """Which module these need in another, older version than this process has loaded; None if all is well."""
         for digest in headers:
-            if digest is None or digest in self._prepared:
-                continue
-            tree = self._header(digest).tree
-            if tree is not None and (name := self._tree.conflict(pickle.loads(self.content(tree)))) is not None:
+            tree = None if digest is None else self._header(digest).tree
+            if tree is not None and (name := self._tree.conflict(self._tree_of(tree))) is not None:
                 return f"module {name} was loaded anew since"
         return None
+
+    def _tree_of(self, digest: Digest) -> Tree:
+        tree = self._trees.get(digest)
+        if tree is None:
+            tree = self._trees[digest] = pickle.loads(self.content(digest))
+        return tree
 
     def forget(self, digests: Sequence[Digest]) -> None:
         """Let go of what was made of content that nobody names any more."""
         gone = set(digests)
         for digest in gone:
             self._headers.pop(digest, None)
+            self._trees.pop(digest, None)
             self._prepared.pop(digest, None)
             self._kept.pop(digest, None)
         for name in [name for name, digest in self._definitions.items() if digest in gone]:
             del self._definitions[name]
             space.drop(name)
+        # A name that is needed again gets its value anew: a class that comes again is another than before.
+        for place in [place for place, digest in self._values.items() if digest in gone]:
+            del self._values[place], self._versions[place]
 
     def _introduce(self, header: Header) -> None:
         """Be ready to make what a header names."""

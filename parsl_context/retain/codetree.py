@@ -45,6 +45,7 @@ class CodeTree:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path: Path | None = None
+        self._stale: list[str] = []  # modules that are to be loaded anew before anything else
         self.tree: Tree | None = None
 
     def adopt(self, digest: Digest, tree: Tree, packages: Collection[str], content: Callable[[Digest], Buffer]) -> None:
@@ -59,10 +60,17 @@ class CodeTree:
         ------
         CarriedCodeError
             If others could have written it, or a name in it is that of a module which this process has from elsewhere.
+        Exception
+            What a module raised as it was loaded anew.
         """
         self._check_names(tree, packages)
-        if self.tree is not None and tree.number <= self.tree.number:
-            return
+        if self.tree is None or tree.number > self.tree.number:
+            self._go_to(digest, tree, content)
+        while self._stale:
+            importlib.reload(sys.modules[self._stale[0]])
+            del self._stale[0]
+
+    def _go_to(self, digest: Digest, tree: Tree, content: Callable[[Digest], Buffer]) -> None:
         self._check_owner()
         path = self._folder / "trees" / digest
         if not path.is_dir():
@@ -80,8 +88,9 @@ class CodeTree:
                 if isinstance(getattr(module, "__path__", None), list):
                     module.__path__ = [part.replace(f"{old}/", f"{path}/", 1) for part in module.__path__]
             for name, module in list(self._loaded()):
-                if (file := self._file_in_tree(module)) and before.files.get(file) != tree.files.get(file):
-                    importlib.reload(sys.modules[name])
+                file = self._file_in_tree(module)
+                if file and before.files.get(file) != tree.files.get(file) and name not in self._stale:
+                    self._stale.append(name)
 
     def conflict(self, tree: Tree) -> str | None:
         """A module that is loaded here in a newer version than that of a tree."""
@@ -147,9 +156,9 @@ class CodeTree:
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _link(file, target)
             new.rename(path)
-        except OSError:
+        except BaseException as error:
             shutil.rmtree(new, ignore_errors=True)
-            if not path.is_dir():  # another worker was not faster
+            if not (isinstance(error, OSError) and path.is_dir()):  # another worker was faster
                 raise
 
 

@@ -1,7 +1,12 @@
 """What a script defines is the same object in the other process, with all that belongs to it, and back here."""
 
+import threading
+
+import cloudpickle
 import pytest
 
+from parsl_context.content.carrying import Needs, carry, carry_slowly
+from parsl_context.content.serialization import pack_value, unpack_value
 from tests.unit.describing import describe
 
 # Each defines `check`, whose value must be that of a call here.
@@ -361,3 +366,123 @@ def test_what_a_script_defines_is_the_same_there_and_back_here(far, cell, source
     back = far.call(check)
     assert describe(back) == describe(check())
     assert far.described == describe(check())  # what it was over there
+
+
+def test_what_a_pickle_needs_is_told(cell, project):
+    project.load("needed_module", "def f(): pass")
+    main = cell("""
+import needed_module, json
+class A: pass
+def used(): return A
+def f(x): return used(), needed_module.f, json.dumps, absent, len
+""")
+    _, needs = carry(main.f, defines=True)
+    assert len(needs.definitions) == 1
+    assert not needs.names  # they are those of the definition
+    _, needs = carry(main.f, defines=True, root=min(needs.definitions))
+    assert needs.names == {("__main__", name) for name in ("used", "needed_module", "json", "absent")}
+    assert needs.modules == set()
+    assert main.f.__code__.co_filename in needs.sources
+    assert carry(main.needed_module.f, defines=True)[1] == Needs(modules={"needed_module"})
+    assert not carry([1, "x", len, threading.Thread], defines=True)[1]
+
+
+def test_a_process_that_defines_nothing_gives_no_identifiers(cell):
+    main = cell("class A: pass\ndef f(): return A")
+    for value in (main.A(), main.f):
+        _, needs = carry(value, defines=False)
+        assert not needs.definitions
+    carry(main.A, defines=True)
+    assert len(carry(main.A(), defines=False)[1].definitions) == 1
+
+
+def test_variables_of_closures_are_shared_within_a_pickle(far, cell):
+    main = cell("""
+def make():
+    n = 0
+    def inc():
+        nonlocal n
+        n += 1
+        return n
+    def get(): return n
+    return [inc, get]
+def check(both): return both[0](), both[0](), both[1]()
+""")
+    assert far.call(main.check, main.make()) == (1, 2, 2)
+    assert far.call(main.check, main.make()) == (1, 2, 2)  # these are others
+
+
+@pytest.mark.parametrize("value", ["iter([1, 2])", "(lambda: (yield))", "A()", "A", "make()"])
+def test_dill_takes_what_cloudpickle_does_not_and_names_the_same(cell, value):
+    main = cell("class A: pass\ndef make():\n class L: pass\n return L()")
+    found = eval(value, vars(main))
+    stream, needs = carry_slowly(found, defines=True)
+    assert type(unpack_value([stream])) is type(found)
+    assert needs.definitions == carry(found, defines=True)[1].definitions or value.startswith("iter")
+
+
+def test_a_value_that_only_dill_takes_brings_classes_of_the_script_back(far, cell):
+    """A generator cannot be pickled by either; what dill takes is, for one, a frame's code or an open file."""
+    main = cell("class A: pass\ndef check(file): return file[0].name, type(file[1]) is A, file[1]")
+    with open(__file__) as file:
+        name, same, back = far.call(main.check, [file, main.A()])
+    assert (name, same, type(back)) == (__file__, True, main.A)
+
+
+def test_pickling_changes_nothing_that_other_threads_see(cell, project):
+    """cloudpickle's registry of modules that travel by value is one for the process."""
+    module = project.load("pickled_in_threads", "class A: pass\ndef f(): return A")
+    main = cell("import pickled_in_threads\nclass B: pass\ndef g(): return B, pickled_in_threads.f")
+    ended = threading.Event()
+    wrong = []
+    before = dict(cloudpickle.cloudpickle._PICKLE_BY_VALUE_MODULES), cloudpickle.dumps(module.f)
+
+    def watch():
+        while not ended.is_set():
+            now = dict(cloudpickle.cloudpickle._PICKLE_BY_VALUE_MODULES), cloudpickle.dumps(module.f)
+            if now != before:
+                wrong.append(now)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        for _ in range(300):
+            carry([main.g, module.A, module.f, main.B()], defines=True)
+            pack_value([main.B(), module.A()])
+            carry_slowly([main.g, module.A()], defines=True)
+    finally:
+        ended.set()
+        thread.join()
+    assert wrong == []
+
+
+def test_no_lock_is_held_while_code_of_the_user_s_runs(far, cell):
+    """It may wait for another thread that pickles."""
+    main = cell("""
+class Slow:
+    def __reduce__(self):
+        inner()
+        return Slow, ()
+def f(x): return 1
+slow = Slow()
+def g(): return slow
+""")
+
+    class Inner:
+        """Is no part of what is pickled."""
+
+        def __call__(self):
+            thread = threading.Thread(target=lambda: done.append(far.pack((main.f, [main.Slow]))))
+            thread.start()
+            thread.join(5)
+            done.append(thread.is_alive())
+
+        def __reduce__(self):
+            return dict, ()
+
+    done = []
+    main.inner = Inner()
+    for value in (main.Slow(), main.g):
+        done.clear()
+        far.pack(value)
+        assert done[-1] is False
