@@ -59,7 +59,8 @@ class CodeTree:
         Raises
         ------
         CarriedCodeError
-            If others could have written it, or a name in it is that of a module which this process has from elsewhere.
+            If others could have written it, a name in it is that of a module which this process has from elsewhere, or
+            it cannot be written.
         Exception
             What a module raised as it was loaded anew.
         """
@@ -74,7 +75,13 @@ class CodeTree:
         self._check_owner()
         path = self._folder / "trees" / digest
         if not path.is_dir():
-            self._write(path, tree, content)
+            try:
+                self._write(path, tree, content)
+            except OSError as error:
+                raise CarriedCodeError(
+                    f"Modules of the user's cannot be written to {self._folder}: {error}. Make room there, or set "
+                    "TMPDIR, in worker_init of the provider, to another folder."
+                ) from error
         old, self._path = self._path, path
         before, self.tree = self.tree, tree
         settle_python_path()  # the user's modules are not installed here, either

@@ -21,7 +21,7 @@ from typing import Any
 from tests.process.conftest import LEFT_WITHIN_S, family
 
 HERE = Path(__file__).parent
-LEVELS = ("memory", "node", "isolated", "app")  # "app": an ordinary app, of the probes that need no context
+LEVELS = ("memory", "node", "isolated")  # "app", for the command line: an ordinary app, whose ways are stock's
 SAME = "the value in plain Python"  # as in the project's harness.py
 TIMEOUT_S = 400.0  # of one run of all probes, on a busy machine
 
