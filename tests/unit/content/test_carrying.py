@@ -463,15 +463,15 @@ class Slow:
     def __reduce__(self):
         inner()
         return Slow, ()
-def f(x): return 1
 slow = Slow()
 def g(): return slow
 """)
 
     def inner():
-        thread = threading.Thread(target=lambda: done.append(far.pack((main.f, [main.Slow]))))
+        cell("def fresh(x): return Slow")
+        thread = threading.Thread(target=lambda: done.append(far.pack((main.fresh, [main.Slow]))), daemon=True)
         thread.start()
-        thread.join(5)
+        thread.join(2)
         done.append(thread.is_alive())
 
     done = []
