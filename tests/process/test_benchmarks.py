@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import carrying
+
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[2]
 
@@ -33,3 +35,16 @@ def test_systems_are_measured_in_processes_of_their_own(run_dir: Path) -> None:
         assert record["left_behind"] == 0
     assert (run_dir / "out" / "noop.png").stat().st_size > 1000
     assert "not measured" in (run_dir / "out" / "summary.txt").read_text()
+
+
+def test_first_and_warm_calls_of_projects_are_measured(tmp_path: Path) -> None:
+    for project in (*carrying.PROJECTS, "warm"):
+        folder = tmp_path / project.replace(" ", "-")
+        folder.mkdir()
+        if project == "warm":
+            carrying.write_warm(folder, 2, 2)
+        else:
+            carrying.write_project(folder, project)
+        figures = carrying.run(folder)
+        assert figures.keys() == ({"submit_us"} if project == "warm" else {"first_s", "submit_s"})
+        assert all(figure > 0 for figure in figures.values())

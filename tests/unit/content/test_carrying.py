@@ -463,7 +463,6 @@ class Slow:
     def __reduce__(self):
         inner()
         return Slow, ()
-def f(x): return 1
 slow = Slow()
 def g(): return slow
 """)
@@ -472,9 +471,10 @@ def g(): return slow
         """Is no part of what is pickled."""
 
         def __call__(self):
-            thread = threading.Thread(target=lambda: done.append(far.pack((main.f, [main.Slow]))))
+            cell("def fresh(x): return Slow")
+            thread = threading.Thread(target=lambda: done.append(far.pack((main.fresh, [main.Slow]))), daemon=True)
             thread.start()
-            thread.join(5)
+            thread.join(2)
             done.append(thread.is_alive())
 
         def __reduce__(self):
