@@ -98,7 +98,10 @@ def carry(
     Exception
         What the value's own code raised, or the pickler, if it cannot be pickled.
     """
-    file = io.BytesIO() if limit_bytes is None else _Limited(limit_bytes)
+    file = io.BytesIO()
+    if limit_bytes is not None:
+        file = _Limited(limit_bytes)
+        buffer_callback = file.take
     pickler = _Carrier(file, protocol=5, buffer_callback=buffer_callback)
     pickler.begin(defines, root, replace)
     pickler.dump(value)
@@ -120,9 +123,17 @@ class _Limited(io.BytesIO):
         self._limit_bytes = limit_bytes
 
     def write(self, data: Any) -> int:
-        if self.tell() + len(data) > self._limit_bytes:
-            raise BufferError(f"It takes more than {self._limit_bytes} bytes.")
+        self._check(len(data))
         return super().write(data)
+
+    def take(self, buffer: pickle.PickleBuffer) -> bool:
+        """Asked for each large buffer before it is copied: it is to be in the stream."""
+        self._check(buffer.raw().nbytes)
+        return True
+
+    def _check(self, size: int) -> None:
+        if self.tell() + size > self._limit_bytes:
+            raise BufferError(f"It takes more than {self._limit_bytes} bytes.")
 
 
 class _Dilled:

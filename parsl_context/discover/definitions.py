@@ -158,7 +158,7 @@ class Definitions:
         try:
             data, needs = carry(value, defines=True, root=root, limit_bytes=limit_bytes)
         except Exception as error:
-            if root is not None or isinstance(error, BufferError):
+            if root is not None or limit_bytes is not None:
                 raise ContextSerializationError(what, error) from error
             try:
                 data, needs = carry_slowly(value, defines=True)

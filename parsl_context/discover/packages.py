@@ -1,7 +1,7 @@
 """Headers: what some code needs, and what that needs, from one pickle on.
 
-A function of the script uses names of it, whose values may be functions, and so on. Classes of the script and modules
-that it has loaded come along with any code, because that may read files which the script has pickled.
+A function of the script uses names of it, whose values may be functions, and so on. What the script defines, and the
+modules that it has loaded, come along with any code, because that may read files which the script has pickled.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class _Walk:
     names: dict[tuple[str, str], Bound] = field(default_factory=dict)
     absent: set[tuple[str, str]] = field(default_factory=set)  # names that stand for nothing yet
     modules: set[str] = field(default_factory=set)
+    spare: set[str] = field(default_factory=set)  # modules of what may be needed
     sources: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)  # modules that the pickle itself names
     looked_at: set[str] = field(default_factory=set)  # modules whose names were looked at
@@ -82,8 +83,8 @@ class Packager:
         Parameters
         ----------
         is_code
-            Code may read files that the script has pickled, and needs the classes of the script, and the modules that
-            it has loaded, for that.
+            Code may read files that the script has pickled, and needs what the script defines, and the modules that it
+            has loaded, for that.
 
         Raises
         ------
@@ -92,14 +93,16 @@ class Packager:
         CarriedCodeError
             If a module of the user's cannot be carried.
         """
-        classes = _classes_of_main() if is_code else {}
-        also = _modules_of_user() if is_code else ()
-        if not (needs or classes or also):
+        known = _defined_in_main() if is_code else frozenset()
+        also = set(_modules_of_user()) if is_code else set()
+        if not (needs or known or also):
             return None
         epoch = observer.epoch  # before anything is looked at
         walk = _Walk()
         self._walk(walk, needs)
-        self._walk(walk, Needs(names={(there.MAIN, name) for name in classes}), is_strict=False)
+        watched = {*walk.names, *walk.absent, *((there.MAIN, name) for name in known)}
+        self._walk(walk, Needs(names={(there.MAIN, name) for name in known}), is_strict=False)
+        also |= walk.spare
         tree, files, modules = self._project.tree(walk.modules, also)
         walk.named |= needs.modules
         while more := self._bound_anew(walk, modules):
@@ -136,7 +139,7 @@ class Packager:
         data = pickle.dumps(header, protocol=5)
         packages = () if tree is None else tree.origins.keys()
         observer.watch({name.partition(".")[0] for name in (*modules, *also)})
-        watch = self._watch(walk, epoch if modules or also else None)
+        watch = self._watch(walk, watched, epoch if modules or also else None)
         names = walk.names.keys() | walk.absent
         return Package(
             digest_bytes(data),
@@ -161,7 +164,7 @@ class Packager:
         waiting = [needs]
         while waiting:
             found = waiting.pop()
-            walk.modules |= found.modules
+            (walk.modules if is_strict else walk.spare).update(found.modules)
             walk.sources |= found.sources
             for name in found.definitions - walk.definitions.keys():
                 item = found_by.definition(name) if is_strict else found_by.attempt(name, found_by.definition)
@@ -200,9 +203,9 @@ class Packager:
         return needs
 
     @staticmethod
-    def _watch(walk: _Walk, epoch: int | None) -> Watch:
+    def _watch(walk: _Walk, watched: Set[tuple[str, str]], epoch: int | None) -> Watch:
         by_namespace: dict[str, list[str]] = {}
-        for namespace, name in (*walk.names, *walk.absent):
+        for namespace, name in watched:
             if namespace in walk.looked_at:
                 continue
             by_namespace.setdefault(namespace, []).append(name)
@@ -256,14 +259,14 @@ def _name_of(definition: Id) -> set[tuple[str, str]]:
     return {(str(namespace), name)} if module is not None and vars(module).get(name) is value else set()
 
 
-def _classes_of_main() -> dict[str, type]:
-    """Classes that the script defines."""
+def _defined_in_main() -> frozenset[str]:
+    """Names of classes and functions that the script defines."""
     names = list(vars(there.module_here(there.MAIN)).items())
-    return {
-        name: value
+    return frozenset(
+        name
         for name, value in names
-        if isinstance(value, type) and value.__module__ == there.MAIN and value.__qualname__ == name
-    }
+        if isinstance(value, type | types.FunctionType) and (value.__module__, value.__qualname__) == (there.MAIN, name)
+    )
 
 
 def _modules_of_user() -> list[str]:
