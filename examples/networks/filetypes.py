@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import pathlib
 import random
 import sysconfig
 import time
 from collections import Counter
+
+# Its telemetry is a thread, and a process with several cannot be shared by forks. Workers import this module, too.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import magika
 import numpy as np
@@ -33,10 +37,6 @@ LABELS = json.loads((MODEL.parent / "config.min.json").read_text())[
 @context
 def classifier(weights):
     """Load the network. `weights` is a path on this node."""
-    import os
-
-    # It is a thread, and a process with several cannot be shared by forks.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

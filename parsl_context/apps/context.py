@@ -8,11 +8,11 @@ among them. Where and when instances are built is decided by the executor; see `
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import inspect
 import pickle
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -25,7 +25,7 @@ from parsl.data_provider.files import File
 from parsl_context.apps.options import Options, make_options
 from parsl_context.content.carrying import Needs, carry
 from parsl_context.content.digests import digest_content
-from parsl_context.content.serialization import pack_code
+from parsl_context.content.places import fails, place_of_failure
 from parsl_context.distribute import origins
 from parsl_context.errors import ConfigurationError, ContextSerializationError, sentence
 from parsl_context.retain.arguments import NodeFile, map_leaves, required, resolving
@@ -122,20 +122,19 @@ class Context:
                 f"Context {self.name} has futures as arguments. Use it in a context app called under a "
                 "DataFlowKernel, which waits for them, or pass their results."
             )
-        active = _digested_now()
-        active.add(id(self))
+        token = _digested.set(_digested.get() | {id(self)})
         try:
-            parts = [self._function.function, self._args, self._kwargs, self.options.identity]
-            return digest_content(parts, escape=_escape_context)
+            args, kwargs = self._function.bound(self._args, self._kwargs)
+            return _digest([self._function.function, args, kwargs, self.options.identity])
         except Exception as error:
-            raise ContextSerializationError(self._culprit(), error) from error
+            raise ContextSerializationError(self._culprit(_digest), error) from error
         finally:
-            active.discard(id(self))
+            _digested.reset(token)
 
     @property
     def is_being_digested(self) -> bool:
         """Whether this thread is about to find its digest: its function knows an app that uses the context."""
-        return id(self) in _digested_now()
+        return id(self) in _digested.get()
 
     def packed(self, reuse: str) -> tuple[bytes, Needs]:
         """Function and arguments, pickled, and what the pickle needs; required contexts are named by their digests.
@@ -158,9 +157,9 @@ class Context:
         args, kwargs = map_leaves(self._args, swap), map_leaves(self._kwargs, swap)
         try:
             content = (self._function.function, args, kwargs, self.upkeep)
-            return carry(content, defines=True, replace=_replace_context)
+            return _pack(content)
         except Exception as error:
-            raise ContextSerializationError(self._culprit(), error) from error
+            raise ContextSerializationError(self._culprit(_pack), error) from error
 
     def build(self, instance: Callable[[Digest], Any]) -> Any:
         """Run the context function here.
@@ -195,16 +194,14 @@ class Context:
     def __reduce__(self) -> tuple[Any, ...]:
         return Context, (self._function, self._args, self._kwargs)
 
-    def _culprit(self) -> str:
-        """Which part cannot be pickled, tried one by one."""
+    def _culprit(self, use: Callable[[Any], Any]) -> str:
+        """Which part cannot be digested or pickled, tried one by one, and the place in it."""
         named = [(f"Argument {i} of context {self.name}", arg) for i, arg in enumerate(self._args)]
         named += [(f"Argument {key!r} of context {self.name}", arg) for key, arg in self._kwargs.items()]
         for description, value in named:
-            try:
-                pack_code(value, replace=_replace_context)
-            except Exception:
-                return description
-        return f"The function of context {self.name}"
+            if fails(use, value):
+                return description + place_of_failure(use, value)
+        return f"The function of context {self.name}" + place_of_failure(use, self._function.function)
 
 
 class ContextFunction:
@@ -224,6 +221,7 @@ class ContextFunction:
         self.options = options
         self._signature = _signature(function)
         self._stood_there = False
+        self._own_signature = _own_signature(function)
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
@@ -266,6 +264,20 @@ class ContextFunction:
         found = None if place is None else place[0].get(place[1])
         self._stood_there = found is self or found is self.function
         return self._stood_there
+
+    def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """Arguments as the function gets them: those that have a place by their places, with defaults.
+
+        Where the function does not tell for sure what it does with them, they stay as they were given.
+        """
+        try:
+            if self._own_signature is not None:
+                given = self._own_signature.bind(*args, **kwargs)
+                given.apply_defaults()
+                return given.args, given.kwargs
+        except TypeError:
+            pass
+        return args, kwargs
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ContextFunction, (self.function, self.options)
@@ -395,21 +407,45 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
+_CONTEXT_MANAGER = getattr(contextlib.contextmanager(lambda: iter(())), "__code__", None)
+_CACHE = type(functools.cache(lambda: None))
+
+
+def _own_signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Signature that says what becomes of arguments; None where a wrapper or a class only claims to have one.
+
+    What `functools.wraps` was applied to shows the signature of another function, and may treat an argument that was
+    not given unlike one that has its default.
+    """
+    while isinstance(function, _CACHE) or getattr(function, "__code__", None) is _CONTEXT_MANAGER:
+        function = getattr(function, "__wrapped__")  # noqa: B009 (these pass on what they get)
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if hasattr(inner, "__signature__"):
+        return None
+    try:
+        return inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return None
+
+
 def _escape_context(value: object) -> str | None:
     if not isinstance(value, Context):
         return None
     return f"context {value.name}, within itself" if value.is_being_digested else f"context {value.digest}"
 
 
-_local = threading.local()
+_digested: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("digested", default=frozenset())
+"""Contexts, by id, that are about to be digested here."""
 
 
-def _digested_now() -> set[int]:
-    """Contexts, by id, that this thread is about to digest."""
-    found: set[int] | None = getattr(_local, "digested", None)
-    if found is None:
-        found = _local.digested = set()
-    return found
+def _digest(value: object) -> Digest:
+    return digest_content(value, escape=_escape_context)
+
+
+def _pack(value: object) -> tuple[bytes, Needs]:
+    return carry(value, defines=True, replace=_replace_context)
 
 
 def _replace_context(value: object) -> Any:

@@ -22,7 +22,7 @@ from parsl.dataflow.memoization import id_for_memo
 from parsl_context.apps.context import Context, is_asynchronous, what_runs
 from parsl_context.apps.portable import process_contexts
 from parsl_context.content.digests import digest_content
-from parsl_context.content.exceptions import stand_in
+from parsl_context.content.exceptions import stand_in, with_text
 from parsl_context.content.serialization import pack_code
 from parsl_context.errors import ConfigurationError, ContextSerializationError
 from parsl_context.retain import calls
@@ -100,15 +100,14 @@ class ContextCall:
         resident = calls.resident
         if resident is not None and (digests := self._digests()) and all(digest in resident for digest in digests):
             return self._run([resident[digest] for digest in digests], args, kwargs)  # within another call
-        if not self._is_away:
-            return self._run_here(args, kwargs)
         try:
             return self._run_here(args, kwargs)
         except Exception as error:
-            instead = stand_in(error)
-            if instead is None:
+            # The DataFlowKernel shows what is raised in its own process too, and goes no further where that raises.
+            shown = with_text(error) if not self._is_away else (stand_in(error) or error)
+            if shown is error:
                 raise
-        raise instead
+        raise shown
 
     def _digests(self) -> tuple[Digest, ...]:
         """Digests of its contexts, on a worker."""

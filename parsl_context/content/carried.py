@@ -48,6 +48,7 @@ class Header:
     namespaces: dict[str, dict[str, str | None]] = field(default_factory=dict)  # __file__ and the like
     sources: dict[str, Digest] = field(default_factory=dict)  # texts, by the name of their file
     tree: Digest | None = None
+    packages: frozenset[str] = frozenset()  # top-level names of modules that are sure to be needed
 
     @property
     def content(self) -> tuple[Digest, ...]:

@@ -31,12 +31,17 @@ from parsl_context.content import space as there
 from parsl_context.content.modules import Home, home_of
 from parsl_context.content.reducing import reduce_code
 from parsl_context.content.space import Id, space
+from parsl_context.content.statics import is_of_file
 
 _GROUP: type[BaseException] | tuple[()] = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.10 has none
 _BUILT_IN = frozenset(vars(builtins))
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _FIRST = ("__module__", "__slots__", "__orig_bases__")  # what a class must have from the beginning
 _SPECIAL = ("__name__", "__qualname__", "__annotations__", "__kwdefaults__", "__defaults__", "__module__", "__doc__")
+
+
+_PLAIN_KINDS = 4096
+_plain: set[type] = set()  # kinds of objects that pickle's own way is right for
 
 
 @dataclass
@@ -71,6 +76,7 @@ def carry(
     root: Id | None = None,
     replace: Callable[[object], Any] | None = None,
     buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
+    limit_bytes: int | None = None,
 ) -> tuple[bytes, Needs]:
     """A pickle, and what it needs.
 
@@ -84,28 +90,39 @@ def carry(
         Asked for each object met: what `object.__reduce__` may return to stand for it, or NotImplemented.
     buffer_callback
         As of `pickle.Pickler`.
+    limit_bytes
+        Size from which on it is given up, with a `BufferError`.
 
     Raises
     ------
     Exception
         What the value's own code raised, or the pickler, if it cannot be pickled.
     """
-    file = io.BytesIO()
-    reducer = _Reducer(defines=defines, root=root, replace=replace)
-    pickler = _Carrier(file, reducer, buffer_callback)
-    reducer.by_value = pickler.by_value
+    file = io.BytesIO() if limit_bytes is None else _Limited(limit_bytes)
+    pickler = _Carrier(file, protocol=5, buffer_callback=buffer_callback)
+    pickler.begin(defines, root, replace)
     pickler.dump(value)
-    return file.getvalue(), reducer.needs
+    return file.getvalue(), pickler.needs
 
 
 def carry_slowly(value: object, *, defines: bool) -> tuple[bytes, Needs]:
     """As `carry`, by dill, which takes some things that cloudpickle does not."""
     file = io.BytesIO()
-    reducer = _Reducer(defines=defines, root=None, replace=None)
     pickler = _DillCarrier(file, protocol=5)
-    pickler.reducer_override = reducer.reduce
+    pickler.begin(defines, None, None)
     pickler.dump(value)
-    return pickle.dumps(_Dilled(file.getvalue()), protocol=5), reducer.needs
+    return pickle.dumps(_Dilled(file.getvalue()), protocol=5), pickler.needs
+
+
+class _Limited(io.BytesIO):
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__()
+        self._limit_bytes = limit_bytes
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self._limit_bytes:
+            raise BufferError(f"It takes more than {self._limit_bytes} bytes.")
+        return super().write(data)
 
 
 class _Dilled:
@@ -118,44 +135,26 @@ class _Dilled:
         return dill.loads, (self._data,)
 
 
-class _Carrier(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(
-        self, file: io.BytesIO, reducer: _Reducer, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None
-    ) -> None:
-        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
-        self._reducer = reducer
-
-    def reducer_override(self, obj: Any) -> Any:
-        reduced = self._reducer.reduce(obj)
-        return super().reducer_override(obj) if reduced is NotImplemented else reduced
-
-    def by_value(self, function: types.FunctionType) -> Any:
-        """How cloudpickle takes a function apart, names of its module included."""
-        return self._dynamic_function_reduce(function)
-
-
-class _DillCarrier(dill.Pickler):  # type: ignore[misc]
-    reducer_override: Callable[[Any], Any]
-
-
 class _Reducer:
-    """Says how objects are taken apart; see `carry`."""
+    """Says how objects are taken apart; see `carry`. A part of picklers."""
 
-    def __init__(self, *, defines: bool, root: Id | None, replace: Callable[[object], Any] | None) -> None:
+    def begin(self, defines: bool, root: Id | None, replace: Callable[[object], Any] | None) -> None:
+        """Get ready for a pickle."""
         self.needs = Needs()
-        self.by_value: Callable[[types.FunctionType], Any] = lambda _: NotImplemented
         self._defines = defines
         self._root = root
         self._root_value = None if root is None else space.find(root)
         self._replace = replace
 
-    def reduce(self, obj: Any) -> Any:
+    def reducer_override(self, obj: Any) -> Any:
         """What `object.__reduce__` may return, or NotImplemented."""
         if self._replace is not None:
             reduced = self._replace(obj)
             if reduced is not NotImplemented:
                 return reduced
         kind = type(obj)
+        if kind in _plain:
+            return NotImplemented
         if kind is types.FunctionType:
             return self._function(obj)
         if kind is types.CellType:
@@ -169,9 +168,22 @@ class _Reducer:
             return self._module(obj)
         reduce = _REDUCE.get(kind)
         home = home_of(getattr(obj, "__module__", None))
-        if home is Home.INSTALLED:
-            return NotImplemented if reduce is None else reduce(obj)
-        return self._instance(obj, home, reduce)
+        if home is not Home.INSTALLED:
+            return self._instance(obj, home, reduce)
+        if reduce is not None:
+            return reduce(obj)
+        # Objects with attributes may say that they are of another module than their class.
+        if home_of(kind.__module__) is Home.INSTALLED and not kind.__dictoffset__ and len(_plain) < _PLAIN_KINDS:
+            _plain.add(kind)
+        return NotImplemented
+
+    def _by_value(self, obj: types.FunctionType) -> Any:
+        """A function whose globals are not the names of a module."""
+        return NotImplemented
+
+    def _elsewhere(self, obj: Any) -> Any:
+        """A class or a function that a worker can import, or that was made by code of such."""
+        return NotImplemented
 
     # --- kinds
 
@@ -182,7 +194,7 @@ class _Reducer:
         if home is Home.INSTALLED:
             return self._known(obj)
         place = place_of(obj)
-        if home is Home.CARRIED and place is not None:
+        if home is Home.CARRIED and place is not None and is_of_file(obj.__module__, place):
             return self._in_module(obj.__module__, place, obj.__qualname__)
         owner, inside = (None, "") if place is None else _owner(obj.__module__, place)
         if owner is not None and owner is not self._root_value and (self._defines or space.known(owner) is not None):
@@ -201,9 +213,13 @@ class _Reducer:
         home = home_of(obj.__module__)
         if home is Home.INSTALLED:
             return self._known(obj)
-        if home is Home.CARRIED and (place := place_of(obj)) is not None:
-            return self._in_module(obj.__module__, place, obj.__qualname__)
-        return self._reference(obj, gives=True)  # or it was made by a call, over there, and goes cloudpickle's way
+        if home is Home.CARRIED:
+            place = place_of(obj)
+            if place is not None and is_of_file(obj.__module__, place):
+                return self._in_module(obj.__module__, place, obj.__qualname__)
+            self.needs.modules.add(obj.__module__)
+        reduced = self._reference(obj, gives=True)
+        return self._elsewhere(obj) if reduced is NotImplemented else reduced  # made by a call, over there
 
     def _module(self, obj: types.ModuleType) -> Any:
         name = obj.__name__
@@ -235,7 +251,7 @@ class _Reducer:
         place = _place(obj, name) if isinstance(name, str) else None
         if place is None:
             return reduce(obj)
-        if home is Home.CARRIED:
+        if home is Home.CARRIED and is_of_file(obj.__module__, place):
             return self._in_module(obj.__module__, place, None)
         found = self._reference(obj, gives=True)
         return reduce(obj) if found is NotImplemented else found
@@ -243,7 +259,8 @@ class _Reducer:
     # --- ways
 
     def _known(self, obj: Any) -> Any:
-        return self._reference(obj, gives=False)
+        reduced = self._reference(obj, gives=False)
+        return self._elsewhere(obj) if reduced is NotImplemented else reduced
 
     def _reference(self, obj: Any, *, gives: bool) -> Any:
         """The identifier of an object, given to it now if this process may, or NotImplemented if it has none."""
@@ -266,7 +283,7 @@ class _Reducer:
     def _take_apart(self, obj: types.FunctionType) -> Any:
         """A function whose globals are the names of a module, also where it arrives."""
         if not _has_names_of_module(obj):
-            return self.by_value(obj)
+            return self._by_value(obj)
         code = obj.__code__
         self.needs.modules.update(imports.in_code(code, obj.__globals__))
         if home_of(obj.__module__) is Home.NAMESPACE:
@@ -325,6 +342,18 @@ class _Reducer:
         self.needs.names.update((namespace, name) for name in names if name in known)
 
 
+class _Carrier(_Reducer, cloudpickle.Pickler):  # type: ignore[misc]
+    def _by_value(self, obj: types.FunctionType) -> Any:
+        return self._dynamic_function_reduce(obj)
+
+    def _elsewhere(self, obj: Any) -> Any:
+        return cp._class_reduce(obj) if isinstance(obj, type) else self._function_reduce(obj)
+
+
+class _DillCarrier(_Reducer, dill.Pickler):  # type: ignore[misc]
+    """As dill, but for what has identifiers."""
+
+
 def _makes_members(kind: Any) -> bool:
     """Whether members of an enum are made in a way of the user's, from what they no longer tell."""
     ways = [getattr(kind, name, None) for name in ("__init__", "__new_member__")]
@@ -363,8 +392,6 @@ def _place(obj: Any, name: str) -> str | None:
         for part, value in inside.items():
             if value is obj:
                 return f"{name}.{part}"
-    elif home_of(obj.__module__) is not Home.NAMESPACE:
-        return None  # a call has made it, and another may have been made when the worker imports the module
     # What has no name of its own, as a lambda, may stand under one all the same.
     return next((each for each, value in [*getattr(module, "__dict__", {}).items()] if value is obj), None)
 

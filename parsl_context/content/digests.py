@@ -2,8 +2,9 @@
 
 A context is identified by what it would build, never by its name. Pickles alone do not serve: their bytes depend on
 object identity and on the order of sets, and a function pickled by reference is only a name. So functions are digested
-by their code, defaults, closure and, outside installed modules, the globals they use; classes by their members;
-containers by their elements; everything else by what pickle would take apart.
+by their code, defaults, closure, attributes and, outside installed modules, the globals they use and the modules they
+import; classes by their members; containers by their elements, dictionaries in their order; everything else by what
+pickle would take apart (`parsl_context.content.taking_apart`).
 
 Objects may know each other in any way. One that is met within itself is marked by how far out it is; one that is met
 again is not looked into again, so the cost grows with the number of objects, not with that of the paths between them.
@@ -11,38 +12,43 @@ again is not looked into again, so the cost grows with the number of objects, no
 
 from __future__ import annotations
 
-import copyreg
-import dis
+import contextlib
+import functools
 import hashlib
-import operator
 import pickle
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import cloudpickle
-
+from parsl_context.content.atoms import ATOMS, is_flat, marked, marked_items
+from parsl_context.content.code_parts import Chain, CodeParts, Uses, parts_of
 from parsl_context.content.modules import is_installed
-from parsl_context.content.reducing import reduce_code
+from parsl_context.content.stacks import on_a_fresh_stack
+from parsl_context.content.taking_apart import Apart, home_of, is_found_by_name, members_of
+from parsl_context.errors import ParslContextError
 from parsl_context.wire.messages import Digest
 
 _SIZE_BYTES = 16
-
-_ATOMS = (bool, int, float, complex, str, bytes)
-_FLAT = frozenset({*_ATOMS, type(None)})
-_CONTAINERS = frozenset({list, tuple, set, frozenset})
-_CLASS_MACHINERY = {
-    "__dict__",
-    "__weakref__",
-    "__doc__",
-    "__module__",
-    "__firstlineno__",
-    "__static_attributes__",
-    "_abc_impl",
-}
-_ARGUMENT_FLAGS = 0x04 | 0x08  # inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
+_DEPTH_OF_THREAD = 40  # objects within objects that surely fit into Python's default limit of 1000 frames
+_MAX_DEPTH = 20_000  # an object that is taken apart into ever new ones ends here
+_SMALL_BYTES = 1024  # to copy so much is quicker than another call
 
 Escape = Callable[[object], "str | None"]
+
+
+_EMPTY_CELL = types.CellType()
+_NO_CONTENT_OF_MODULES = {
+    "__builtins__",
+    "__cached__",
+    "__file__",
+    "__loader__",
+    "__path__",
+    "__spec__",
+    "__warningregistry__",
+}
+_HOLDERS = (dict, list, tuple, set, frozenset)
+_HOLDING_MODULES = {"builtins", "collections", "functools", "types"}
 
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> Digest:
@@ -58,34 +64,58 @@ def digest_content(value: object, escape: Escape | None = None) -> Digest:
     value
         Anything that cloudpickle takes.
     escape
-        Asked for each object met, numbers and texts excepted: a text that stands for it, or None.
+        Asked for each object met, numbers and texts excepted: a text that stands for it, or None. Where objects are
+        nested deeply it is asked from another thread, with the context variables of this one.
+
+    Raises
+    ------
+    Exception
+        What an object raises that cannot be pickled. Where only code uses it, by the name of a global or as a member of
+        a class, it counts by its kind instead: a lock does no harm in threads of one process.
 
     Notes
     -----
     Whether equal parts are one object or several does not count, except for objects that hold themselves.
     """
-    hasher = _ContentHasher(escape, {}, _Met())
     try:
-        hasher.add(value)
-    except RecursionError:
-        # Nested more deeply than we can follow. Pickle reaches further; its bytes still tell contents apart.
-        return digest_bytes(cloudpickle.dumps(value, protocol=5))
+        return _digest(value, escape)
+    except RecursionError:  # the caller has little room left
+        digest: Digest = on_a_fresh_stack(lambda: _digest(value, escape))
+        return digest
+
+
+def _digest(value: object, escape: Escape | None) -> Digest:
+    hasher = _ContentHasher(escape, Apart(), {}, _Met())
+    hasher.add(value)
     return Digest(hasher.hexdigest())
 
 
 class _Met:
-    """Objects that have been digested, with the text that stands for each."""
+    """Objects that have been digested, with the text that stands for each.
+
+    Attributes
+    ----------
+    texts
+        By the id of the object.
+    lenient
+        Ids of those in which something counted by its kind because it cannot be pickled.
+    """
 
     def __init__(self) -> None:
         self.texts: dict[int, str] = {}
+        self.lenient: set[int] = set()
         self._cyclic = 0
         self._alive: list[object] = []  # an id is valid while its object lives
 
-    def add(self, value: object, digest: str, *, is_cyclic: bool) -> None:
+    def add(self, value: object, digest: str, *, is_cyclic: bool, is_lenient: bool) -> None:
         # The digest of an object that holds itself says how far out it was met; a number identifies it.
         if is_cyclic:
             self._cyclic += 1
         self.texts[id(value)] = f"again {self._cyclic}" if is_cyclic else digest
+        if is_lenient:
+            self.lenient.add(id(value))
+        else:
+            self.lenient.discard(id(value))
         self._alive.append(value)
 
 
@@ -98,32 +128,40 @@ class _ContentHasher:
         Objects that we are inside of, by id, with their depth.
     met
         Objects that have been digested before.
+    may_skip
+        Whether what cannot be pickled counts by its kind.
     """
 
-    def __init__(self, escape: Escape | None, active: dict[int, int], met: _Met) -> None:
+    def __init__(
+        self, escape: Escape | None, apart: Apart, active: dict[int, int], met: _Met, *, may_skip: bool = False
+    ) -> None:
         self._hash = hashlib.blake2b(digest_size=_SIZE_BYTES)
         self._escape = escape
+        self._apart = apart
         self._active = active
         self._met = met
+        self._may_skip = may_skip
+        self._has_skipped = False
         self._is_cyclic = False
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
 
     def add(self, value: object) -> None:
-        if value is None or isinstance(value, _ATOMS):
-            self._mark(type(value).__name__, repr(value))
+        kind = type(value)
+        atom = ATOMS.get(kind)
+        if atom is not None:
+            self._mark(kind.__name__, atom(value))
         elif self._escape is not None and (text := self._escape(value)) is not None:
-            self._mark("escape", text)
-        elif isinstance(value, types.ModuleType):
-            self._mark("module", value.__name__)
+            self._mark_text("escape", text)
         elif id(value) in self._active:
             self._is_cyclic = True
-            self._mark("cycle", str(len(self._active) - self._active[id(value)]))
-        elif id(value) in self._met.texts:
+            self._mark_text("cycle", str(len(self._active) - self._active[id(value)]))
+        elif id(value) in self._met.texts and (self._may_skip or id(value) not in self._met.lenient):
             text = self._met.texts[id(value)]
             self._is_cyclic |= text.startswith("again")
-            self._mark("object", text)
+            self._has_skipped |= id(value) in self._met.lenient
+            self._mark_text("object", text)
         else:
             self._active[id(value)] = len(self._active)
             try:
@@ -132,14 +170,29 @@ class _ContentHasher:
                 del self._active[id(value)]
 
     def _add_compound(self, value: object) -> None:
-        if _is_flat(value):
-            self._add_object(value)  # as quickly as it is found again
+        if is_flat(value):
+            self._add_flat(value)  # as quickly as it is found again
             return
-        part = _ContentHasher(self._escape, self._active, self._met)
-        part._add_object(value)
+        part = self._part(self._met)
+        depth = len(self._active)
+        if depth % _DEPTH_OF_THREAD:
+            part._add_object(value)
+        elif depth < _MAX_DEPTH:
+            on_a_fresh_stack(lambda: part._add_object(value))
+        else:
+            raise RecursionError(f"more than {_MAX_DEPTH} objects lie within each other")
+        self._take_over(part)
+        digest = part.hexdigest()
+        self._met.add(value, digest, is_cyclic=part._is_cyclic, is_lenient=part._has_skipped)
+        self._mark_text("object", digest)
+
+    def _part(self, met: _Met, *, may_skip: bool | None = None) -> _ContentHasher:
+        skips = self._may_skip if may_skip is None else may_skip
+        return _ContentHasher(self._escape, self._apart, self._active, met, may_skip=skips)
+
+    def _take_over(self, part: _ContentHasher) -> None:
         self._is_cyclic |= part._is_cyclic
-        self._met.add(value, part.hexdigest(), is_cyclic=part._is_cyclic)
-        self._mark("object", part.hexdigest())
+        self._has_skipped |= part._has_skipped
 
     def _add_object(self, value: Any) -> None:
         kind = type(value)
@@ -148,157 +201,225 @@ class _ContentHasher:
         elif kind is set or kind is frozenset:
             self._add_set(kind.__name__, value)
         elif kind is dict:
-            self._add_dict(value)
+            self._add_dict("dict", value)
         else:
             self._add_made(value)
 
     def _add_made(self, value: object) -> None:
-        match value:
-            case types.CodeType():
-                self._add_code(value)
-            case types.FunctionType():
-                self._add_function(value)
-            case types.MethodType():
-                self._add_all("method", [value.__func__, value.__self__])
-            case property():
-                self._add_all("property", [value.fget, value.fset, value.fdel])
-            case staticmethod() | classmethod():
-                self._add_all(type(value).__name__, [value.__func__])
-            case type():
-                self._add_class(value)
-            case pickle.PickleBuffer():
-                self._mark("buffer", digest_bytes(value.raw()))
-            case _:
-                self._add_reduced(value)
+        for base in type(value).__mro__:  # what `isinstance` says of a proxy is what it stands for
+            add = _WAYS.get(base)
+            if add is not None:
+                add(self, value)
+                return
+        self._add_reduced(value)
 
-    def _mark(self, kind: str, text: str) -> None:
-        data = text.encode("utf-8", "surrogatepass")
-        self._hash.update(f"{kind}:{len(data)}:".encode())
-        self._hash.update(data)
+    def _add_flat(self, value: Any) -> None:
+        marks = marked_items(value)
+        self._mark(type(value).__name__, b"%d flat" % len(marks))
+        self._hash.update(b"".join(marks))
+
+    def _mark(self, kind: str, data: bytes) -> None:
+        head = f"{kind}:{len(data)}:".encode()
+        if len(data) < _SMALL_BYTES:
+            self._hash.update(head + data)
+        else:
+            self._hash.update(head)
+            self._hash.update(data)
+
+    def _mark_text(self, kind: str, text: str) -> None:
+        self._mark(kind, text.encode("utf-8", "surrogatepass"))
 
     def _add_all(self, kind: str, values: Any) -> None:
-        self._mark(kind, str(len(values)))
+        self._mark(kind, b"%d" % len(values))
         for value in values:
             self.add(value)
 
     def _add_set(self, kind: str, values: Any) -> None:
-        self._mark(kind, str(len(values)))
-        for text in sorted(map(self._apart, values)):
-            self._mark("item", text)
+        self._mark(kind, b"%d" % len(values))
+        for data in sorted(map(self._by_itself, values)):
+            self._mark("item", data)
 
-    def _add_dict(self, values: Any) -> None:
-        self._mark("dict", str(len(values)))
-        for text, key in sorted(((self._apart(key), key) for key in values), key=operator.itemgetter(0)):
-            self._mark("key", text)
-            self.add(values[key])
+    def _add_dict(self, kind: str, values: Mapping[Any, Any]) -> None:
+        self._mark(kind, b"%d" % len(values))
+        for key, value in values.items():
+            self.add(key)
+            self.add(value)
 
-    def _apart(self, value: object) -> str:
+    def _by_itself(self, value: object) -> bytes:
         """What stands for an object by itself, to sort by: it must not depend on what was met before."""
-        if value is None or isinstance(value, _ATOMS):
-            return f"{type(value).__name__} {value!r}"
-        part = _ContentHasher(self._escape, self._active, _Met())
+        if type(value) in ATOMS:
+            return marked(value)
+        part = self._part(_Met())
         part.add(value)
-        self._is_cyclic |= part._is_cyclic
-        return part.hexdigest()
+        self._take_over(part)
+        return part.hexdigest().encode()
+
+    # --- code
 
     def _add_code(self, code: types.CodeType) -> None:
-        self._mark("code", code.co_name)
-        self._mark("bytes", code.co_code.hex())
-        counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _ARGUMENT_FLAGS)
-        self._mark("arguments", str(counts))
-        self._add_all("names", [*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars])
+        self._mark("code", parts_of(code).steps)
         self._add_all("constants", code.co_consts)
 
     def _add_function(self, function: types.FunctionType) -> None:
-        self._mark("function", f"{function.__module__}.{function.__qualname__}")
-        self.add(function.__code__)
-        self.add(function.__defaults__)
-        self.add(function.__kwdefaults__)
-        for cell in function.__closure__ or ():
-            try:
-                self.add(cell.cell_contents)
-            except ValueError:
-                self._mark("cell", "empty")
-        if not is_installed(function.__module__):
-            self._add_named("globals", function.__globals__, set(_global_names(function.__code__)), function.__code__)
+        self._mark_text("function", f"{function.__module__}:{function.__qualname__}:{function.__name__}")
+        code = function.__code__
+        if is_found_by_name(function):
+            self._mark("bytes", code.co_code)
+            self._add_all("constants", code.co_consts)
+            return
+        self.add(code)
+        parts = parts_of(code)
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            if cell == _EMPTY_CELL:
+                self._mark("cell", b"empty")
+            else:
+                self._add_used(cell.cell_contents, parts.free[name])
+        self._add_given("defaults", function.__defaults__)
+        self._add_given("keyword defaults", function.__kwdefaults__)
+        skipped_before, self._may_skip = self._may_skip, True
+        try:
+            self._add_surroundings(function, parts)
+        finally:
+            self._may_skip = skipped_before
 
-    def _add_named(self, kind: str, namespace: dict[str, Any], names: Iterable[str], code: types.CodeType) -> None:
-        """Values that code uses by name, and what it uses of user modules among them."""
-        for name in sorted(names):
+    def _add_given(self, kind: str, values: Any) -> None:
+        if values:
+            self._mark(kind, b"")
+            self.add(values)
+
+    def _add_surroundings(self, function: types.FunctionType, parts: CodeParts) -> None:
+        """What a function only refers to."""
+        self.add(function.__doc__)
+        self._add_given("attributes", function.__dict__)
+        self._add_given("annotations", getattr(function, "__annotations__", None))
+        namespace = function.__globals__
+        if not is_installed(namespace.get("__name__")):
+            self._add_globals("globals", namespace, parts.globals)
+            if parts.imports:
+                self._add_imports(parts, namespace.get("__package__"))
+
+    def _add_globals(self, kind: str, namespace: Mapping[str, Any], uses: Uses) -> None:
+        for name in sorted(uses):
             if name in namespace:
-                value = namespace[name]
-                self._mark(kind, name)
-                self._add_leniently(value)
-                if isinstance(value, types.ModuleType) and not is_installed(value.__name__):
-                    self._add_attributes(value, code)
+                self._mark_text(kind, name)
+                self._add_used(namespace[name], uses[name])
 
-    def _add_attributes(self, module: types.ModuleType, code: types.CodeType) -> None:
-        if id(module) not in self._active:
-            self._active[id(module)] = len(self._active)
-            try:
-                self._add_named("attribute", vars(module), set(_attribute_names(code)), code)
-            finally:
-                del self._active[id(module)]
+    def _add_used(self, value: Any, chains: set[Chain]) -> None:
+        """What code loads; of a user's module only the attributes that it reads, if it does no more than that."""
+        if not issubclass(type(value), types.ModuleType) or is_installed(value.__name__) or () in chains:
+            self.add(value)
+            return
+        self._mark_text("module", value.__name__)
+        attributes: Uses = defaultdict(set)
+        for first, *rest in chains:
+            attributes[first].add(tuple(rest))
+        with self._lenient():
+            self._add_globals("attribute", vars(value), attributes)
+
+    def _add_imports(self, parts: CodeParts, package: str | None) -> None:
+        for name, code in self._apart.modules.imported(parts, package):
+            self._mark_text("import", name)
+            self.add(code)
+
+    def _add_module(self, module: types.ModuleType) -> None:
+        """The user's counts by what is in it, as it is carried; others by their names."""
+        self._mark_text("module", module.__name__)
+        if module.__name__ != "__main__" and not is_installed(module.__name__):
+            content = {name: value for name, value in vars(module).items() if name not in _NO_CONTENT_OF_MODULES}
+            with self._lenient():
+                self._add_dict("content", content)
 
     def _add_class(self, value: type) -> None:
-        self._mark("class", f"{value.__module__}.{value.__qualname__}")
-        if not is_installed(value.__module__):
+        self._mark_text("class", f"{value.__module__}:{value.__qualname__}:{value.__name__}")
+        if not is_found_by_name(value):
             self._add_all("bases", value.__bases__)
-            for name, member in sorted(vars(value).items()):
-                if name not in _CLASS_MACHINERY:
-                    self._mark("member", name)
-                    self._add_leniently(member)
+            self.add(type(value))
+            with self._lenient():
+                for name, member in members_of(value):
+                    self._mark_text("member", name)
+                    self.add(member)
 
-    def _add_leniently(self, value: object) -> None:
-        """What need not be pickled where the code runs in this process counts by its kind if it cannot be."""
-        part = _ContentHasher(self._escape, self._active, self._met)
-        try:
-            part.add(value)
-        except RecursionError:
-            raise
-        except Exception:
-            self._mark("type", f"{type(value).__module__}.{type(value).__qualname__}")
-            function = getattr(value, "func", None)  # of a functools.cached_property
-            if isinstance(function, types.FunctionType):
-                self._add_leniently(function)
-        else:
-            self._is_cyclic |= part._is_cyclic
-            self._mark("value", part.hexdigest())
+    def _add_method(self, value: types.MethodType) -> None:
+        self._add_all("method", [value.__func__, value.__self__])
+
+    def _add_property(self, value: property) -> None:
+        self._add_descriptor(value, [value.fget, value.fset, value.fdel, value.__doc__])
+
+    def _add_wrapped(self, value: staticmethod[..., Any] | classmethod[Any, ..., Any]) -> None:
+        self._add_descriptor(value, [value.__func__])
+
+    def _add_cached_property(self, value: functools.cached_property[Any]) -> None:
+        self._add_descriptor(value, [value.func, value.attrname])  # not the lock that it has in some versions
+
+    def _add_descriptor(self, value: Any, parts: list[Any]) -> None:
+        """What wraps functions in classes, with what subclasses of it add."""
+        self._add_all(type(value).__name__, parts)
+        if type(value).__module__ not in ("builtins", "functools"):
+            self.add(type(value))
+            self._add_dict("attributes", vars(value))
+
+    def _add_buffer(self, value: pickle.PickleBuffer) -> None:
+        self._mark_text("buffer", digest_bytes(value.raw()))
+
+    # --- objects
 
     def _add_reduced(self, value: object) -> None:
         """What pickle would make of it."""
         kind = type(value)
-        self._mark("type", f"{kind.__module__}.{kind.__qualname__}")
-        reduce = cloudpickle.Pickler.dispatch_table.get(kind) or copyreg.dispatch_table.get(kind)
-        reduced = reduce_code(value)
-        if reduced is NotImplemented:
-            reduced = reduce(value) if reduce is not None else value.__reduce_ex__(5)
-        if isinstance(reduced, str):
-            self._mark("name", reduced)
+        self._mark_text("type", f"{kind.__module__}:{kind.__qualname__}")
+        if not self._may_skip:
+            self._add_parts(value, self._apart.reduced(value))
             return
-        parts: list[Any] = [*reduced, None, None, None]  # make, arguments, state, items, pairs; the last three may lack
-        self._add_all("reduced", [*parts[:3], list(parts[3] or ()), list(parts[4] or ())])
+        before = self._hash.copy()
+        try:
+            reduced = self._apart.reduced(value)
+            self._may_skip = not _is_whole_or_none(kind)
+            self._add_parts(value, reduced)  # with the outcome that it has elsewhere, if nothing is skipped
+        except (RecursionError, ParslContextError):
+            raise
+        except Exception:
+            self._hash = before
+            self._has_skipped = True
+            self.add(kind)
+        finally:
+            self._may_skip = True
+
+    def _add_parts(self, value: object, reduced: str | list[Any]) -> None:
+        if not isinstance(reduced, str):
+            self._add_all("reduced", reduced)
+            return
+        home = home_of(value, reduced)
+        self._mark_text("name", f"{home}:{reduced}")
+        if hasattr(value, "__wrapped__") and not is_installed(home):
+            self._add_dict("wrapper", vars(value))  # functools.lru_cache: what it calls, and how
+
+    @contextlib.contextmanager
+    def _lenient(self) -> Iterator[None]:
+        """Within, what cannot be pickled counts by its kind."""
+        before, self._may_skip = self._may_skip, True
+        try:
+            yield
+        finally:
+            self._may_skip = before
 
 
-def _is_flat(value: object) -> bool:
-    """Whether it is a container of numbers and texts only."""
-    kind = type(value)
-    if kind is dict:
-        return _FLAT.issuperset(map(type, value)) and _FLAT.issuperset(map(type, value.values()))  # type: ignore[call-overload, attr-defined]
-    return kind in _CONTAINERS and _FLAT.issuperset(map(type, value))  # type: ignore[call-overload]
+_WAYS: dict[type, Callable[[_ContentHasher, Any], None]] = {
+    types.ModuleType: _ContentHasher._add_module,
+    types.CodeType: _ContentHasher._add_code,
+    types.FunctionType: _ContentHasher._add_function,
+    types.MethodType: _ContentHasher._add_method,
+    property: _ContentHasher._add_property,
+    staticmethod: _ContentHasher._add_wrapped,
+    classmethod: _ContentHasher._add_wrapped,
+    functools.cached_property: _ContentHasher._add_cached_property,
+    type: _ContentHasher._add_class,
+    pickle.PickleBuffer: _ContentHasher._add_buffer,
+}
 
 
-def _global_names(code: types.CodeType) -> Iterator[str]:
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            yield instruction.argval
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _global_names(constant)
+def _is_whole_or_none(kind: type) -> bool:
+    """Whether objects of a class that cannot be pickled count by it alone, rather than by their other parts as well.
 
-
-def _attribute_names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _attribute_names(constant)
+    Clients, pools and connections of libraries do: what is within them changes as they are used.
+    """
+    return is_found_by_name(kind) and kind.__module__ not in _HOLDING_MODULES and not issubclass(kind, _HOLDERS)

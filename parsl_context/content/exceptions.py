@@ -14,11 +14,12 @@ import pickle
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize import deserialize as parsl_deserialize
 from parsl.serialize import serialize as parsl_serialize
+from parsl.serialize.errors import DeserializationError
 from tblib import Traceback
 
 from parsl_context.content.serialization import pack_value, unpack_value
@@ -31,6 +32,7 @@ _LONGEST_TEXT = 100_000
 _ATOMS = frozenset({int, float, bool, str, bytes, type(None)})
 _GROUP: type[BaseException] | tuple[()] = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.10 has none
 
+_Error = TypeVar("_Error", bound=BaseException)
 _Frame = tuple[str, str, str, int]  # file, function, module and line
 
 
@@ -126,6 +128,21 @@ def another(error: BaseException) -> BaseException:
     if notes := _notes_of(error):
         _set(made, "__notes__", [*notes])
     return made
+
+
+def with_text(error: _Error) -> _Error | DeserializationError:
+    """The exception, with a text of ours if it has none: the DataFlowKernel logs it before it passes it on."""
+    try:
+        str(error), repr(error)
+    except BaseException as failed:
+        kind, text = type(error), f"<it has no text: {type(failed).__name__} was raised for it>"
+        shown = f"{kind.__name__}({text})"
+        methods = {"__module__": kind.__module__, "__str__": lambda _: text, "__repr__": lambda _: shown}
+        try:
+            error.__class__ = type(kind.__name__, (kind,), methods)
+        except BaseException:
+            return DeserializationError(f"Received an exception of type {kind.__qualname__}: {text}")
+    return error
 
 
 def text_of(error: BaseException) -> str:

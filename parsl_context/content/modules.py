@@ -38,7 +38,7 @@ def _find_home(name: str) -> Home:
     top = name.partition(".")[0]
     if top == "parsl_context":
         return Home.INSTALLED
-    if name == "__main__" or (top in sys.modules and _is_made_by_code(sys.modules[top])):
+    if name in ("__main__", "__mp_main__") or (top in sys.modules and _is_made_by_code(sys.modules[top])):
         return Home.NAMESPACE
     return Home.INSTALLED if top not in sys.modules or is_installed(top) else Home.CARRIED
 

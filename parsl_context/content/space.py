@@ -26,7 +26,6 @@ from typing import Any, NewType
 
 import cloudpickle.cloudpickle as cp
 
-from parsl_context.content.modules import Home, home_of
 from parsl_context.errors import CarriedCodeError
 
 Id = NewType("Id", str)
@@ -205,6 +204,9 @@ def attribute(value: Any, path: str) -> Any:
 
 def begin(name: Id, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Make an object that its own content may name, and that is completed later."""
+    found = space.find(name)
+    if found is not None:  # what it is made from has named it, and so made it
+        return found
     made = make(*args)
     space.add(name, made)
     return made
@@ -213,9 +215,10 @@ def begin(name: Id, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 def make_class(kind: type, name: str, bases: tuple[type, ...], members: dict[str, Any]) -> type:
     """A class without most of its members; those are set later.
 
-    Neither a metaclass of the user's nor `__init_subclass__` is told of it: what they have done is in what is set.
+    Metaclasses and bases that have come as content are not told of it: what they have done is in what is set. Those
+    of modules, which this process has imported, are.
     """
-    native = next(each for each in kind.__mro__ if home_of(each.__module__) is Home.INSTALLED)
+    native = next(each for each in kind.__mro__ if space.known(each) is None)
     resolved = types.resolve_bases(bases)
     with _quiet(resolved):
         if native is kind:
@@ -233,7 +236,7 @@ _quieting = threading.RLock()
 def _quiet(bases: tuple[type, ...]) -> Iterator[None]:
     """No function of the user's is told of a class that is derived from these meanwhile."""
     told = {each for base in bases for each in base.__mro__ if "__init_subclass__" in vars(each)}
-    told = {each for each in told if home_of(each.__module__) is not Home.INSTALLED}
+    told = {each for each in told if space.known(each) is not None}
     if not told:
         yield
         return

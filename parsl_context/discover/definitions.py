@@ -1,41 +1,39 @@
 """What the script, a notebook or a test function defines, as content: each definition once, each name when it changes.
 
-A function of the script uses names of it, whose values may be functions, and so on. `Definitions.header` follows all
-that from one pickle on. A name counts by the object that it stands for: when that is another one, its content travels
-anew; an object that was changed in place does not.
+A name counts by the object that it stands for: when that is another one, its content travels anew; an object that was
+changed in place does not.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
-import linecache
-import operator
-import pickle
+import logging
 import sys
 import threading
 import types
 import weakref
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from parsl_context.content import space as there
-from parsl_context.content.carried import Binding, Header
 from parsl_context.content.carrying import Needs, carry, carry_slowly
 from parsl_context.content.digests import digest_bytes
 from parsl_context.content.modules import Home, home_of
 from parsl_context.content.space import Id, space
-from parsl_context.discover.project import Project
+from parsl_context.content.statics import Static, bound_anew
+from parsl_context.discover.watching import ABSENT
 from parsl_context.errors import ContextSerializationError
 from parsl_context.wire.messages import Digest
 
+logger = logging.getLogger(f"parsl.{__name__}")
+
 # Classes that are kept for the sake of results that are still to come; functions may go at once.
 _CLASSES_KEPT = 4096
-_ABSENT = object()
-_ALL_ABSENT = itertools.repeat(_ABSENT)
+_LARGEST_BYTES = 1 << 20  # of what is sent without being asked for
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -47,162 +45,46 @@ class Item:
     needs: Needs
 
 
+_UNSENT = Item(b"", digest_bytes(b""), Needs())  # stands for what cannot be sent
+
+
 @dataclass(frozen=True)
-class _Bound:
+class Bound:
     value: Any
     version: int
     item: Item
 
 
-@dataclass(frozen=True)
-class Watch:
-    """What a header was made of, to see at a glance whether that is still so."""
-
-    names: tuple[tuple[dict[str, Any], tuple[str, ...], tuple[Any, ...]], ...]
-    modules: tuple[str, ...]
-    specs: tuple[Any, ...]
-
-    @classmethod
-    def of(
-        cls, names: tuple[tuple[dict[str, Any], tuple[str, ...], tuple[Any, ...]], ...], modules: Iterable[str]
-    ) -> Watch:
-        """Watch names of namespaces, with the values that they have, and modules as they are loaded now."""
-        modules = tuple(modules)
-        return cls(names, modules, tuple(map(_spec_of, modules)))
-
-    def __bool__(self) -> bool:
-        return bool(self.names or self.modules)
-
-    def is_current(self) -> bool:
-        """Whether all names stand for the same objects, and no module was loaded again."""
-        for namespace, names, values in self.names:
-            if not all(map(operator.is_, map(namespace.get, names, _ALL_ABSENT), values)):
-                return False
-        return not self.modules or all(map(operator.is_, map(_spec_of, self.modules), self.specs))
-
-
-@dataclass(frozen=True)
-class Package:
-    """A header and its content, ready to be sent."""
-
-    digest: Digest
-    data: bytes
-    content: Mapping[Digest, bytes]
-    watch: Watch
-    definitions: Set[Id]
-    names: Set[tuple[str, str]]
-    packages: Collection[str]  # top-level names of what the tree has
-
-    @property
-    def size(self) -> int:
-        """Bytes of all of it. [bytes]"""
-        return len(self.data) + sum(map(len, self.content.values()))
-
-    def covers(self, needs: Needs) -> bool:
-        """Whether something else needs nothing more."""
-        return (
-            needs.definitions <= self.definitions
-            and needs.names <= self.names
-            and all(name.partition(".")[0] in self.packages for name in needs.modules if home_of(name) is Home.CARRIED)
-        )
-
-
-@dataclass
-class _Walk:
-    """What was found on the way from one pickle to all that it needs."""
-
-    definitions: dict[Id, Item] = field(default_factory=dict)
-    names: dict[tuple[str, str], _Bound] = field(default_factory=dict)
-    absent: set[tuple[str, str]] = field(default_factory=set)  # names that stand for nothing yet
-    modules: set[str] = field(default_factory=set)
-    sources: set[str] = field(default_factory=set)
-
-
 class Definitions:
     """Definitions of this process. Thread-safe; no lock is held while code of the user's runs."""
 
-    def __init__(self, project: Project) -> None:
-        self._project = project
+    def __init__(self) -> None:
         self._items: dict[Id, Item] = {}
-        self._bound: dict[tuple[str, str], _Bound] = {}
+        self._bound: dict[tuple[str, str], Bound] = {}
+        self._anew: dict[str, tuple[Static, set[str]]] = {}  # names of modules that were bound anew at any time
+        self._left_out: dict[Any, Any] = {}  # what cannot be sent, and need not be
         self._versions = itertools.count(1)
         self._classes: OrderedDict[Id, type] = OrderedDict()
         self._lock = threading.Lock()
 
-    def package(self, needs: Needs) -> Package | None:
-        """The header of what a pickle needs, with its content; None if it needs nothing.
+    def definition(self, name: Id, limit_bytes: int | None = None) -> Item:
+        """The content of what an identifier names.
+
+        Parameters
+        ----------
+        limit_bytes
+            Size from which on it cannot be sent.
 
         Raises
         ------
         ContextSerializationError
-            If something cannot be pickled.
-        CarriedCodeError
-            If a module of the user's cannot be carried.
+            If it cannot be pickled.
         """
-        if not needs:
-            return None
-        walk = self._walk(needs)
-        tree, files, modules = self._project.tree(walk.modules)
-        texts = {name: text for name in walk.sources if (text := "".join(linecache.getlines(name)))}
-        sources = {name: digest_bytes(text.encode("utf-8", "surrogatepass")) for name, text in texts.items()}
-        if not (walk.definitions or walk.names or walk.absent or tree or modules):
-            return None
-        namespaces = {name for name, _ in walk.names} | {self._namespace_of(each) for each in walk.definitions}
-        content = dict(files)
-        content |= {sources[name]: text.encode("utf-8", "surrogatepass") for name, text in texts.items()}
-        content |= {item.digest: item.data for item in walk.definitions.values()}
-        content |= {bound.item.digest: bound.item.data for bound in walk.names.values()}
-        tree_digest = None
-        if tree is not None:
-            data = pickle.dumps(tree, protocol=5)
-            tree_digest = digest_bytes(data)
-            content[tree_digest] = data
-        header = Header(
-            definitions={name: item.digest for name, item in walk.definitions.items()},
-            bindings=tuple(
-                Binding(namespace, name, bound.version, bound.item.digest)
-                for (namespace, name), bound in _in_order(walk)
-            ),
-            namespaces={name: _facts(name) for name in sorted(namespaces) if home_of(name) is Home.NAMESPACE},
-            sources=sources,
-            tree=tree_digest,
-        )
-        data = pickle.dumps(header, protocol=5)
-        packages = () if tree is None else tree.origins.keys()
-        watch = self._watch(walk, modules)
-        names = walk.names.keys() | walk.absent
-        return Package(digest_bytes(data), data, content, watch, walk.definitions.keys(), names, packages)
-
-    def _walk(self, needs: Needs) -> _Walk:
-        walk = _Walk()
-        waiting = [needs]
-        while waiting:
-            found = waiting.pop()
-            walk.modules |= found.modules
-            walk.sources |= found.sources
-            for name in found.definitions - walk.definitions.keys():
-                item = walk.definitions[name] = self._definition(name)
-                waiting.append(item.needs)
-                waiting.append(Needs(names=_name_of(name)))
-            for place in found.names - walk.names.keys():
-                bound = self._binding(*place)
-                if bound is None:
-                    walk.absent.add(place)
-                else:
-                    walk.names[place] = bound
-                    waiting.append(bound.item.needs)
-            for namespace in {name for name, _ in found.names}:
-                package = vars(there.module_here(namespace)).get("__package__")
-                if package:
-                    walk.modules.add(str(package))  # for relative imports
-        return walk
-
-    def _definition(self, name: Id) -> Item:
         item = self._items.get(name)
         if item is not None:
             return item
         value = space.resolve(name)
-        item = self._pack(value, name, getattr(value, "__qualname__", type(value).__qualname__))
+        item = self._pack(value, name, getattr(value, "__qualname__", type(value).__qualname__), limit_bytes)
         with self._lock:
             self._items[name] = item
             if isinstance(value, type):
@@ -215,94 +97,71 @@ class Definitions:
                 weakref.finalize(owner, self._items.pop, name, None).atexit = False
         return item
 
-    def _binding(self, namespace: str, name: str) -> _Bound | None:
-        value = vars(there.module_here(namespace)).get(name, _ABSENT)
-        if value is _ABSENT:
+    def binding(self, place: tuple[str, str], limit_bytes: int | None = None) -> Bound | None:
+        """A name of a namespace with the content of its value; None if it stands for nothing. As `definition`."""
+        namespace, name = place
+        value = vars(there.module_here(namespace)).get(name, ABSENT)
+        if value is ABSENT:
             return None
         found = self._bound.get((namespace, name))
         if found is not None and found.value is value:
             return found
         if type(value) is types.FunctionType and home_of(value.__module__) is Home.NAMESPACE:
             space.identify(value)  # also if it is a lambda: everybody knows it by this name
-        item = self._pack(value, None, f"The global {name!r}")
+        item = self._pack(value, None, f"The global {name!r}", limit_bytes)
         with self._lock:
-            made = self._bound[namespace, name] = _Bound(value, next(self._versions), item)
+            made = self._bound[namespace, name] = Bound(value, next(self._versions), item)
         return made
 
-    @staticmethod
-    def _pack(value: object, root: Id | None, what: str) -> Item:
+    def binding_of_module(self, module: str, name: str) -> Bound | None:
+        """A name of a module of the user's that was bound anew; None if its value cannot be sent, or is large."""
+        value = vars(sys.modules[module]).get(name, ABSENT)
+        found = self._bound.get((module, name))
+        if found is not None and found.value is value:
+            return found if found.item is not _UNSENT else None
+        item = _UNSENT
+        if value is not ABSENT:
+            try:
+                data, needs = carry(value, defines=True, limit_bytes=_LARGEST_BYTES)
+                item = Item(data, digest_bytes(data), needs)
+            except Exception as error:
+                logger.warning(
+                    "The global %s.%s was bound after the module was imported, and is not carried to workers (%s: %s)",
+                    *(module, name, type(error).__name__, error),
+                )
+        with self._lock:
+            made = self._bound[module, name] = Bound(value, next(self._versions), item)
+        return made if item is not _UNSENT else None
+
+    def bound_anew(self, static: Static, module: str) -> set[str]:
+        """Names of a module that importing it does not make so, or did not at any time since it was loaded."""
+        before = self._anew.get(module)
+        if before is None or before[0] is not static:  # what was loaded anew is as it was
+            before = self._anew[module] = (static, set())
+        before[1].update(bound_anew(module))
+        return before[1]
+
+    def attempt(self, key: Any, make: Callable[[Any, int], _T | None]) -> _T | None:
+        """What may be left out if it cannot be sent, or is large; not tried again while it is the same object."""
+        value = vars(there.module_here(key[0])).get(key[1]) if isinstance(key, tuple) else space.find(key)
+        if key in self._left_out and self._left_out[key] is value:
+            return None
         try:
-            data, needs = carry(value, defines=True, root=root)
+            return make(key, _LARGEST_BYTES)
+        except ContextSerializationError as error:
+            logger.debug("Left out: %s", error)
+            self._left_out[key] = value
+            return None
+
+    @staticmethod
+    def _pack(value: object, root: Id | None, what: str, limit_bytes: int | None) -> Item:
+        try:
+            data, needs = carry(value, defines=True, root=root, limit_bytes=limit_bytes)
         except Exception as error:
-            if root is not None:
+            if root is not None or isinstance(error, BufferError):
                 raise ContextSerializationError(what, error) from error
             try:
                 data, needs = carry_slowly(value, defines=True)
             except Exception:
                 raise ContextSerializationError(f"{what}, of type {type(value).__qualname__},", error) from error
         return Item(data, digest_bytes(data), needs)
-
-    @staticmethod
-    def _namespace_of(name: Id) -> str:
-        return str(getattr(space.find(name), "__module__", there.MAIN))
-
-    @staticmethod
-    def _watch(walk: _Walk, modules: Iterable[str]) -> Watch:
-        by_namespace: dict[str, list[str]] = {}
-        for namespace, name in (*walk.names, *walk.absent):
-            by_namespace.setdefault(namespace, []).append(name)
-        names = tuple(
-            (
-                vars(there.module_here(place)),
-                tuple(found),
-                tuple(walk.names[place, name].value if (place, name) in walk.names else _ABSENT for name in found),
-            )
-            for place, found in by_namespace.items()
-        )
-        return Watch.of(names, modules)
-
-
-@functools.cache
-def definitions() -> Definitions:
-    """Those of this process, for all its executors."""
-    return Definitions(Project())
-
-
-def _in_order(walk: _Walk) -> Iterator[tuple[tuple[str, str], _Bound]]:
-    """Names, each after those that code in its value may use as it is unpickled. Of a circle, functions come first."""
-    done: set[Any] = set()
-    for first in sorted(walk.names, key=lambda place: (callable(walk.names[place].value), place)):
-        waiting: list[tuple[Any, bool]] = [(first, False)]
-        while waiting:
-            found, is_last = waiting.pop()
-            if is_last and found in walk.names:
-                yield found, walk.names[found]
-            if is_last or found in done:
-                continue
-            done.add(found)
-            item = walk.names[found].item if found in walk.names else walk.definitions.get(found)
-            if item is not None:
-                waiting.append((found, True))
-                waiting += [(each, False) for each in sorted(item.needs.names)]
-                waiting += [(each, False) for each in sorted(item.needs.definitions)]
-
-
-def _name_of(definition: Id) -> set[tuple[str, str]]:
-    """The name that a definition stands under in its namespace: pickle looks for it there."""
-    value = space.find(definition)
-    namespace, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
-    module = there.module_here(namespace) if isinstance(namespace, str) else None
-    return {(str(namespace), name)} if module is not None and vars(module).get(name) is value else set()
-
-
-def _spec_of(name: str) -> Any:
-    return getattr(sys.modules.get(name), "__spec__", None)
-
-
-def _facts(namespace: str) -> dict[str, str | None]:
-    names = vars(there.module_here(namespace))
-    return {
-        name: names[name]
-        for name in ("__file__", "__package__", "__doc__")
-        if isinstance(names.get(name), str | types.NoneType) and name in names
-    }

@@ -6,6 +6,8 @@ until the script loads the module anew; so a worker sees what the script sees, a
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.machinery
 import importlib.util
 import itertools
@@ -38,8 +40,41 @@ _COMPILED = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 class _Module:
     """A module that is carried."""
 
+    name: str
     spec: Any  # that it was loaded with; None if it is not loaded
-    imports: frozenset[str]
+    place: _Place
+    source: bytes
+    is_checked: bool  # it is what the user's process has loaded
+
+    @functools.cached_property
+    def code(self) -> types.CodeType | None:
+        """What importing it runs, if that is known."""
+        if self.place.file is None or not self.place.file.endswith((".py", ".pyw")):
+            return None
+        try:
+            return compile(self.source, self.place.file, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            return None  # the worker that imports it says so
+
+    @functools.cached_property
+    def imports(self) -> frozenset[str]:
+        """Full names of what it may import."""
+        if self.code is None:
+            return frozenset()
+        package = self.name if self.place.is_package else self.name.rpartition(".")[0]
+        return frozenset(imports.in_code(self.code, {"__package__": package}))
+
+    def check(self) -> None:
+        """Make sure that it is what the user's process has loaded.
+
+        Raises
+        ------
+        CarriedCodeError
+            If not.
+        """
+        if not self.is_checked and self.spec is not None and self.place.file is not None:
+            _check_unchanged(self.name, self.place.file, self.code)
+        self.is_checked = True
 
 
 @dataclass
@@ -62,13 +97,17 @@ class Project:
         self._tree: Tree | None = None
         self._lock = threading.RLock()
 
-    def tree(self, names: Iterable[str]) -> tuple[Tree | None, Mapping[Digest, bytes], Collection[str]]:
+    def tree(
+        self, names: Iterable[str], also: Iterable[str] = ()
+    ) -> tuple[Tree | None, Mapping[Digest, bytes], Collection[str]]:
         """A tree that has these modules and what they import.
 
         Parameters
         ----------
         names
             Modules; others may be among them, and names that are none.
+        also
+            Modules that are to be there if they can be carried.
 
         Returns
         -------
@@ -85,7 +124,6 @@ class Project:
             If a module was changed on disk after it was loaded, or is too large to be carried.
         """
         with self._lock:
-            before = {name: dict(unit.files) for name, unit in self._units.items()}
             waiting = list(names)
             met: set[str] = set()
             reached = []
@@ -100,15 +138,17 @@ class Project:
                     if name not in self._foreign and name.partition(".")[0] not in sys.modules:
                         missing.append(name)
                     continue
+                found.check()
                 reached.append(name)
                 waiting += found.imports
                 waiting += _parents(name)
-                if name in self._units:
-                    waiting += [each for each in list(sys.modules) if each.startswith(f"{name}.")]
-            if not reached:
+            for name in also:
+                with contextlib.suppress(CarriedCodeError, OSError):
+                    self._module(name)
+            if not self._units:
                 return None, {}, missing
-            if self._tree is None or before != {name: unit.files for name, unit in self._units.items()}:
-                files = {path: digest for unit in self._units.values() for path, digest in unit.files.items()}
+            files = {path: digest for unit in self._units.values() for path, digest in unit.files.items()}
+            if self._tree is None or files != self._tree.files:
                 origins = {name: unit.origin for name, unit in self._units.items()}
                 self._tree = Tree(next(self._numbers), files, origins)
                 kept = set(files.values())
@@ -133,29 +173,24 @@ class Project:
                         "Module %s has no file of its own and is not carried: workers cannot import it", name
                     )
             return None
-        return self._read(name, top, place, spec, is_again=found is not None and found.spec is not None)
+        return self._read(name, top, place, spec, is_checked=found is not None and found.spec is not None)
 
     def _is_users(self, top: str, place: _Place) -> bool:
         if top in sys.modules and top != "__main__":
             return not is_installed(top)
         return not lie_where_installed(place.locations, top)
 
-    def _read(self, name: str, top: str, place: _Place, spec: Any, *, is_again: bool) -> _Module:
+    def _read(self, name: str, top: str, place: _Place, spec: Any, *, is_checked: bool) -> _Module:
+        unit = self._unit(top, name, place)
+        source = b""
         if place.file is not None and place.file.endswith(_COMPILED):
             logger.warning(
                 "Module %s is compiled (%s) and is not carried: install it where the workers run", name, place.file
             )
-            made = _Module(spec, frozenset())
-            self._unit(top, name, place).modules[name] = made
-            return made
-        unit = self._unit(top, name, place)
-        source = b""
-        if place.file is not None:
+        elif place.file is not None:
             source = Path(place.file).read_bytes()
-            if spec is not None and not is_again:
-                _check_unchanged(name, place.file, spec, source)
             self._keep(unit, place.path, source)
-        made = unit.modules[name] = _Module(spec, frozenset(_imports_of(name, place, source)))
+        made = unit.modules[name] = _Module(name, spec, place, source, is_checked=is_checked)
         return made
 
     def _unit(self, top: str, name: str, place: _Place) -> _Unit:
@@ -243,28 +278,18 @@ def _find_spec(name: str) -> Any:
         return None
 
 
-def _imports_of(name: str, place: _Place, source: bytes) -> Iterator[str]:
-    if place.file is None or not place.file.endswith((".py", ".pyw")):
-        return
-    try:
-        code = compile(source, place.file, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
-        return  # the worker that imports it says so
-    package = name if place.is_package else name.rpartition(".")[0]
-    yield from imports.in_code(code, {"__package__": package})
-
-
-def _check_unchanged(name: str, file: str, spec: Any, source: bytes) -> None:
-    """Refuse a module whose file is not the one that was loaded, as far as that can be told."""
-    if _is_cache_of_another(file, spec) or _has_other_functions(name, file, spec, source):
+def _check_unchanged(name: str, file: str, code: types.CodeType | None) -> None:
+    """Refuse a module whose file is not the one that was loaded, as far as can be told."""
+    module = sys.modules[name]
+    if _is_older(file, module.__spec__) or (code is not None and _runs_other_code(module, file, code)):
         raise CarriedCodeError(
             f"Module {name} ({file}) was changed after it was imported. Workers would not run what this process runs: "
             f"load it anew (importlib.reload), or start again."
         )
 
 
-def _is_cache_of_another(file: str, spec: Any) -> bool:
-    """Whether what Python has kept of a module as it loaded it is of another file."""
+def _is_older(file: str, spec: Any) -> bool:
+    """Whether what Python has cached of a module is of another version than its file."""
     cached = getattr(spec, "cached", None)
     if not cached or sys.dont_write_bytecode or not os.access(os.path.dirname(cached), os.W_OK):
         return False
@@ -274,32 +299,29 @@ def _is_cache_of_another(file: str, spec: Any) -> bool:
         status = os.stat(file)
     except OSError:
         return False
-    if len(head) < 16 or head[4:8] != b"\0\0\0\0":
-        return False
     was = (int.from_bytes(head[8:12], "little"), int.from_bytes(head[12:16], "little"))
-    return was != (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
+    is_dated = len(head) == 16 and head[4:8] == bytes(4)
+    return is_dated and was != (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
 
 
-def _has_other_functions(name: str, file: str, spec: Any, source: bytes) -> bool:
-    """Whether a function of a loaded module is not in its file, or not so; no word on what loaders have rewritten."""
-    if type(spec.loader) is not importlib.machinery.SourceFileLoader:
+def _runs_other_code(module: types.ModuleType, file: str, code: types.CodeType) -> bool:
+    """Whether a module has functions that its file does not make. Not where a loader changes code, as pytest's does."""
+    if type(getattr(module.__spec__, "loader", None)) is not importlib.machinery.SourceFileLoader:
         return False
-    try:
-        known = set(_codes(compile(source, file, "exec", dont_inherit=True)))
-    except (SyntaxError, ValueError):
-        return True
-    names = vars(sys.modules[name])
-    classes = [value for value in names.values() if isinstance(value, type) and value.__module__ == name]
-    found = [*names.values(), *(value for each in classes for value in vars(each).values())]
-    codes = (each.__code__ for each in found if type(each) is types.FunctionType and each.__module__ == name)
-    return any(code.co_filename == file and code not in known for code in codes)
+    made = set(_codes(code))
+    names = list(vars(module).values())
+    classes = [value for value in names if isinstance(value, type) and value.__module__ == module.__name__]
+    functions = [*names, *(value for each in classes for value in vars(each).values())]
+    of_module = (value for value in functions if type(value) is types.FunctionType)
+    own = (value.__code__ for value in of_module if value.__module__ == module.__name__)
+    return any(each.co_filename == file and each not in made for each in own)
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
     yield code
-    for each in code.co_consts:
-        if isinstance(each, types.CodeType):
-            yield from _codes(each)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

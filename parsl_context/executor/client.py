@@ -15,17 +15,17 @@ import socket
 import subprocess
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import IO, TypeVar
 
 from typing_extensions import assert_never
 
+from parsl_context.executor.outbox import Outbox, Outgoing
 from parsl_context.interchange.config import InterchangeConfig, write_config
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import Channel
-from parsl_context.wire.codec import BATCH_FRAMES, Buffer, Decoder, Frames, deal, encode
+from parsl_context.wire.codec import Buffer, Decoder, Frames, deal
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.giving_way import GivingWay
 
@@ -80,14 +80,12 @@ class InterchangeClient:
         ours, self._theirs = socket.socketpair()
         self._channel = Channel(self._loop, ours, self._received, self._interchange_ended, who="the interchange")
         self._decoder: Decoder[m.FromInterchange] = Decoder(m.FromInterchange)
-        self._outbox: deque[tuple[m.Task | m.ToInterchange, Sequence[Buffer]]] = deque()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        self._signalled = False
+        self._outbox = Outbox(self._channel, self._wake_writer)
         self._clock = clock
         self._last_call_at = -math.inf
-        self._sending = threading.Lock()  # held by who puts messages into the channel
         self._give_way = GivingWay()
         self._requests = itertools.count(1)
         self._asked: dict[m.RequestId, Future[m.Answer]] = {}
@@ -134,20 +132,22 @@ class InterchangeClient:
             No other call is on its way: this one need not wait until the thread has woken, and neither need one that
             comes some time after the one before. Calls of a burst had better, so that they leave together.
         """
-        now = self._clock()
-        is_apart = now - self._last_call_at > _APART_S
-        self._last_call_at = now
-        if (is_only or (is_apart and not self._outbox)) and self._send_at_once(task, frames):
-            if is_only:
+        outgoing = Outgoing(task, frames)
+        try:
+            now = self._clock()
+            is_apart = now - self._last_call_at > _APART_S
+            self._last_call_at = now
+            if not (is_only or (is_apart and not self._outbox)):
+                self._outbox.add(outgoing)
+            elif self._outbox.add_and_send(outgoing) and is_only:
                 self._give_way()
-            return
-        self._outbox.append((task, frames))
-        self._wake()
+        except BaseException:  # of a signal handler: nobody will wait for the call
+            outgoing.withdraw()
+            raise
 
     def send(self, message: m.ToInterchange, frames: Sequence[Buffer] = ()) -> None:
         """Send a message after what was sent before. From any thread."""
-        self._outbox.append((message, frames))
-        self._wake()
+        self._outbox.add(Outgoing(message, frames))
 
     def ask(self, make: Callable[[m.RequestId], m.ToInterchange], kind: type[AnswerType]) -> AnswerType:
         """Send a request and wait for its answer. From any thread but the client's own.
@@ -197,21 +197,6 @@ class InterchangeClient:
             self._channel.close()
         self._wake_writer.close()
 
-    def _send_at_once(self, task: m.Task, frames: Sequence[Buffer]) -> bool:
-        """Send a call, and what it needs before it, in the thread that makes it."""
-        if not self._sending.acquire(blocking=False):
-            return False
-        try:
-            # Only the holder takes from the outbox: its first item stays where it is until it has left.
-            while self._outbox:
-                item, own = self._outbox[0]
-                if not self._channel.send_at_once(encode(_message(item), own)):
-                    return False
-                self._outbox.popleft()
-            return self._channel.send_at_once(encode(m.SubmitTasks(tasks=[task]), frames))
-        finally:
-            self._sending.release()
-
     # --- in the thread
 
     def _run(self) -> None:
@@ -224,40 +209,9 @@ class InterchangeClient:
         self._ended = True  # before the requests fail: one made after that fails itself
         self._fail_requests()
 
-    def _wake(self) -> None:
-        if not self._signalled:
-            self._signalled = True
-            with contextlib.suppress(OSError):  # the thread has ended; nobody is there to be woken
-                self._wake_writer.send(b"\0")
-
     def _woken(self) -> None:
         self._wake_reader.recv(4096)
-        self._signalled = False  # before the outbox is read: what comes after that signals again
-        with self._sending:
-            self._empty_outbox()
-
-    def _empty_outbox(self) -> None:
-        tasks: list[m.Task] = []
-        frames: Frames = []
-        outbox = self._outbox
-        while outbox:
-            item, own = outbox.popleft()
-            if isinstance(item, m.Task):
-                if len(frames) + len(own) > BATCH_FRAMES:
-                    self._send_now(m.SubmitTasks(tasks=tasks), frames)
-                    tasks, frames = [], []
-                tasks.append(item)
-                frames += own
-                continue
-            if tasks:
-                self._send_now(m.SubmitTasks(tasks=tasks), frames)
-                tasks, frames = [], []
-            self._send_now(item, own)
-        if tasks:
-            self._send_now(m.SubmitTasks(tasks=tasks), frames)
-
-    def _send_now(self, message: m.ToInterchange, frames: Sequence[Buffer]) -> None:
-        self._channel.send(encode(message, frames))
+        self._outbox.empty()
 
     def _received(self, parts: Frames) -> None:
         message, frames = self._decoder.decode(parts)
@@ -297,7 +251,3 @@ class InterchangeClient:
         for asked in list(self._asked.values()):
             if not asked.done():
                 asked.set_exception(RuntimeError("The interchange has ended."))
-
-
-def _message(item: m.Task | m.ToInterchange) -> m.ToInterchange:
-    return m.SubmitTasks(tasks=[item]) if isinstance(item, m.Task) else item

@@ -22,14 +22,14 @@ from parsl_context.apps.context_call import ContextCall
 from parsl_context.content.carrying import Needs
 from parsl_context.content.modules import is_installed
 from parsl_context.content.serialization import pack_app
-from parsl_context.discover.definitions import Definitions, Package
-from parsl_context.discover.project import Project
+from parsl_context.discover.packages import Package, Packager, packager
 from parsl_context.executor.packing import Code, Packed, PackedContext, Packer, with_required
 from parsl_context.wire import messages as m
 from parsl_context.wire.messages import Digest
 
 MAX_FUNCTIONS = 1024
 MAX_BYTES = 256 << 20
+_MAX_REPLACED = 64
 PARTS = ("part of the user's code", "what code needs", "what arguments need")  # labels of what comes with code
 _T = TypeVar("_T")
 _SEARCH_DEPTH = 6  # wrappers that may lie around a context app
@@ -46,8 +46,8 @@ class CodeBook:
         Gives the digests that calls without an outcome name.
     reuse
         Level of contexts that do not choose one.
-    definitions
-        What the user's code defines, for all executors of this process.
+    code
+        Finds what the user's code needs; if not given, the one that all executors of this process share.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class CodeBook:
         send: Callable[[m.ToInterchange, list[bytes]], None],
         in_use: Callable[[], Iterable[Digest]],
         reuse: str,
-        definitions: Definitions | None = None,
+        code: Packager | None = None,
     ) -> None:
         self._send = send
         self._in_use = in_use
         self._reuse = reuse
-        self._packer = Packer(definitions or Definitions(Project()), reuse)
+        self._packer = Packer(code or packager(), reuse)
         self._codes: OrderedDict[Any, Code] = OrderedDict()
         self._bytes = 0
         self._sent: set[Digest] = set()
@@ -68,6 +68,7 @@ class CodeBook:
         self._needs: dict[Digest, tuple[Digest, ...]] = {}  # of content that was sent: what it cannot be read without
         self._functions: dict[Any, tuple[ContextFunction, set[Digest]]] = {}  # where they stand, and their contexts
         self._superseded: set[Digest] = set()  # contexts whose function was defined anew
+        self._replaced = 0  # codes that others took the place of, since names were bound anew
         self._provided: set[Digest] = set()  # sent ahead of calls
         self._lock = threading.Lock()
 
@@ -82,7 +83,7 @@ class CodeBook:
             If another function cannot.
         """
         code = self._codes.get(id(function))
-        if code is not None and code.is_current:
+        if code is not None and code.watch.is_current():
             with contextlib.suppress(KeyError):  # forgotten by another thread just now
                 self._codes.move_to_end(id(function))
             return code, kwargs
@@ -101,7 +102,7 @@ class CodeBook:
             return ()
         key = needs.key
         known = self._codes.get(key)
-        if known is None or not known.is_current:
+        if known is None or not known.watch.is_current():
             packed = self._packer.needs(needs)
             if packed is None:
                 return ()
@@ -122,7 +123,7 @@ class CodeBook:
     def _remember(self, key: Any, pack: Callable[[], Packed]) -> Code:
         """The code under a key; packed if there is none, which runs code of the user's, so without a lock."""
         old = self._codes.get(key)
-        if old is not None and old.is_current:
+        if old is not None and old.watch.is_current():
             with contextlib.suppress(KeyError):
                 self._codes.move_to_end(key)
             return old
@@ -131,14 +132,19 @@ class CodeBook:
         def store() -> Code:
             code = self._codes.get(key)  # of another thread that was as quick
             if code is None or code is old:
-                self._bytes += packed.code.size - (0 if code is None else code.size)
-                code = self._codes[key] = packed.code
+                before = code
+                code = packed.code
                 self._send_package(code.package)
                 header = () if code.package is None else (code.package.digest,)
                 self._send_blob(code.digest, packed.label, packed.data, header if header != (code.digest,) else ())
+                self._codes[key] = code  # after it was sent: a signal handler may raise between
+                self._bytes += code.size - (0 if before is None else before.size)
                 self._give_up_old(packed.contexts)
+                self._replaced += before is not None
                 if len(self._codes) > MAX_FUNCTIONS or self._bytes > MAX_BYTES:
                     self._forget_some(keep=code)
+                elif self._replaced > _MAX_REPLACED:
+                    self._forget_unnamed({code.digest, *code.contexts, *self._in_use()})
             return code
 
         return self._commit(packed.contexts, packed.ready, store)
@@ -169,6 +175,10 @@ class CodeBook:
         for key in list(self._codes)[: len(self._codes) // 4 + 1]:
             if self._codes[key].digest not in needed:
                 self._bytes -= self._codes.pop(key).size
+        self._forget_unnamed(needed)
+
+    def _forget_unnamed(self, needed: set[Digest]) -> None:
+        self._replaced = 0
         named = {digest for code in self._codes.values() for digest in (code.digest, *code.contexts)}
         kept = self._with_needs(needed | named | self._provided)
         self._forget([digest for digest in self._sent if digest not in kept])
@@ -229,7 +239,7 @@ class CodeBook:
     def _send_context(self, context: Context, packed: PackedContext) -> None:
         self._send_package(packed.package)
         header = () if packed.package is None else (packed.package.digest,)
-        self._send_blob(context.digest, context.name, packed.data, header)
+        self._store(context.digest, context.name, packed.data, header)
         requires = self._requires[context.digest] = tuple(required.digest for required in context.requires)
         options = m.ContextOptions(
             name=context.name,
@@ -241,21 +251,29 @@ class CodeBook:
             build_timeout_s=context.options.build_timeout_s,
         )
         self._send(m.DeclareContext(context=context.digest, options=options), [])
+        self._sent.add(context.digest)
 
     def _send_package(self, package: Package | None) -> None:
         """Send a header and what it names."""
         if package is None or package.digest in self._sent:
             return
         for digest, data in package.content.items():
-            self._send_blob(digest, PARTS[0], data)
+            self._send_blob(digest, PARTS[0], data, is_file=digest in package.files)
         self._send_blob(package.digest, PARTS[1], package.data, tuple(package.content))
 
-    def _send_blob(self, digest: Digest, label: str, data: bytes, needs: tuple[Digest, ...] = ()) -> None:
+    def _send_blob(
+        self, digest: Digest, label: str, data: bytes, needs: tuple[Digest, ...] = (), *, is_file: bool = False
+    ) -> None:
         if digest not in self._sent:
-            self._sent.add(digest)
-            if needs:
-                self._needs[digest] = needs
-            self._send(m.StoreBlobs(blobs=[m.Blob(digest, label, needs)]), [data])
+            self._store(digest, label, data, needs, is_file=is_file)
+            self._sent.add(digest)  # after it was: a signal handler may raise between
+
+    def _store(
+        self, digest: Digest, label: str, data: bytes, needs: tuple[Digest, ...], *, is_file: bool = False
+    ) -> None:
+        if needs:
+            self._needs[digest] = needs
+        self._send(m.StoreBlobs(blobs=[m.Blob(digest, label, needs, is_file)]), [data])
 
 
 def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:

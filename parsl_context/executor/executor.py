@@ -23,14 +23,12 @@ from parsl.serialize.errors import SerializationError
 from parsl_context.apps.context import Context, ContextFunction, as_context
 from parsl_context.apps.options import UNKEPT_LEVELS, check_build_timeout, check_reuse
 from parsl_context.content.carrying import Needs
-from parsl_context.content.exceptions import another
+from parsl_context.content.exceptions import another, with_text
 from parsl_context.content.serialization import pack_value
-from parsl_context.discover.definitions import definitions
 from parsl_context.errors import CarriedCodeError, ConfigurationError, ExecutorClosedError, InterchangeLost
 from parsl_context.executor.blocks import BlocksAhead, JobsOver, check_paths, walltime_s
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook
-from parsl_context.executor.failures import with_text
 from parsl_context.executor.outcomes import CallFuture, Outcomes
 from parsl_context.executor.preload import Preload
 from parsl_context.executor.resources import check_values, priority
@@ -171,7 +169,7 @@ class ContextExecutor(HighThroughputExecutor):
             on_versions_differ=self._versions_differ,
             on_death=self._interchange_died,
         )
-        self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse, definitions())
+        self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse)
         try:
             ready = self._client.start(self.interchange_launch_cmd, self._interchange_config)
         except BaseException:
@@ -212,7 +210,7 @@ class ContextExecutor(HighThroughputExecutor):
             Time that the interchange has beyond that. It is killed then. [s]
         """
         if self._client is None:
-            logger.info("ContextExecutor %s has not started; nothing to shut down", self.label)
+            logger.info("ContextExecutor %s does not run; nothing to shut down", self.label)
             return
         client, self._client = self._client, None
         client.quit(timeout)
@@ -332,12 +330,16 @@ class ContextExecutor(HighThroughputExecutor):
         self, client: InterchangeClient, task: m.Task, frames: Sequence[Buffer], names: tuple[Digest, ...]
     ) -> HTEXFuture:
         future = CallFuture(task.id, names, task.payload if task.payload.segment is not None else None)
-        self.tasks[task.id] = future
-        if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
+        try:
+            self.tasks[task.id] = future
+            if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
+                raise another(self.executor_exception)  # it came between our check and the list of calls to fail
+            client.submit(task, frames, is_only=len(self.tasks) == 1)
+            return future
+        except BaseException:  # of a signal handler too (Ctrl-C): nobody will have the future
+            self.tasks.pop(task.id, None)
             self._segments.drop(task.payload)
-            raise another(self.executor_exception)  # it came between our check and the list of calls to fail
-        client.submit(task, frames, is_only=len(self.tasks) == 1)
-        return future
+            raise
 
     def _accepting(self) -> tuple[InterchangeClient, CodeBook]:
         if self.bad_state_is_set:
@@ -398,14 +400,15 @@ class ContextExecutor(HighThroughputExecutor):
             The blocks that were ended.
         """
         found = {name: Block(name) for name, job in self._status.items() if job.state not in TERMINAL_STATES}
-        for row in self.connected_managers():
+        is_running = self._client is not None  # else it was shut down before Parsl was, which ends the blocks
+        for row in self.connected_managers() if is_running else ():
             if row["active"]:
                 block = found.setdefault(row["block_id"], Block(row["block_id"]))
                 block.add(tasks=row["tasks"], idle_s=row["idle_duration"], rebuild_s=row["rebuild_s"])
         chosen = choose_blocks(found.values(), blocks, max_idletime)
         if len(chosen) < blocks:
             logger.info("Asked to end %d blocks, found %d that may be", blocks, len(chosen))
-        for block_id in chosen:
+        for block_id in chosen if is_running else ():
             self._hold_block(block_id)  # type: ignore[no-untyped-call]
         assert self.provider is not None
         jobs = [self.blocks_to_job_id[block_id] for block_id in chosen if block_id in self.blocks_to_job_id]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize.errors import DeserializationError
 
-from parsl_context.content.exceptions import Raised
+from parsl_context.content.exceptions import Raised, with_text
 from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import ContextBuildError, ManagerLost, UnservableTaskError, WorkerLost
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer, open_payload
-
-ErrorType = TypeVar("ErrorType", bound=BaseException)
 
 
 def remote_exception(value: Any) -> BaseException:
@@ -44,21 +42,6 @@ def cannot_unpickle(what: str, error: BaseException) -> DeserializationError:
     failure = DeserializationError(f"Received {what} that cannot be unpickled here: {_text(error)}")
     failure.__cause__ = error
     return failure
-
-
-def with_text(error: ErrorType) -> ErrorType | DeserializationError:
-    """The exception, with a text of ours if it has none: the DataFlowKernel logs it before it passes it on."""
-    try:
-        str(error), repr(error)
-    except BaseException as failed:
-        kind, text = type(error), f"<it has no text: {type(failed).__name__} was raised for it>"
-        shown = f"{kind.__name__}({text})"
-        methods = {"__module__": kind.__module__, "__str__": lambda _: text, "__repr__": lambda _: shown}
-        try:
-            error.__class__ = type(kind.__name__, (kind,), methods)
-        except BaseException:
-            return DeserializationError(f"Received an exception of type {kind.__qualname__}: {text}")
-    return error
 
 
 def _text(value: object) -> str:

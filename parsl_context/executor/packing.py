@@ -16,7 +16,8 @@ from parsl_context.content.carried import pack_code
 from parsl_context.content.carrying import Needs, carry
 from parsl_context.content.digests import digest_bytes
 from parsl_context.content.modules import Home, home_of
-from parsl_context.discover.definitions import Definitions, Package, Watch
+from parsl_context.discover.packages import Package, Packager
+from parsl_context.discover.watching import NOTHING, Watch, observer
 from parsl_context.errors import ContextSerializationError
 from parsl_context.wire.messages import Digest
 
@@ -31,22 +32,13 @@ class Code:
     chunked: bool = False  # its one argument is a list of calls
     keep: Any = None  # objects whose ids are in the key; they must live as long as it does
     size: int = 0
-    watches: tuple[Watch, ...] = ()  # what the code was made of
+    watch: Watch = NOTHING  # what the code was made of
     package: Package | None = None  # what comes with it
 
     @functools.cached_property
     def names(self) -> tuple[Digest, ...]:
         """All that a call names."""
         return (self.digest, *self.contexts)
-
-    @property
-    def is_current(self) -> bool:
-        """Whether it is still what the user's code says."""
-        # Plain loops: this is asked for each call.
-        for watch in self.watches:  # noqa: SIM110
-            if not watch.is_current():
-                return False
-        return True
 
     def covers(self, needs: Needs) -> bool:
         """Whether what comes with the code is all that something else needs."""
@@ -78,20 +70,20 @@ class Packer:
 
     Parameters
     ----------
-    definitions
-        What the user's code defines.
+    packager
+        Finds what the user's code needs.
     reuse
         Level of contexts that do not choose one.
     """
 
-    def __init__(self, definitions: Definitions, reuse: str) -> None:
-        self._definitions = definitions
+    def __init__(self, packager: Packager, reuse: str) -> None:
+        self._packager = packager
         self._reuse = reuse
         self._watches: dict[Digest, tuple[Watch, ...]] = {}  # of contexts, as they were packed last
 
     def app(self, function: Callable[..., Any], stream: bytes) -> Packed:
         """An ordinary app that Parsl has serialized."""
-        return self._packed(function, stream, Needs(), (), keep=None)
+        return self._packed(function, stream, None, (), keep=None)
 
     def local_app(self, function: Callable[..., Any]) -> Packed:
         """An ordinary app of a module that workers cannot be expected to have."""
@@ -129,10 +121,10 @@ class Packer:
 
     def needs(self, needs: Needs) -> Packed | None:
         """What arguments need, by itself; None if they need nothing that a worker does not have."""
-        package = self._definitions.package(needs)
+        package = self._packager.package(needs, is_code=False)
         if package is None:
             return None
-        code = Code(package.digest, size=len(package.data), watches=(package.watch,), package=package)
+        code = Code(package.digest, size=len(package.data), watch=package.watch, package=package)
         return Packed(code, "what arguments need", package.data)
 
     def context(self, context: Context) -> PackedContext:
@@ -147,7 +139,7 @@ class Packer:
             If something in it cannot be pickled.
         """
         stream, needs = context.packed(self._reuse)
-        package = self._definitions.package(needs)
+        package = self._packager.package(needs)
         header = None if package is None else package.digest
         requires = tuple(required.digest for required in context.requires)
         data = pickle.dumps((context.is_isolated, header, stream, requires), protocol=5)
@@ -168,9 +160,9 @@ class Packer:
         return call if all(watch.is_current() for watches in known for watch in watches) else call.renewed()
 
     def _packed(
-        self, function: Any, stream: bytes, needs: Needs, contexts: tuple[Context, ...], *, keep: Any
+        self, function: Any, stream: bytes, needs: Needs | None, contexts: tuple[Context, ...], *, keep: Any
     ) -> Packed:
-        package = self._definitions.package(needs)
+        package = None if needs is None else self._packager.package(needs)
         watches = [] if package is None else [package.watch]
         ready: dict[Digest, PackedContext] = {}
         for context in with_required(contexts):
@@ -186,7 +178,7 @@ class Packer:
             chunked=isinstance(function, ContextCall) and function.chunked,
             keep=keep,
             size=len(data) + (0 if package is None else package.size),
-            watches=tuple(filter(None, watches)),
+            watch=Watch.all_of(watches),
             package=package,
         )
         return Packed(code, getattr(function, "__name__", type(function).__name__), data, contexts, ready)
@@ -214,8 +206,8 @@ def _watch(function: ContextFunction) -> Watch:
     """Whether a context function stands under its name still."""
     assert function.place is not None
     names, name = function.place
-    modules = (function.__module__,) if home_of(function.__module__) is Home.CARRIED else ()
-    return Watch.of(((names, (name,), (names[name],)),), modules)
+    is_in_file = home_of(function.__module__) is Home.CARRIED
+    return Watch(((names, (name,), (names[name],)),), observer.epoch if is_in_file else None)
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ from parsl_context.scheduling.cluster import events as cluster
 from parsl_context.scheduling.cluster.state import ClusterState
 from parsl_context.scheduling.lines import Lane
 from parsl_context.wire import messages as m
+from parsl_context.wire.channel import tell_of
 from parsl_context.wire.codec import Buffer, Frames, deal
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.local_link import is_milestone
@@ -259,8 +260,8 @@ class Interchange:
         try:
             self._driver.decide(cluster.ManagerContact(manager=manager))
             self._reports.message(manager, message, frames)
-        except Exception:
-            logger.exception("Message %s of manager %s could not be handled", type(message).__name__, manager)
+        except Exception as error:
+            tell_of(logger, error, f"Message {type(message).__name__} of manager {manager} could not be handled")
             self._driver.give_up(manager, f"its message {type(message).__name__} could not be handled")
 
     def _join(self, manager: ManagerId, joined: m.Joined) -> None:

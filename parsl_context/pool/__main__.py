@@ -87,7 +87,7 @@ def _run(
     start_logging(log_config, settings.log_dir, "manager", debug=settings.debug)
     logger.info("Manager %s of block %s starts: %s", settings.uid, settings.block, settings)
     try:
-        return Manager(settings, control, pid, receiver, ours).run()
+        return Manager(settings, control, pid, receiver, ours, pathlib.Path(code_folder)).run()
     except Exception:
         logger.critical("The manager failed", exc_info=True)
         raise

@@ -59,6 +59,7 @@ class NodeDriver:
         self._state = NodeState(slots, nodes)
         self._tick: Timer | None = None
         self._restarts = Restarts()
+        self._forks: dict[WorkerId, Restarts] = {}  # of workers that their templates could not fork
         self._templates: set[TemplateKey] = set()  # that should be there
         self.tasks: dict[TaskId, tuple[m.Task, Sequence[Buffer]]] = {}  # calls that this node holds
 
@@ -134,6 +135,28 @@ class NodeDriver:
     def start_worker_later(self, worker: WorkerId) -> None:
         """The process of a worker died before it was of any use."""
         self._try_later(lambda: self.start_worker(worker), f"worker {worker} dies as it starts")
+
+    def start_template_later(self, template: TemplateKey) -> None:
+        """There is no process of a template, although it was asked for."""
+        self._try_later(lambda: self.start_template(template), "a template could not be forked")
+
+    def fork_again(self, worker: WorkerId, template: TemplateKey | None, reason: str) -> bool:
+        """A template could not fork a worker's process; it is asked again after a pause. False: often enough."""
+        tries = self._forks.setdefault(worker, Restarts())
+        if tries.is_first:
+            text = "Worker %d could not be forked from its template, tried again after a pause: %s"
+            logger.warning(text, worker, reason)
+        pause_s = tries.failed(time.monotonic())
+        if pause_s is None:
+            logger.error("Worker %d could not be forked from its template for %g s: %s", worker, PATIENCE_S, reason)
+            del self._forks[worker]
+            return False
+        self._loop.call_later(pause_s, lambda: self.start_worker(worker, template))
+        return True
+
+    def was_forked(self, worker: WorkerId) -> None:
+        """There is a process that serves a worker."""
+        self._forks.pop(worker, None)
 
     def came_up(self) -> None:
         """A process of this node has been of use."""

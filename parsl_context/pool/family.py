@@ -14,9 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
+from parsl_context.distribute import code_files
+from parsl_context.errors import CarriedCodeError
 from parsl_context.pool import hardware
 from parsl_context.pool.forking import request_fork
 from parsl_context.pool.leftovers import Leftovers
@@ -33,6 +36,9 @@ logger = logging.getLogger(f"parsl.{__name__}")
 
 # A process whose stream has ended has this long to end by itself. [s]
 _STREAM_GRACE_S = 0.5
+# Deaths that are remembered while a process of ours has not said which it is: it has died just now if it has. Others
+# are of what the user's code has left to us.
+_EXITS_KEPT = 1024
 # Time for clean-ups until the interchange says otherwise. [s]
 CLEANUP_S = 5.0
 
@@ -52,6 +58,7 @@ class Member:
     known: set[Digest] = field(default_factory=set)  # content that it was sent
     tasks: deque[m.TaskId] = field(default_factory=deque)
     resident: set[Digest] = field(default_factory=set)
+    has_clean_ups: bool = False  # of contexts that it has built
     retired: bool = False  # told to end; what it says no longer counts
     is_frozen: bool = False  # a template that workers can be forked from
     cleaning: Digest | None = None  # context whose clean-up it runs
@@ -60,7 +67,9 @@ class Member:
     builds: list[Timer] = field(default_factory=list)  # for the context function that runs: a warning, and an end
     is_up: bool = False  # it is ready to be told what to do
     overdue: m.Overdue | None = None  # the build for which it was killed
-    error: tuple[m.LoadFailed, Sequence[Buffer]] | None = None  # what a hook raised, of which it dies
+    fork_of: TemplateKey | None = None  # the template that was asked to fork it
+    error: tuple[m.LoadFailed | m.NotForked, Sequence[Buffer]] | None = None  # what a hook raised, of which it dies;
+    # or why there is no such process
 
     @property
     def name(self) -> str:
@@ -111,6 +120,8 @@ class Family:
     ----------
     zygote, zygote_pid
         The process that the first ones are forked from.
+    code_folder
+        For the user's modules.
     segments
         Directory of segments that workers are to use.
     on_zygote_death
@@ -124,6 +135,7 @@ class Family:
         zygote: socket.socket,
         zygote_pid: int,
         *,
+        code_folder: Path,
         segments: str | None,
         on_zygote_death: Callable[[], None],
     ) -> None:
@@ -131,6 +143,7 @@ class Family:
         self._settings = settings
         self._zygote = zygote
         self._zygote_pid: int | None = zygote_pid
+        self._code_folder = code_folder
         self._segments = segments
         self._on_zygote_death = on_zygote_death
         self._leftovers = Leftovers(loop)
@@ -142,8 +155,8 @@ class Family:
         self.templates: dict[TemplateKey, Member] = {}
         self._by_pid: dict[int, Member] = {}
         self._nameless = 0  # members whose first message is still to come
-        self._exits: dict[int, processes.Exit] = {}  # deaths of such
-        self._blobs: dict[Digest, tuple[m.Blob, Buffer]] = {}
+        self._exits: dict[int, processes.Exit] = {}  # deaths that may be of such, or of strangers
+        self._blobs: dict[Digest, tuple[m.Blob, Buffer | None]] = {}  # without content: it is a file by now
         self._options: dict[Digest, m.ContextOptions] = {}
 
     def listen(
@@ -164,8 +177,17 @@ class Family:
     # --- content
 
     def store(self, blob: m.Blob, frame: Buffer) -> None:
-        """Keep content for members."""
-        self._blobs[blob.digest] = (blob, frame)
+        """Keep content for members. Files are written for all of them at once, or sent to each if that fails."""
+        is_written = blob.is_file and self._write(blob.digest, frame)
+        self._blobs[blob.digest] = (blob, None if is_written else frame)
+
+    def _write(self, digest: Digest, data: Buffer) -> bool:
+        try:
+            code_files.write(self._code_folder, digest, data)
+        except (OSError, CarriedCodeError) as error:
+            logger.warning("A file of the user's modules cannot be written: %s", error)
+            return False
+        return True
 
     def label(self, digest: Digest) -> str:
         """Name of some content for people."""
@@ -194,7 +216,8 @@ class Family:
             if digest not in member.known:
                 member.known.add(digest)
                 blob, frame = self._blobs[digest]
-                member.send(m.StoreBlobs(blobs=[blob]), [frame])
+                if frame is not None:
+                    member.send(m.StoreBlobs(blobs=[blob]), [frame])
                 wanted.extend(blob.needs)
                 if digest in self._options:
                     wanted.extend(self._options[digest].requires)
@@ -242,11 +265,13 @@ class Family:
             for end in claims:
                 made.enter_context(end)
             parent = self.templates.get(template) if template is not None else None
-            if parent is None or not self._try_fork(parent, message, theirs, claims[1]):
+            is_forked = parent is not None and self._try_fork(parent, message, theirs, claims[1])
+            if not is_forked:
                 request_fork(self._zygote, message, theirs, claims[1])
             made.pop_all()
         theirs.close()
         member = self.workers[worker] = self._add(ours, worker=worker)
+        member.fork_of = template if is_forked else None
         member.claims = claims
 
     def start_template(self, template: TemplateKey) -> Member:
@@ -297,10 +322,11 @@ class Family:
             return True
         member.pid = pid
         member.group = processes.group_of(pid)
-        self._nameless -= 1
         self._by_pid[pid] = member
-        if pid in self._exits:
-            self._bury(member, self._exits.pop(pid))
+        ended = self._exits.pop(pid, None)
+        self._has_name()
+        if ended is not None:
+            self._bury(member, ended)
             return False
         return True
 
@@ -315,7 +341,10 @@ class Family:
                 self._zygote_pid = None
                 self._on_zygote_death()
             elif self._nameless:
+                self._exits.pop(ended.pid, None)
                 self._exits[ended.pid] = ended
+                if len(self._exits) > _EXITS_KEPT:
+                    del self._exits[next(iter(self._exits))]
 
     def end_all(self, on_clean: Callable[[], None]) -> None:
         """End everything; members run their clean-ups, and those that take too long are killed.
@@ -323,7 +352,7 @@ class Family:
         Parameters
         ----------
         on_clean
-            Called when no member is left that holds contexts. Others may still run calls.
+            Called when no member is left that has something to clean up. Others may still run calls.
         """
         for member in [*self.workers.values(), *self.templates.values()]:
             if not member.retired:
@@ -396,10 +425,16 @@ class Family:
     def _stream_ended(self, member: Member) -> None:
         """The other end is closed: the process ends, or it broke the stream; make sure of the first."""
         if member.pid is None:
-            self._nameless -= 1
+            self._has_name()
             self._bury(member, processes.Exit(0, None, None))
         elif member.pid in self._by_pid:
             self._loop.call_later(_STREAM_GRACE_S, lambda: self._kill_if_alive(member))
+
+    def _has_name(self) -> None:
+        """One member fewer is to say what its process is, or it never will."""
+        self._nameless -= 1
+        if not self._nameless:
+            self._exits.clear()  # of strangers, whose numbers others may get
 
     def _kill_if_alive(self, member: Member) -> None:
         if member.pid in self._by_pid and not member.retired:
@@ -416,4 +451,4 @@ class Family:
 
 
 def _may_clean_up(member: Member) -> bool:
-    return bool(member.resident or member.template or member.building or member.cleaning)
+    return bool(member.has_clean_ups or member.building or member.cleaning)

@@ -10,6 +10,7 @@ the group. Its number is that of the process between, so the worker does not lea
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import select
@@ -70,8 +71,7 @@ class Nursery:
         Raises
         ------
         OSError
-            If the system has no room for one more process or pipe. It may also be the second of two forks that fails:
-            then there is no orphan, which its manager notices by the end of its stream.
+            If the system has no room for one more process or pipe; there is no orphan then.
         """
         read_end, write_end = os.pipe()
         try:
@@ -88,6 +88,8 @@ class Nursery:
         with contextlib.suppress(ChildProcessError):  # a context has it that children are ignored, or reaps them all
             os.waitpid(first, 0)
         self._forget_ended()
+        if not pid:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable (the second of two forks)")
         with contextlib.suppress(OSError):  # it has ended already
             pidfd = os.pidfd_open(pid)
             if self._guard is None:

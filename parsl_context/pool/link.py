@@ -16,7 +16,7 @@ from parsl import curvezmq
 from parsl.addresses import tcp_url
 
 from parsl_context.wire import messages as m
-from parsl_context.wire.channel import Channel
+from parsl_context.wire.channel import Channel, tell_of
 from parsl_context.wire.codec import BATCH_FRAMES, Buffer, Decoder, Frames, encode
 from parsl_context.wire.eventloop import EventLoop, Timer
 from parsl_context.wire.giving_way import GivingWay
@@ -225,9 +225,9 @@ class InterchangeLink:
         self._heard = True
         try:
             self._take(parts)
-        except Exception:
+        except Exception as error:
             # What was to be done is lost with it: the interchange must know, and give what we hold to others.
-            logger.exception("A message of the interchange could not be understood, or what followed from it failed")
+            tell_of(logger, error, "A message of the interchange could not be handled")
             self._begin_anew("a message of the interchange could not be handled")
 
     def _take(self, parts: Frames) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+from pathlib import Path
 
 from parsl import curvezmq
 from parsl.executors.high_throughput.mpi_resource_management import get_nodes_in_batchjob, identify_scheduler
@@ -49,6 +50,7 @@ class Manager:
         zygote_pid: int,
         monitoring: socket.socket,
         drains: socket.socket,
+        code_folder: Path,
     ) -> None:
         self._settings = settings
         self._monitoring = monitoring
@@ -69,6 +71,7 @@ class Manager:
             settings,
             zygote,
             zygote_pid,
+            code_folder=code_folder,
             segments=self._segments.path,
             on_zygote_death=lambda: self._end("its zygote died"),
         )

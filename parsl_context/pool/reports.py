@@ -73,7 +73,7 @@ class MemberReports:
         elif isinstance(message, m.HookBegan):
             if self._family.greet(member, message.pid) and not member.retired:
                 self._limit(member, message.context)
-        elif isinstance(message, m.LoadFailed) and not member.is_up:
+        elif isinstance(message, m.LoadFailed | m.NotForked) and not member.is_up:
             member.error = message, own
         elif isinstance(message, m.WorkerUp):
             member.is_up = True
@@ -89,7 +89,9 @@ class MemberReports:
             self._from_template(member, member.template, message, own)
 
     def death(self, member: Member, ended: processes.Exit) -> None:
-        """A member that was to live on has died."""
+        """A member that was to live on has died, or was not forked."""
+        if self._is_forked_again(member):
+            return
         died = m.WorkerDied(
             manager=self._link.manager,
             host=platform.node(),
@@ -107,8 +109,16 @@ class MemberReports:
 
     # --- workers
 
+    def _is_forked_again(self, member: Member) -> bool:
+        """Whether another process is asked for, since there was no room for this one: no context is to blame."""
+        failed = member.error[0] if member.error is not None else None
+        if member.worker is None or not isinstance(failed, m.NotForked):
+            return False
+        return self._driver.fork_again(member.worker, member.fork_of, failed.reason)
+
     def _worker_up(self, member: Member, worker: WorkerId, inherited: list[Digest]) -> None:
         member.end_limits()
+        self._driver.was_forked(worker)
         member.resident.update(inherited)
         for context in inherited:
             self._link.send(m.ContextUp(context=context, worker=worker))
@@ -145,7 +155,7 @@ class MemberReports:
             case m.Unfit():
                 logger.info("%s (process %s) is replaced: %s", member.name, member.pid, message.reason)
                 self._driver.start_anew(member)
-            case m.WorkerUp() | m.HookBegan() | m.Frozen() | m.Unshareable() | m.CleanUpBegan():
+            case m.WorkerUp() | m.HookBegan() | m.NotForked() | m.Frozen() | m.Unshareable() | m.CleanUpBegan():
                 raise AssertionError(f"a worker does not send {type(message).__name__} here")
             case _:
                 assert_never(message)
@@ -163,6 +173,7 @@ class MemberReports:
         context, load_s, size_bytes = loaded.context, loaded.load_s, loaded.size_bytes
         self._end_build(member, context)
         member.resident.add(context)
+        member.has_clean_ups |= loaded.has_clean_up
         self._link.send(m.ContextLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
         self._link.send(m.ContextUp(context=context, worker=worker))
         self._driver.decide(node.LoadEnded(worker=worker, context=context, load_s=load_s, size_bytes=size_bytes))
@@ -212,6 +223,7 @@ class MemberReports:
         context, load_s, size_bytes = loaded.context, loaded.load_s, loaded.size_bytes
         self._end_build(member, context)
         member.resident.add(context)
+        member.has_clean_ups |= loaded.has_clean_up
         self._link.send(m.ContextLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
         self._expire_later(member, context)
         self._driver.decide(node.TemplateLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
@@ -230,7 +242,7 @@ class MemberReports:
     def _template_died(self, member: Member, template: TemplateKey, died: m.WorkerDied) -> None:
         self._family.templates.pop(template, None)
         if member.pid is None:  # it never was: the zygote could not fork it
-            self._driver.start_template(template)
+            self._driver.start_template_later(template)
             return
         unbuilt = [context for context in template if context not in member.resident]
         if unbuilt:

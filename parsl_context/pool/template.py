@@ -7,6 +7,7 @@ or is gone; the clean-ups of its contexts run then, here and nowhere else.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -27,6 +28,7 @@ from parsl_context.retain import calls, processes, sharing, surroundings
 from parsl_context.retain.instances import Instances
 from parsl_context.retain.loader import Loader, kinds_of, pack_error
 from parsl_context.retain.processes import die_with
+from parsl_context.retain.speaking import Voice, mark_logs
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
 from parsl_context.wire.codec import Buffer, Decoder, encode, make_payload
@@ -40,6 +42,7 @@ def main(channel: socket.socket, control: socket.socket, guard: socket.socket, s
     set_title("template")
     signal.signal(signal.SIGINT, processes.interrupt)
     start_logging(settings.log_config, settings.log_dir, "template", debug=settings.debug)
+    mark_logs()
     return Template(channel, control, guard, settings, bond).run()
 
 
@@ -61,9 +64,10 @@ class Template:
         self._control = control
         self._settings = settings
         self._decoder: Decoder[m.ToTemplate] = Decoder(m.ToTemplate)
-        self._loader = Loader(self._send, Instances(), settings.code_folder)
+        self._loader = Loader(self._send, Instances(), Voice("template"), settings.code_folder)
         self._nursery = Nursery(guard)
         self._variables = sharing.hold_threads()
+        self._limits = surroundings.Limits()  # of contexts: they hold in workers, and while contexts are built
         calls.resident = self._loader.instances
 
     def run(self) -> int:
@@ -96,8 +100,8 @@ class Template:
                 assert isinstance(message, m.ForkWorker)
                 try:
                     self._nursery.fork(lambda message=message, ends=ends: self._become_worker(message, ends))  # type: ignore[misc]
-                except OSError:
-                    logger.exception("No worker can be forked now")  # the manager sees its end closed
+                except OSError as error:
+                    _tell_not_forked(ends[0], error)
                 for end in ends:
                     end.close()
             if channel in readable:
@@ -110,8 +114,9 @@ class Template:
         isolated = self._loader.instances.isolated(self._loader.instances)
         # A worker that is to be forked again must start no thread pools; its children may.
         sharing.make_distinct(self._variables, 1 if isolated else worker.threads_of(message, self._settings))
+        self._loader.instances.about = worker.voice_of(message.worker).about
         _inherit(self._loader.instances, WorkerChannel(ends[0]))
-        return worker.main(ends, message, self._settings, self._loader.instances)
+        return worker.main(ends, message, self._settings, self._loader.instances, self._limits.theirs)
 
     def _handle(self, message: m.ToTemplate, frames: Sequence[Buffer]) -> None:
         match message:
@@ -131,17 +136,30 @@ class Template:
     def _load(self, context: m.Digest) -> None:
         if context in self._loader.instances:
             return  # it was built on the way to another, and looked at then
+        self._limits.impose()
         with self._bond.building(self._loader.instances):
             is_built = self._loader.load(context, None)
+        self._limits.note()
+        self._limits.lift()
         if not is_built:
             return
         surroundings.tidy()
+        processes.flush_streams()  # what a limit has kept from being written
         sharing.stop_helpers()
         if (reason := sharing.why_unsafe()) is not None:
             self._send(m.Unshareable(context=context, reason=reason))
 
     def _send(self, message: m.FromWorker, frames: Sequence[Buffer] = ()) -> None:
         self._channel.send(encode(message, frames))
+
+
+def _tell_not_forked(end: socket.socket, error: OSError) -> None:
+    """Tell the manager in the place of a worker that was not forked: it is no fault of the contexts."""
+    logger.warning("No worker can be forked now: %s", error)
+    payload, frames = make_payload(pack_error(error))
+    message = m.NotForked(reason=str(error), error=payload, kinds=kinds_of(error))
+    with contextlib.suppress(OSError):  # the manager is gone
+        WorkerChannel(end).send(encode(message, frames))
 
 
 def _inherit(instances: Instances, channel: WorkerChannel) -> None:

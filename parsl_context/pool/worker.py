@@ -37,7 +37,8 @@ from parsl_context.retain.instances import Instances
 from parsl_context.retain.isolation import DIRTY, run_in_child
 from parsl_context.retain.loader import Loader, pack_error
 from parsl_context.retain.processes import Exit, alone, flush_streams, interrupt, interruptible, status_of
-from parsl_context.retain.surroundings import Surroundings
+from parsl_context.retain.speaking import Voice, mark_logs
+from parsl_context.retain.surroundings import LimitValues, Surroundings
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
 from parsl_context.wire.codec import Buffer, Decoder, Frames, deal, encode, make_payload
@@ -57,16 +58,26 @@ def main(
     message: m.ForkWorker,
     settings: WorkerSettings,
     inherited: Instances | None = None,
+    limits: LimitValues | None = None,
 ) -> int:
-    """Serve one manager until it says so or is gone. Gives the exit status."""
+    """Serve one manager until it says so or is gone. Gives the exit status.
+
+    Parameters
+    ----------
+    inherited, limits
+        What a template has built, and the limits that its contexts have set.
+    """
     bond = _prepare_process(message, settings)
     sock, claims = ends
     claims.setblocking(False)
     threads = threads_of(message, settings)
     segments = join_segments(message.segments)
     instances = inherited or Instances()
+    worker = Worker(WorkerChannel(sock), claims, settings, instances, segments, message.worker, threads, bond)
+    if limits is not None:
+        worker.limit(limits)
     try:
-        return Worker(WorkerChannel(sock), claims, settings, instances, segments, message.worker, threads, bond).run()
+        return worker.run()
     finally:
         segments.close()
 
@@ -74,6 +85,11 @@ def main(
 def threads_of(message: m.ForkWorker, settings: WorkerSettings) -> int:
     """Threads that libraries may use in a worker."""
     return max(1, len(message.cores) if message.cores else (os.cpu_count() or 1) // settings.workers)
+
+
+def voice_of(number: WorkerId) -> Voice:
+    """Labels what a worker says."""
+    return Voice(f"worker {number}")
 
 
 def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> Bond:
@@ -99,6 +115,7 @@ def _start_logging(number: int, settings: WorkerSettings) -> None:
     for handler in logging.getLogger("parsl").handlers[:]:
         logging.getLogger("parsl").removeHandler(handler)  # the manager's, inherited by fork
     start_logging(settings.log_config, settings.log_dir, f"worker_{number}", debug=settings.debug)
+    mark_logs()
 
 
 class _UnfitError(Exception):
@@ -136,7 +153,7 @@ class Worker:
         self._settings = settings
         self._decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
         self._functions: OrderedDict[Digest, tuple[Digest | None, Callable[..., Any]]] = OrderedDict()
-        self._loader = Loader(self._send, instances, settings.code_folder)
+        self._loader = Loader(self._send, instances, voice_of(number), settings.code_folder)
         self._segments = segments
         self._number = number
         self._threads = threads  # that libraries may use which were held at one
@@ -146,6 +163,10 @@ class Worker:
         self._has_run = False  # a call, since all was set back that it may have changed
         self._ran_long = False
         calls.resident = instances
+
+    def limit(self, limits: LimitValues) -> None:
+        """Have calls run within limits that contexts have set where they were built."""
+        self._surroundings.limits.impose(limits)
 
     def run(self) -> int:
         """Serve until told to exit or the manager is gone; clean up."""
@@ -244,7 +265,8 @@ class Worker:
             if context not in instances and not self._load(context, task.id, task.contexts):
                 return
         if instances.watched and not task.fresh and (isolated := instances.isolated(task.contexts)):
-            message, is_dirty = self._run_isolated(task, frames, isolated)
+            with self._surroundings.limits.lifted():
+                message, is_dirty = self._run_isolated(task, frames, isolated)
         else:
             self._is_open = True
             message, is_dirty = self._run(task, frames), False
@@ -290,6 +312,7 @@ class Worker:
                 instances.inherit()
             except BaseException as error:  # a hook's is the call's
                 return _fail(task, self._pack_raised(error), 0.0), 0
+            self._surroundings.limits.impose()
             message = self._run(task, frames)
             return message, DIRTY if instances.is_dirty else 0
 

@@ -73,14 +73,14 @@ class Carried:
             return
         header = self._header(digest)
         if header.tree is not None:
-            self._tree.adopt(header.tree, self._tree_of(header.tree), self.content)
+            self._tree.adopt(header.tree, self._tree_of(header.tree), header.packages, self.content)
         if digest not in self._prepared:
             self._introduce(header)
         for each in header.bindings:
             place = (each.namespace, each.name)
             if self._versions.get(place) != each.version:
                 value = unpack_value([self.content(each.value)])
-                vars(there.namespace(each.namespace))[each.name] = value
+                vars(there.module(each.namespace))[each.name] = value
                 self._versions[place], self._values[place] = each.version, each.value
                 self._changes += 1  # whatever becomes of the rest
         self._prepared[digest] = self._changes

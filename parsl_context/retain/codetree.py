@@ -17,12 +17,12 @@ import stat
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from parsl_context.content.carried import Tree
-from parsl_context.content.digests import digest_bytes
 from parsl_context.content.modules import settle_python_path
+from parsl_context.distribute import code_files
 from parsl_context.errors import CarriedCodeError
 from parsl_context.wire.codec import Buffer
 from parsl_context.wire.messages import Digest
@@ -48,8 +48,13 @@ class CodeTree:
         self._stale: list[str] = []  # modules that are to be loaded anew before anything else
         self.tree: Tree | None = None
 
-    def adopt(self, digest: Digest, tree: Tree, content: Callable[[Digest], Buffer]) -> None:
+    def adopt(self, digest: Digest, tree: Tree, packages: Collection[str], content: Callable[[Digest], Buffer]) -> None:
         """Import from this tree from now on, unless the one in use is newer.
+
+        Parameters
+        ----------
+        packages
+            Top-level names that are sure to be needed.
 
         Raises
         ------
@@ -59,6 +64,7 @@ class CodeTree:
         Exception
             What a module raised as it was loaded anew.
         """
+        self._check_names(tree, packages)
         if self.tree is None or tree.number > self.tree.number:
             self._go_to(digest, tree, content)
         while self._stale:
@@ -67,7 +73,6 @@ class CodeTree:
 
     def _go_to(self, digest: Digest, tree: Tree, content: Callable[[Digest], Buffer]) -> None:
         self._check_owner()
-        self._check_names(tree)
         path = self._folder / "trees" / digest
         if not path.is_dir():
             try:
@@ -117,7 +122,13 @@ class CodeTree:
         return file[len(start) :].partition("/")[2] if file is not None and file.startswith(start) else None
 
     def _check_owner(self) -> None:
-        status = self._folder.lstat()
+        try:
+            status = self._folder.lstat()
+        except FileNotFoundError:
+            raise CarriedCodeError(
+                f"{self._folder}, where the user's modules are to be written, is gone: something has cleaned up the "
+                "folder for temporary files. Start the block again, or set TMPDIR in worker_init of the provider."
+            ) from None
         is_open = status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or is_open:
             raise CarriedCodeError(
@@ -125,10 +136,11 @@ class CodeTree:
                 "start the block again."
             )
 
-    def _check_names(self, tree: Tree) -> None:
-        for name, origin in tree.origins.items():
+    def _check_names(self, tree: Tree, packages: Collection[str]) -> None:
+        for name in packages:
+            origin = tree.origins.get(name)
             module = sys.modules.get(name)
-            if module is None or self._file_in_tree(module) is not None:
+            if origin is None or module is None or self._file_in_tree(module) is not None:
                 continue
             places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
             known = [place for place in places if place]
@@ -140,15 +152,13 @@ class CodeTree:
                 )
 
     def _write(self, path: Path, tree: Tree, content: Callable[[Digest], Buffer]) -> None:
-        files = self._folder / "content"
-        files.mkdir(mode=0o700, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix="new-", dir=self._folder))
         try:
             for name, digest in tree.files.items():
-                file = files / digest
+                file = code_files.path_of(self._folder, digest)
                 if not file.exists():
-                    _write_file(file, digest, content(digest), new)
+                    code_files.write(self._folder, digest, content(digest))
                 target = new / name
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _link(file, target)
@@ -157,16 +167,6 @@ class CodeTree:
             shutil.rmtree(new, ignore_errors=True)
             if not (isinstance(error, OSError) and path.is_dir()):  # another worker was faster
                 raise
-
-
-def _write_file(file: Path, digest: Digest, data: Buffer, folder: Path) -> None:
-    if digest_bytes(data) != digest:
-        raise CarriedCodeError("A file of the user's modules has come with other content than it was sent with.")
-    fd, name = tempfile.mkstemp(dir=folder)
-    with os.fdopen(fd, "wb") as stream:
-        stream.write(data)
-    os.chmod(name, 0o400)
-    os.rename(name, file)
 
 
 def _link(file: Path, target: Path) -> None:

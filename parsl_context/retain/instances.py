@@ -157,6 +157,8 @@ class Instances:
         Whether any of them needs attention between calls: it may be worn, outdated or spoilt, or is for calls in forks.
     on_clean_up : callable or None
         Called with the digest before an instance ends: its clean-up runs, then its value goes, which may take time too.
+    about : callable
+        Gives, from the name of a context, what its clean-up and its hook run in.
     passes_interrupts : bool
         Whether a `KeyboardInterrupt` in a clean-up is for the caller; see `Instance.end`.
     """
@@ -167,6 +169,7 @@ class Instances:
         self.is_dirty = False  # the call that runs now has spoilt its contexts
         self.watched = False
         self.on_clean_up: Callable[[Digest], None] | None = None
+        self.about: Callable[[str], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
         self.passes_interrupts = True
 
     def __contains__(self, digest: object) -> bool:
@@ -221,7 +224,8 @@ class Instances:
         instance = self._instances[digest]
         if self.on_clean_up is not None:
             self.on_clean_up(digest)
-        instance.end(passes_interrupts=self.passes_interrupts)
+        with self.about(instance.name):
+            instance.end(passes_interrupts=self.passes_interrupts)
         del self._instances[digest]
         return [*dropped, digest]
 
@@ -300,7 +304,7 @@ class Instances:
             instance.upkeep = replace(instance.upkeep, max_age_s=None)
             if instance.upkeep.after_fork is not None:
                 on_hook(digest)
-                with alone():
+                with self.about(instance.name), alone():
                     instance.upkeep.after_fork(instance.value)
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from parsl_context.retain.carried import carried_in
 from parsl_context.retain.files import BuildFiles
 from parsl_context.retain.instances import Instance, Instances, build, resident_bytes
 from parsl_context.retain.processes import alone, interruptible
+from parsl_context.retain.speaking import Voice
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer, make_payload
 from parsl_context.wire.messages import Digest
@@ -34,6 +35,8 @@ class Loader:
         Sends a message to the manager.
     instances
         What the process has inherited.
+    voice
+        Labels what context functions say.
     code_folder
         For modules of the user's.
 
@@ -44,10 +47,16 @@ class Loader:
     """
 
     def __init__(
-        self, send: Callable[[m.FromWorker, Sequence[Buffer]], None], instances: Instances, code_folder: str
+        self,
+        send: Callable[[m.FromWorker, Sequence[Buffer]], None],
+        instances: Instances,
+        voice: Voice,
+        code_folder: str,
     ) -> None:
         self._send = send
+        self._voice = voice
         self.instances = instances
+        instances.about = voice.about
         instances.on_clean_up = self._tell_clean_up
         instances.passes_interrupts = False
         self._blobs: dict[Digest, tuple[str, Buffer]] = {}
@@ -88,11 +97,13 @@ class Loader:
     def load(self, digest: Digest, task: m.TaskId | None) -> bool:
         """Build a context. On failure the manager is told, and which call has not run for it."""
         self._send(m.LoadStarted(context=digest), ())
+        label = self._blobs[digest][0]
         try:
             self._build(digest)
             return True
         except BaseException as error:
-            logger.warning("Context %s could not be built", self._blobs[digest][0], exc_info=True)
+            with self._voice.about(label):
+                logger.warning("Context %s could not be built", label, exc_info=True)
             payload, frames = make_payload(pack_error(error))
             kinds = kinds_of(error)
         # Here rather than above: until now the exception kept what was half built, whose end may take its time.
@@ -130,6 +141,10 @@ class Loader:
         """The instance of a context, built if need be, after those it requires."""
         if digest in self.instances:
             return self.instances[digest]
+        with self._voice.about(self._blobs[digest][0]):
+            return self._build_anew(digest)
+
+    def _build_anew(self, digest: Digest) -> object:
         label, packed = self._blobs[digest]
         required: list[Digest] = []
         built: list[Digest] = []
@@ -158,7 +173,10 @@ class Loader:
         files.release_after(made)
         self.instances.add(digest, made)
         logger.info("Built context %s in %.3f s", label, made.load_s)
-        self._send(m.Loaded(context=digest, load_s=made.load_s, size_bytes=made.size_bytes), ())
+        loaded = m.Loaded(
+            context=digest, load_s=made.load_s, size_bytes=made.size_bytes, has_clean_up=made.cleanup is not None
+        )
+        self._send(loaded, ())
         return made.value
 
 

@@ -58,10 +58,13 @@ def stop_helpers() -> None:
 
 def why_unsafe() -> str | None:
     """Why this process must not be forked from, or None if it may be."""
-    threads = _count_threads()
+    try:
+        threads, descriptors = _count_threads(), os.listdir("/proc/self/fd")
+    except OSError as error:
+        return f"it cannot be looked at ({error.strerror}), nor can what is forked from it work"
     if threads > 1:
         return f"it runs {threads - 1} threads of its own, which do not survive a fork"
-    for fd in os.listdir("/proc/self/fd"):
+    for fd in descriptors:
         with contextlib.suppress(OSError):
             target = os.readlink(f"/proc/self/fd/{fd}")
             if _ACCELERATORS.match(target):

@@ -15,7 +15,8 @@ import resource
 import signal
 import socket
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 # Those whose handling by somebody else disturbs ours: of children, of who ends or interrupts us.
 _SIGNALS = tuple(map(int, (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGALRM)))
@@ -32,10 +33,51 @@ _LIMITS = (
     resource.RLIMIT_CPU,
     resource.RLIMIT_NPROC,
 )
+LimitValues: TypeAlias = tuple[tuple[int, int], ...]  # soft and hard, of each of these
 _STREAMS = ("stdin", "stdout", "stderr")  # in the order of their descriptors
 
 # Without what the module `signal` wraps around it to give enums, which takes 20 times as long.
 _handler_of: Any = importlib.import_module("_signal").getsignal
+
+
+class Limits:
+    """Limits that contexts have set for their process, and how they are kept from what is not theirs: forking, say.
+
+    To be made before code of contexts has run.
+
+    Attributes
+    ----------
+    theirs : tuple
+        All limits as the contexts left them, soft and hard.
+    """
+
+    def __init__(self) -> None:
+        self._ours = self.theirs = _limits()
+
+    def note(self) -> None:
+        """Code of contexts has run, and set limits, or has not."""
+        self.theirs = _limits()
+
+    def lift(self) -> None:
+        """Our limits hold, as far as they can be set back."""
+        if self.theirs != self._ours:
+            _set_limits(self._ours)
+
+    def impose(self, theirs: LimitValues | None = None) -> None:
+        """Those of the contexts hold, or those that were noted elsewhere."""
+        if theirs is not None:
+            self.theirs = theirs
+        if self.theirs != self._ours:
+            _set_limits(self.theirs)
+
+    @contextlib.contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Our limits hold meanwhile."""
+        self.lift()
+        try:
+            yield
+        finally:
+            self.impose()
 
 
 class Surroundings:
@@ -43,6 +85,7 @@ class Surroundings:
 
     def __init__(self) -> None:
         self._directory: int | None = None  # a descriptor: it may be removed or renamed
+        self.limits = Limits()
         self.note()
 
     def note(self) -> None:
@@ -56,7 +99,7 @@ class Surroundings:
         self._streams = [getattr(sys, name) for name in _STREAMS]
         self._timers = {timer for timer in _TIMERS if signal.getitimer(timer)[0]}
         self._has_alarm = signal.ITIMER_REAL in self._timers
-        self._limits = [resource.getrlimit(limit) for limit in _LIMITS]
+        self.limits.note()
         if self._directory is not None:
             os.close(self._directory)
             self._directory = None
@@ -90,10 +133,7 @@ class Surroundings:
         for timer in _TIMERS:
             if timer not in self._timers:
                 signal.setitimer(timer, 0)
-        for limit, (soft, hard) in zip(_LIMITS, self._limits, strict=True):
-            now = resource.getrlimit(limit)
-            if now != (soft, hard):
-                _set_limit(limit, soft, hard, now[1])
+        _set_limits(self.limits.theirs)
         if self._directory is not None:
             with contextlib.suppress(OSError):
                 os.fchdir(self._directory)
@@ -149,6 +189,17 @@ def _hold_descriptors() -> None:
                     os.dup2(held, number)
                     os.close(held)
                 os.set_inheritable(number, True)
+
+
+def _limits() -> LimitValues:
+    return tuple(map(resource.getrlimit, _LIMITS))
+
+
+def _set_limits(wanted: LimitValues) -> None:
+    for limit, (soft, hard) in zip(_LIMITS, wanted, strict=True):
+        now = resource.getrlimit(limit)
+        if now != (soft, hard):
+            _set_limit(limit, soft, hard, now[1])
 
 
 def _set_limit(limit: int, soft: int, hard: int, most: int) -> None:

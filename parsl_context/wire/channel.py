@@ -11,6 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from parsl_context.errors import MessageError
 from parsl_context.wire.codec import Buffer, Frames, StreamReader, to_stream
 from parsl_context.wire.eventloop import EventLoop
 
@@ -82,10 +83,15 @@ class Channel:
             if not self._will_write:
                 self._write()
 
-    def send_at_once(self, frames: Frames) -> bool:
+    def send_at_once(self, frames: Frames, sent: list[int] | None = None) -> bool:
         """Send a small message in the calling thread, which need not be that of the loop. False if it must wait.
 
         Nobody may call `send` meanwhile.
+
+        Parameters
+        ----------
+        sent
+            Gets an item as the message leaves: in one step, in between which no signal handler can raise.
         """
         if self._unsent or not self._open:
             return False
@@ -93,7 +99,7 @@ class Channel:
         if len(parts) > 1 or len(parts[0]) > self._whole_bytes:
             return False
         try:
-            self._socket.send(parts[0])
+            ([] if sent is None else sent).extend(map(self._socket.send, parts))
         except OSError:
             return False  # it is full, or the end of the stream will be read in a moment
         return True
@@ -145,8 +151,7 @@ class Channel:
     def _fail(self, error: Exception | None) -> None:
         """The stream is at its end, or broke. What whoever is told raises is for the loop to log."""
         if error is not None:
-            text = "The link with %s breaks off: what came over it, or what followed from that, failed"
-            logger.error(text, self._who, exc_info=error)
+            tell_of(logger, error, f"The link with {self._who} breaks off")
         if self._open:
             self.close()
             self._on_end()
@@ -189,6 +194,15 @@ class Channel:
                 return
             sent -= len(part)
             self._unsent.popleft()
+
+
+def tell_of(log: logging.Logger, error: Exception, text: str) -> None:
+    """Log why a link ends: what the other end or the system did is one line, a mistake of ours has its traceback."""
+    if isinstance(error, MessageError | OSError):
+        log.error("%s: %s", text, error)
+        log.debug("%s", text, exc_info=error)
+    else:
+        log.error("%s: what came over it was understood, but what followed from that failed", text, exc_info=error)
 
 
 class WorkerChannel:

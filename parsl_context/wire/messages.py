@@ -83,6 +83,7 @@ class Blob(Struct, frozen=True, array_like=True, gc=False):
     digest: Digest
     label: str  # name for people
     needs: tuple[Digest, ...] = ()  # content that it cannot be read without
+    is_file: bool = False  # one of the user's modules; workers find it on the node's disk
 
 
 class ContextOptions(Struct, frozen=True, kw_only=True):
@@ -759,6 +760,7 @@ class Loaded(Struct, frozen=True, kw_only=True, tag=True):
     context: Digest
     load_s: float  # [s]
     size_bytes: int
+    has_clean_up: bool = False  # there is something to do when it ends
 
 
 class FoundLoaded(Struct, frozen=True, kw_only=True, tag=True):
@@ -774,6 +776,14 @@ class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
     task: TaskId | None
     error: Payload
     kinds: tuple[str, ...]  # Python's own classes that it belongs to, the narrowest first
+
+
+class NotForked(Struct, frozen=True, kw_only=True, tag=True):
+    """The template could not fork this worker: the system has no room for a process now. Nothing else follows."""
+
+    reason: str
+    error: Payload
+    kinds: tuple[str, ...]  # as in LoadFailed
 
 
 class CleanUpBegan(Struct, frozen=True, kw_only=True, tag=True):
@@ -820,6 +830,7 @@ FromWorker: TypeAlias = (
     | Loaded
     | FoundLoaded
     | LoadFailed
+    | NotForked
     | CleanUpBegan
     | Unloaded
     | Unfit

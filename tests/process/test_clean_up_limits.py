@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +147,31 @@ def end(how: str, manager: int) -> None:
         parsl.dfk().cleanup()
     else:
         os.kill(manager, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("kind", ["worker", "node"])
+@pytest.mark.parametrize("cleans_up", [True, False], ids=["a clean-up", "none"])
+def test_the_end_waits_where_there_is_a_clean_up(load: Load, run_dir: Path, kind: str, cleans_up: bool) -> None:
+    load(max_workers_per_node=1)
+
+    class Slow:
+        def __del__(self) -> None:
+            time.sleep(3.0)
+
+    def returned() -> Slow:
+        return Slow()
+
+    def yielded() -> Iterator[int]:
+        yield 1
+        time.sleep(3.0)
+        Path(run_dir, "cleaned").touch()
+
+    @context_app(context=context(share=kind)(yielded if cleans_up else returned))
+    def use(_: object) -> int:
+        return 1
+
+    assert use().result(timeout=30) == 1
+    begun = time.monotonic()
+    parsl.dfk().cleanup()
+    assert (time.monotonic() - begun < 3.0) != cleans_up
+    assert Path(run_dir, "cleaned").exists() == cleans_up

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import parsl
 import psutil
 import pytest
 from parsl.executors.high_throughput.manager_selector import BlockIdManagerSelector
@@ -196,3 +197,13 @@ def test_the_manager_selector_orders_managers(load: Load) -> None:
     )
     managers_of(executor, 2)
     assert [executor.submit(where, {}).result(timeout=10)[0] for _ in range(6)] == ["1"] * 6, "the newest block first"
+
+
+def test_the_end_of_parsl_ends_the_blocks_of_an_executor_that_was_shut_down_before(load: Load) -> None:
+    executor = load()
+    managers_of(executor, 1)
+    executor.shutdown()
+    parsl.dfk().cleanup()
+    assert {status.state for status in executor.status_facade.values()} == {JobState.SCALED_IN}
+    executor.shutdown()
+    assert executor.scale_in(1) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -36,6 +37,38 @@ def test_a_stopped_process_holds_no_shutdown_up(load: Load, run_dir: Path, title
     assert stopped
     for process in stopped:
         process.send_signal(signal.SIGSTOP)
+
+
+@context(share="node")
+def short_of_processes(failing: tuple[int, ...]) -> int:
+    """Its template, and what is forked from there, cannot fork at these times."""
+    fork, done = os.fork, []
+
+    def sometimes() -> int:
+        done.append(None)
+        if len(done) in failing:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return fork()
+
+    os.fork = sometimes
+    return os.getpid()
+
+
+@pytest.mark.parametrize("failing", [(1, 2), (1, 3)], ids=["the first fork", "the second of two"])
+def test_a_template_that_cannot_fork_for_a_while_is_no_failed_build(load: Load, failing: tuple[int, ...]) -> None:
+    executor = load(max_workers_per_node=1)
+
+    @context_app(context=short_of_processes(failing))
+    def built_in(pid: int) -> int:
+        return pid
+
+    assert built_in().result(timeout=30) == built_in().result(timeout=30)
+    (row,) = executor.contexts()
+    assert row.loads == 1
+    logs = "".join(path.read_text() for path in Path(executor.logdir).rglob("manager.log"))
+    assert "Worker 0 could not be forked from its template, tried again after a pause" in logs
+    assert "Resource temporarily unavailable" in logs
+    assert logs.count("after a pause") == 1
 
 
 HOOK = """

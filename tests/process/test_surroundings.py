@@ -61,6 +61,12 @@ def upset(how: str) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         case "file size":
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        case "memory":
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            most = pages * resource.getpagesize() + (64 << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        case "processes":
+            resource.setrlimit(resource.RLIMIT_NPROC, (1, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
 
 
 def _frames() -> list[Any]:
@@ -84,6 +90,8 @@ HOW = [
     "umask",
     "recursion",
     "environment",
+    "memory",
+    "processes",
     "open files",
     "file size",
 ]
@@ -109,6 +117,8 @@ def surroundings() -> dict[str, Any]:
         "recursion": sys.getrecursionlimit(),
         "open files": resource.getrlimit(resource.RLIMIT_NOFILE),
         "file size": resource.getrlimit(resource.RLIMIT_FSIZE),
+        "memory": resource.getrlimit(resource.RLIMIT_AS),
+        "processes": resource.getrlimit(resource.RLIMIT_NPROC),
     }
 
 
@@ -151,8 +161,6 @@ def test_no_context_breaks_its_process(load: Load, run_dir: Path, kind: str) -> 
         upsetting.function
     )
     for how in HOW:
-        if kind != "own" and how in ("open files", "file size"):
-            continue  # what is forked from there cannot work, whoever forks it
         app = context_app(context=made(how))(lambda built_in, size: (built_in, b"x" * size))
         first, _ = app(10).result(timeout=30)
         assert [app(size).result(timeout=30) for size in (20, 2_000_000)] == [
@@ -162,6 +170,31 @@ def test_no_context_breaks_its_process(load: Load, run_dir: Path, kind: str) -> 
         executor.evict(made(how))
     rows = executor.contexts()
     assert {row.loads for row in rows} == {1}
+
+
+@pytest.mark.parametrize("kind", ["own", "shared", "isolated", "shared and isolated"])
+def test_calls_run_within_the_limits_that_their_context_has_set(load: Load, kind: str) -> None:
+    load(max_workers_per_node=1)
+
+    @context(share="node" if "shared" in kind else "worker", isolation="call" if "isolated" in kind else None)
+    def limited() -> int:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (50, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        return os.getpid()
+
+    @context_app(context=limited)
+    def limit(_: int) -> int:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    @parsl.python_app
+    def lifted() -> int:
+        before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, most))
+        return before
+
+    assert limit().result(timeout=30) == 50
+    if kind == "shared":
+        assert lifted().result(timeout=30) == 50
+    assert limit().result(timeout=30) == 50, "and what a call has set is gone"
 
 
 @pytest.mark.parametrize("kind", ["own", "shared"])

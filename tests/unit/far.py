@@ -25,8 +25,7 @@ from parsl_context.content.carrying import Needs
 from parsl_context.content.exceptions import Raised, pack_raised
 from parsl_context.content.serialization import pack_value, unpack_value
 from parsl_context.content.space import Id, space
-from parsl_context.discover.definitions import Definitions, Package
-from parsl_context.discover.project import Project
+from parsl_context.discover.packages import Package, Packager
 from parsl_context.retain.carried import Carried
 from tests.unit.describing import describe, describe_raised
 
@@ -45,8 +44,8 @@ class Far:
         What the code of this process defines; anew if not given.
     """
 
-    def __init__(self, folder: Path, definitions: Definitions | None = None) -> None:
-        self.definitions = definitions or Definitions(Project())
+    def __init__(self, folder: Path, packager: Packager | None = None) -> None:
+        self.packager = packager or Packager()
         self.folder = folder
         self.described: Any = None  # what the value of the last call was, over there
         self.sent: set[str] = set()
@@ -68,7 +67,7 @@ class Far:
         """A value as it is sent, and what it needs."""
         needs = Needs()
         stream, buffers = pack_value(value, needs.update)
-        return [bytes(stream), *map(bytes, buffers)], self.definitions.package(needs)
+        return [bytes(stream), *map(bytes, buffers)], self.packager.package(needs)
 
     def run(self, frames: list[bytes], package: Package | None) -> Any:
         """The value of a packed call."""

@@ -11,7 +11,7 @@ import nbformat.v4
 def main() -> None:
     cells = json.loads(Path(sys.argv[1]).read_text())
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3").execute()
+    nbclient.NotebookClient(notebook, timeout=400, kernel_name="python3").execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             print(output.get("text", output))

@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.process.faithful.known_failures import known_failures
-from tests.process.faithful.ways import LEVELS, LIBRARIES, WAYS, Outcome, probes, run
+from tests.process.faithful.rows import Outcomes, check, rows, ways
+from tests.process.faithful.ways import PROJECT
 
-Outcomes = Callable[[str], Outcome]
-
-
-@pytest.fixture(scope="session")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    """What all probes gave in a way of running, which is run once."""
-    found: dict[str, Outcome] = {}
-
-    def outcome(way: str) -> Outcome:
-        if way not in found:
-            found[way] = run(way, tmp_path_factory.mktemp(way))
-        return found[way]
-
-    return outcome
+# The first row of each way runs them all.
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def rows() -> list[object]:
-    known = known_failures()
-    found: list[object] = []
-    for way in WAYS:
-        for level in LEVELS:
-            for probe in probes(way):
-                marks = [pytest.mark.library(*LIBRARIES[way])] if way in LIBRARIES else []
-                if (way, level, probe) in known:
-                    marks.append(pytest.mark.xfail(reason=known[way, level, probe], strict=True))
-                found.append(pytest.param(way, level, probe, marks=marks, id=f"{way}-{level}-{probe}"))
-    return found
-
-
-@pytest.mark.process
-@pytest.mark.slow
-@pytest.mark.timeout(600)  # the first row of each way runs them all
-@pytest.mark.parametrize(("way", "level", "probe"), rows())
+@pytest.mark.parametrize(("way", "level", "probe"), rows(PROJECT))
 def test_the_value_is_that_of_plain_python(outcomes: Outcomes, way: str, level: str, probe: str) -> None:
-    outcome = outcomes(way)
-    assert outcome.seen(level, probe) == outcome.wanted(probe)
+    check(outcomes(PROJECT, way), level, probe)
+
+
+@pytest.mark.parametrize("way", ways(PROJECT))
+def test_no_process_is_left(outcomes: Outcomes, way: str) -> None:
+    assert outcomes(PROJECT, way).left == []

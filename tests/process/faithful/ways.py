@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import json
 import os
 import re
@@ -11,15 +12,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).parent / "project"
-LEVELS = ("memory", "node", "isolated")
+from tests.process.conftest import LEFT_WITHIN_S, family
+
+HERE = Path(__file__).parent
+LEVELS = ("memory", "node", "isolated")  # "app", for the command line: an ordinary app, whose ways are stock's
 SAME = "the value in plain Python"  # as in the project's harness.py
-TIMEOUT_S = 240.0
+TIMEOUT_S = 400.0  # of one run of all probes, on a busy machine
 
 Command = list[str]
 
@@ -34,6 +38,11 @@ class Outcome:
     output: str = ""  # the end of what the programs printed
     left: list[str] = field(default_factory=list)  # processes that outlived them
 
+    def is_asked(self, probe: str) -> bool:
+        """Whether plain Python can do what a probe does; where it cannot, nothing is asked of workers."""
+        value = self.plain.get(probe)
+        return self.expected.get(probe) != SAME or not (isinstance(value, list) and value[:1] == ["raised"])
+
     def wanted(self, probe: str) -> Any:
         """The value that a probe should have on workers."""
         value = self.expected.get(probe, SAME)
@@ -44,18 +53,47 @@ class Outcome:
         return self.workers.get(level, {}).get(probe, f"no value: {self.output}")
 
 
-def probes(way: str) -> list[str]:
+@dataclass(frozen=True)
+class Project:
+    """What is run."""
+
+    name: str  # of its folder, and of the list of rows that fail
+    ways: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return HERE / self.name
+
+    def needs(self, way: str) -> tuple[str, ...]:
+        """Modules that must be installed."""
+        return (*self.libraries, *LIBRARIES.get(way, ()))
+
+
+def probes(project: Project, way: str, level: str) -> list[str]:
     """Names of the probes, in the order of the project."""
-    text = (PROJECT / "main.py").read_text()
-    text += PYTEST_TAIL if way in PYTEST_WAYS else ""
-    return list(dict.fromkeys(node.name for node in ast.walk(ast.parse(text)) if _is_probe(node)))
+    marks = _probes((project.folder / "main.py").read_text()) | (_probes(PYTEST_TAIL) if way in PYTEST_WAYS else {})
+    return [name for name, needs_context in marks.items() if level != "app" or not needs_context]
 
 
-def run(way: str, folder: Path, *, only: str | None = None, levels: str | None = None) -> Outcome:
-    """Copy the project to a folder and run it there."""
-    project = folder / "project"
-    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("__pycache__"))
-    command, cwd, extra = WAYS[way](project)
+@functools.cache
+def _probes(text: str) -> dict[str, bool]:
+    """Names of the probes in a text, and whether each needs a context."""
+    found = {}
+    for node in ast.walk(ast.parse(text)):
+        for mark in getattr(node, "decorator_list", []):
+            if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id in ("probe", "sequence"):
+                assert isinstance(node, ast.FunctionDef)
+                found[node.name] = mark.func.id == "sequence" or bool(mark.args)
+    return found
+
+
+def run(project: Project, way: str, folder: Path, *, only: str | None = None, levels: str | None = None) -> Outcome:
+    """Copy a project to a folder and run it there."""
+    copy = folder / "project"
+    shutil.copytree(project.folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(HERE / "project" / "harness.py", copy)
+    command, cwd, extra = WAYS[way](copy)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     environment |= {"PYTHONDONTWRITEBYTECODE": "", **extra}
     environment |= {key: value for key, value in {"FAITHFUL_ONLY": only, "FAITHFUL_LEVELS": levels}.items() if value}
@@ -72,7 +110,16 @@ def run(way: str, folder: Path, *, only: str | None = None, levels: str | None =
             else:
                 for level, row in values.items():
                     outcome.workers.setdefault(level, {}).update(row)
+    outcome.left = _left(folder)
     return outcome
+
+
+def _left(folder: Path) -> list[str]:
+    """Commands of processes that work in a folder, for longer than it takes to end."""
+    deadline = time.monotonic() + LEFT_WITHIN_S
+    while (found := family(folder)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return [str(process) for process in found]
 
 
 def _output(command: Command, cwd: Path, environment: dict[str, str], log: Path) -> str:
@@ -91,13 +138,6 @@ def _output(command: Command, cwd: Path, environment: dict[str, str], log: Path)
     return log.read_text(errors="replace")[-2000:]
 
 
-def _is_probe(node: ast.AST) -> bool:
-    if not isinstance(node, ast.FunctionDef):
-        return False
-    calls = [mark.func for mark in node.decorator_list if isinstance(mark, ast.Call)]
-    return any(isinstance(call, ast.Name) and call.id in ("probe", "sequence") for call in calls)
-
-
 # The ways. Each prepares a copy of the project and says what to run, where, and with what in the environment.
 
 
@@ -111,6 +151,12 @@ def elsewhere(project: Path) -> tuple[Command, Path, dict[str, str]]:
     place = project.parent / "elsewhere"
     place.mkdir()
     return [sys.executable, "../project/main.py"], place, {}
+
+
+def far(project: Path) -> tuple[Command, Path, dict[str, str]]:
+    """The script, on workers that do not have its folder."""
+    command, place, _ = elsewhere(project)
+    return command, place, {"FAITHFUL_HIDDEN": str(project)}
 
 
 def module(project: Path) -> tuple[Command, Path, dict[str, str]]:
@@ -220,9 +266,17 @@ PYTEST_WAYS: dict[str, Way] = {
 WAYS: dict[str, Way] = {
     "script": script,
     "elsewhere": elsewhere,
+    "far": far,
     "module": module,
     **PYTEST_WAYS,
     "notebook": notebook,
     "repl": repl,
 }
+
 LIBRARIES = {"pytest_xdist": ("xdist",), "notebook": ("nbclient", "ipykernel")}  # what a way needs
+
+PROJECT = Project("project", tuple(WAYS))
+LIBRARY_PROJECT = Project(
+    "library_project", ("script", "far", "notebook"), ("sklearn", "torch", "pydantic", "rdkit", "pandas")
+)
+PROJECTS = {project.name: project for project in (PROJECT, LIBRARY_PROJECT)}

@@ -1,5 +1,8 @@
 """A context is a description: nothing runs when it is made, and equal content makes the same context."""
 
+import contextlib
+import functools
+import inspect
 import pickle
 import threading
 from collections import OrderedDict, namedtuple
@@ -161,8 +164,11 @@ def test_arguments_are_taken_as_they_are_at_the_first_use():
     ("make", "part"),
     [
         (lambda bad: model("a.pt", bad), r"Argument 1 of context model\('a.pt', <lock>\)"),
-        (lambda bad: model("a.pt", device=[bad]), r"Argument 'device' of context model\('a.pt', device=<list>\)"),
-        (lambda bad: context(lambda: bad)(), r"The function of context <lambda>\(\)"),
+        (
+            lambda bad: model("a.pt", device=[bad]),
+            r"Argument 'device' of context model\('a.pt', device=<list>\), \[0\],",
+        ),
+        (lambda bad: context(lambda: bad)(), r"The function of context <lambda>\(\), its variable 'bad',"),
         (lambda bad: model(bad, np.arange(3)), r"Argument 0 of context model\(<lock>, <ndarray>\)"),
     ],
 )
@@ -174,6 +180,142 @@ def test_the_part_that_cannot_be_sent_is_named(make, part, use):
     with pytest.raises(ContextSerializationError, match=f"^{part} cannot be serialized: TypeError.*lock") as caught:
         use(made)
     assert isinstance(caught.value.__cause__, TypeError)
+
+
+class Part:
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+
+class Slotted:
+    __slots__ = ("empty", "inner")
+
+    def __init__(self, inner):
+        self.inner = inner
+
+
+@pytest.mark.parametrize(
+    ("wrap", "place"),
+    [
+        (lambda bad: Part(a=1, optimizer=Part(lock=bad)), ".optimizer.lock"),
+        (lambda bad: {"a": 1, "paths": [Part(), (2, bad)]}, "['paths'][1][1]"),
+        (lambda bad: Slotted(Slotted(bad)), ".inner.inner"),
+        (lambda bad: functools.partial(len, Part(x=bad)), ".args[0].x"),
+        (lambda bad: Part(run=Part(lock=bad).__init__), ".run.__self__.lock"),
+        (lambda bad: Part(run=lambda: bad), ".run its variable 'bad'"),
+        (lambda bad: Part(run=lambda x=bad: x), ".run its default [0]"),
+        (lambda bad: Part(value=Future()), ".value._condition._lock"),
+        (lambda bad: OrderedDict(a=Part(), b=Part(lock=bad)), "['b'].lock"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_place_within_the_argument_is_named(wrap, place):
+    made = model("a.pt", device=wrap(threading.Lock()))
+    with pytest.raises(ContextSerializationError) as caught:
+        _ = made.digest
+    assert f"), {place}, cannot be serialized: TypeError: cannot pickle" in str(caught.value)
+
+
+def test_an_object_that_holds_itself_and_cannot_be_sent_is_named():
+    loop = Part(lock=threading.Lock())
+    loop.again = Part(first=loop)
+    with pytest.raises(ContextSerializationError, match=r"<Part>\), \.lock, cannot"):
+        _ = model(loop).digest
+
+
+def passed_on(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@contextlib.contextmanager
+def managed(path, device="cpu"):
+    yield path, device
+
+
+@functools.lru_cache
+def cached(path, device="cpu"):
+    return path, device
+
+
+class Loaded:
+    def __init__(self, path, device="cpu"):
+        self.path = path
+
+    def method(self, path, device="cpu"):
+        return path
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        model,
+        context(managed),
+        context(cached),
+        context(Loaded),
+        context(Loaded("a").method),
+        context(functools.partial(model.function, device="cpu")),
+    ],
+    ids=lambda function: function.__name__,
+)
+def test_how_an_argument_is_given_does_not_count(function):
+    ways = [function("a"), function(path="a"), function("a", device="cpu"), function(device="cpu", path="a")]
+    assert len({way.digest for way in ways}) == 1
+    assert function("a", device="gpu").digest != ways[0].digest
+
+
+def test_the_order_of_keyword_arguments_counts_where_the_function_sees_it():
+    assert pipeline(scale=1, pca=2) != pipeline(pca=2, scale=1)
+    assert model(path="a", device="b") == model(device="b", path="a")
+    assert pipeline({"scale": 1, "pca": 2}) != pipeline({"pca": 2, "scale": 1})
+
+
+class Claims:
+    __signature__ = inspect.signature(model.function)
+
+    def __call__(self, *args, **kwargs):
+        return args, kwargs
+
+
+@pytest.mark.parametrize("function", [passed_on(model.function), Claims(), functools.partial(Claims())])
+def test_a_function_that_may_see_how_an_argument_was_given_is_taken_at_its_word(function):
+    """A wrapper may treat an argument that was not given unlike one that has the default of what it wraps."""
+    ways = [context(function)("a"), context(function)(path="a"), context(function)("a", "cpu")]
+    assert len({way.digest for way in ways}) == 3
+    assert context(function)("a") == context(function)("a")
+
+
+def test_a_function_written_in_c_that_hides_its_signature_keeps_what_it_was_given():
+    assert context(dict)(a=1, b=2) == context(dict)(a=1, b=2) != context(dict)(b=2, a=1)
+
+
+def test_defaults_are_given_to_the_function_by_python():
+    """A sentinel that is recognised by `is` would not be, once it was sent as an argument."""
+    made = model("a.pt")
+    assert made.name == "model('a.pt')"
+    assert unpack_value([made.packed("memory")[0]])[1:3] == (("a.pt",), {})
+
+
+def test_contexts_count_wherever_they_are():
+    def holders(inner):
+        text = script("class Text(str): pass", "Text")("x")
+        text.inner = inner
+        return [Part(inner=inner), {inner: 1}, text, {inner}, functools.partial(len, inner), lambda: inner]
+
+    made = [pipeline(holder) for holder in holders(model("a"))]
+    again = [pipeline(holder) for holder in holders(model("a"))]
+    others = [pipeline(holder) for holder in holders(model("b"))]
+    assert [each.digest for each in made] == [each.digest for each in again]
+    assert all(one != other for one, other in zip(made, others, strict=True))
+
+
+def test_a_context_that_code_uses_and_that_waits_for_a_value_is_refused():
+    use = script("def use(): return waiting", "use", waiting=model(Future()))
+    with pytest.raises(ContextSerializationError, match=r"its global 'waiting'.*has futures as arguments"):
+        _ = context(use)().digest
 
 
 def test_names_are_short_and_say_what_is_needed():

@@ -467,15 +467,21 @@ slow = Slow()
 def g(): return slow
 """)
 
-    def inner():
-        cell("def fresh(x): return Slow")
-        thread = threading.Thread(target=lambda: done.append(far.pack((main.fresh, [main.Slow]))), daemon=True)
-        thread.start()
-        thread.join(2)
-        done.append(thread.is_alive())
+    class Inner:
+        """Is no part of what is pickled."""
+
+        def __call__(self):
+            cell("def fresh(x): return Slow")
+            thread = threading.Thread(target=lambda: done.append(far.pack((main.fresh, [main.Slow]))), daemon=True)
+            thread.start()
+            thread.join(2)
+            done.append(thread.is_alive())
+
+        def __reduce__(self):
+            return dict, ()
 
     done = []
-    main.inner = inner
+    main.inner = Inner()
     for value in (main.Slow(), main.g):
         done.clear()
         far.pack(value)

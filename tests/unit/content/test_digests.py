@@ -1,13 +1,15 @@
 """Equal content has equal digests, other content has other digests; names and identities do not count."""
 
 import collections
+import concurrent.futures
 import functools
 import math
 import pathlib
 import pickle
-import subprocess
 import sys
 import threading
+import traceback
+import types
 
 import cloudpickle
 import numpy as np
@@ -39,7 +41,7 @@ def content(value):
     if isinstance(value, set | frozenset):
         return f"{type(value).__name__}({', '.join(sorted(map(content, value)))})"
     if isinstance(value, dict):
-        return f"dict({', '.join(sorted(f'{content(k)}: {content(v)}' for k, v in value.items()))})"
+        return f"dict({', '.join(f'{content(k)}: {content(v)}' for k, v in value.items())})"
     return f"{type(value).__name__}({value!r})"
 
 
@@ -53,10 +55,10 @@ def test_digests_are_equal_exactly_where_contents_are(one, other):
     assert (digest_content(one) == digest_content(other)) == (content(one) == content(other))
 
 
-def test_the_order_of_sets_and_dictionaries_does_not_count():
+def test_the_order_of_dictionaries_counts_and_that_of_sets_does_not():
     words = [f"word {i}" for i in range(50)]
     assert digest_content({*words[:40], *words[40:]}) == digest_content({*words[40:], *words[:40]})
-    assert digest_content(dict.fromkeys(words)) == digest_content(dict.fromkeys(reversed(words)))
+    assert digest_content(dict.fromkeys(words)) != digest_content(dict.fromkeys(reversed(words)))
 
 
 def test_the_identity_of_equal_parts_does_not_count():
@@ -163,9 +165,57 @@ def test_what_the_caller_stands_in_for_is_not_looked_into():
     assert digest_content("the lock") != digest_content(lock, escape=lambda value: "the lock")
 
 
+@pytest.mark.parametrize("length", [500, 3000])
+def test_a_chain_longer_than_the_stack_is_deep_has_a_digest(length):
+    def chain(last):
+        return functools.reduce(lambda tail, _: [tail], range(length), {"last": last})
+
+    assert digest_content(chain(1)) == digest_content(chain(1)) != digest_content(chain(2))
+    assert digest_content(chain(len)) == digest_content(chain(len)) != digest_content(chain(sum))
+
+
+def test_a_digest_needs_little_room_on_the_stack():
+    def deeper(left):
+        return digest_content([[{1: [len]}]]) if left == 0 else deeper(left - 1)
+
+    frames = sum(1 for _ in traceback.walk_stack(None))
+    assert deeper(sys.getrecursionlimit() - frames - 60) == digest_content([[{1: [len]}]])
+
+
+def test_an_object_that_is_taken_apart_without_end_is_refused():
+    kind = script("class Endless:\n  def __reduce__(self): return Endless, (Endless(),)", "Endless")
+    with pytest.raises(RecursionError, match="lie within each other"):
+        digest_content(kind())
+
+
+def test_the_escape_is_asked_in_deep_objects_too():
+    lock = threading.Lock()
+    deep = functools.reduce(lambda tail, _: [tail], range(300), lock)
+    assert digest_content(deep, escape=lambda value: "the lock" if value is lock else None)
+
+
+def test_what_was_skipped_where_code_uses_it_is_no_argument():
+    """A lock that a function knows by name counts by its kind, but the same lock as an argument cannot be sent."""
+    use = script("import threading\nlock = [threading.Lock()]\ndef load(): return lock", "load")
+    assert digest_content(use)
+    with pytest.raises(TypeError, match="lock"):
+        digest_content([use, use.__globals__["lock"]])
+
+
+def test_a_future_within_an_object_is_refused_in_a_sentence():
+    with pytest.raises(TypeError, match=r"Future within an object.*pass its result"):
+        digest_content([pathlib.Path(), types.SimpleNamespace(value=concurrent.futures.Future())])
+
+
 def test_what_cannot_be_pickled_has_no_digest():
     with pytest.raises(TypeError, match="lock"):
         digest_content([threading.Lock()])
+
+
+def test_what_cannot_be_pickled_in_a_closure_is_no_empty_variable():
+    source = "import ctypes\ndef outer(x):\n  def load(): return x\n  return load\nload = outer(ctypes.c_char_p(b'a'))"
+    with pytest.raises(ValueError, match="ctypes"):
+        digest_content(script(source, "load"))
 
 
 def test_digests_are_short_hexadecimal_texts():
@@ -174,31 +224,14 @@ def test_digests_are_short_hexadecimal_texts():
     assert digest_bytes(b"data") == digest_bytes(bytearray(b"data")) == digest_bytes(memoryview(b"data"))
 
 
-@pytest.mark.process
-def test_a_digest_is_the_same_in_every_process(tmp_path):
-    """Strings hash differently in each process, so sets are ordered differently."""
-    program = """
-import pathlib, sys
-from parsl_context.content.digests import digest_content
-NAMES = {"alpha", "beta", "gamma", "delta"}
-class Model:
-    sizes = {"small", "large", "huge"}
-    def run(self): return NAMES & {"one", "two", "three"}
-def load(path="x", *, kinds=frozenset("abcdef")): return Model().run(), sys.path, kinds in {"a", "b", "c"}
-print(digest_content([load, Model(), NAMES, {n: {n} for n in NAMES}, pathlib.Path("a/b"), sys]))
-"""
-    (tmp_path / "script.py").write_text(program)
-
-    def digest(seed):
-        environment = {"PYTHONHASHSEED": str(seed), "PATH": ""}
-        command = [sys.executable, str(tmp_path / "script.py")]
-        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-
-    assert digest(1) == digest(2) == digest(3)
-
-
-def test_a_module_is_known_by_its_name(tmp_path):
+def test_a_module_of_the_users_is_known_by_what_is_in_it_and_an_installed_one_by_its_name(tmp_path, monkeypatch):
     with user_module(tmp_path, "x = 1", "user_settings") as module:
-        before = digest_content(module)
-        module.y = 2
-        assert digest_content(module) == before != digest_content(sys)
+        before = digest_content([module])
+        assert digest_content([module]) == before
+        module.x = 2
+        assert digest_content([module]) != before
+        module.x = 1
+        assert digest_content([module]) == before
+    before = digest_content([math])
+    monkeypatch.setattr(math, "added", 1, raising=False)
+    assert digest_content([math]) == before != digest_content([sys])

@@ -160,7 +160,7 @@ def test_a_class_is_made_again_without_a_word_to_its_bases():
         def __init_subclass__(cls, *, tag):
             told.append(cls)
 
-    Base.__module__ = "__main__"
+    there.space.identify(Base)
     before = vars(Base)["__init_subclass__"]
     made = there.make_class(type, "A", (Base,), {"__module__": "__main__"})
     assert made.__mro__ == (made, Base, object)

@@ -8,8 +8,7 @@ import pytest
 from parsl_context.content.carrying import carry
 from parsl_context.content.space import space
 from parsl_context.discover import definitions as definitions_of
-from parsl_context.discover.definitions import Definitions
-from parsl_context.discover.project import Project
+from parsl_context.discover.packages import Packager
 from parsl_context.errors import ContextSerializationError
 
 
@@ -27,7 +26,7 @@ def packed(monkeypatch):
 
 
 def package_of(made, value):
-    return made.package(carry(value, defines=True)[1])
+    return made.package(carry(value, defines=True)[1], is_code=False)
 
 
 def test_a_name_may_be_defined_after_the_first_call(far, cell):
@@ -90,7 +89,7 @@ def g(): return helper()
 
 def test_each_definition_and_each_name_is_packed_once(cell, packed):
     main = cell(SCRIPT)
-    made = Definitions(Project())
+    made = Packager()
     first = package_of(made, main.f)
     count = len(packed)
     assert sum(each is main.A for each in packed) == 2  # the class, and that it stands under its name
@@ -104,7 +103,7 @@ def test_each_definition_and_each_name_is_packed_once(cell, packed):
 
 def test_a_name_that_is_bound_anew_gets_a_version_and_one_that_is_changed_in_place_does_not(cell, packed):
     main = cell(SCRIPT)
-    made = Definitions(Project())
+    made = Packager()
     first = package_of(made, main.f)
     main.TABLE.append(2)
     assert first.watch.is_current()
@@ -122,7 +121,7 @@ def test_a_name_that_is_bound_anew_gets_a_version_and_one_that_is_changed_in_pla
 
 def test_a_function_that_is_defined_anew_is_another(cell):
     main = cell(SCRIPT)
-    made = Definitions(Project())
+    made = Packager()
     first = package_of(made, main.f)
     old = space.known(main.helper)
     cell("def helper(): return 0")
@@ -137,32 +136,32 @@ def test_a_value_that_cannot_be_pickled_is_named(cell):
         "class Handle:\n def __reduce__(self): raise TypeError('no')\nhandle = Handle()\ndef f(): return handle"
     )
     with pytest.raises(ContextSerializationError, match=r"The global 'handle', of type Handle,.* TypeError: no"):
-        package_of(Definitions(Project()), main.f)
+        package_of(Packager(), main.f)
 
 
 def test_a_function_that_cannot_be_pickled_is_named(cell):
     main = cell("def f(x=(each for each in [])): return x")
     with pytest.raises(ContextSerializationError, match=r"^f "):
-        package_of(Definitions(Project()), main.f)
+        package_of(Packager(), main.f)
 
 
 def test_what_is_dead_is_forgotten(cell):
     """A notebook may run a cell a thousand times."""
     main = cell("def make(n):\n def inner(): return n, inner\n return inner\ndef run(): return f()")
-    made = Definitions(Project())
+    made = Packager()
     for number in range(50):
         cell(f"def f(): return {number}\nclosure = make({number})\nclass A:\n def a(self): return f, closure")
         package_of(made, [main.run, main.f, main.closure])
     del number
     gc.collect()
-    assert len(made._items) < 10
-    assert len(made._bound) < 10
+    assert len(made._definitions._items) < 10
+    assert len(made._definitions._bound) < 10
 
 
 def test_classes_are_kept_for_results_that_are_to_come_but_not_all(cell, monkeypatch):
     monkeypatch.setattr(definitions_of, "_CLASSES_KEPT", 5)
     main = cell("")
-    made = Definitions(Project())
+    made = Packager()
     names = []
     for _ in range(20):
         cell("class A: pass")
@@ -170,12 +169,12 @@ def test_classes_are_kept_for_results_that_are_to_come_but_not_all(cell, monkeyp
         names.append(space.known(main.A))
     gc.collect()
     assert [space.find(name) is not None for name in names] == [False] * 15 + [True] * 5
-    assert len(made._items) <= 6
+    assert len(made._definitions._items) <= 6
 
 
 def test_nothing_is_needed_of_what_is_installed(cell):
     main = cell("import json")
-    made = Definitions(Project())
+    made = Packager()
     assert package_of(made, [json_dumps := main.json.dumps, len, 1]) is None
     assert package_of(made, json_dumps) is None
 
@@ -184,7 +183,7 @@ def test_a_package_covers_what_needs_no_more(cell, project):
     project.load("covered_module", "def f(): pass")
     project.load("other_module", "def f(): pass")
     main = cell(SCRIPT + "import covered_module, other_module\ndef h(): return covered_module.f, A")
-    made = Definitions(Project())
+    made = Packager()
     package = package_of(made, main.h)
     assert package.covers(carry([main.A(), main.covered_module.f], defines=True)[1])
     assert not package.covers(carry(main.f, defines=True)[1])
@@ -195,7 +194,7 @@ def test_many_threads_may_ask_at_once(cell):
     names = [f"f{number}" for number in range(20)]
     pairs = zip(names, names[1:] + names[:1], strict=True)
     main = cell("".join(f"def {name}(): return {other}\n" for name, other in pairs))
-    made = Definitions(Project())
+    made = Packager()
     found = []
     threads = [
         threading.Thread(target=lambda name=name: found.append(package_of(made, getattr(main, name)).content.keys()))

@@ -3,6 +3,7 @@
 import pytest
 
 from parsl_context.executor.client import InterchangeClient
+from parsl_context.executor.outbox import Outgoing
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import BATCH_FRAMES, Decoder, StreamReader
 from tests.unit.builders import payload, task
@@ -106,7 +107,7 @@ def test_what_an_only_call_needs_leaves_at_once_before_it(link):
         m.SubmitTasks(tasks=[task(1)]),
         m.SubmitTasks(tasks=[task(2)]),
     ]
-    client._empty_outbox()
+    client._outbox.empty()
     assert arrived(theirs) == []
 
 
@@ -116,7 +117,7 @@ def test_what_is_too_large_to_leave_at_once_holds_back_what_comes_after_it(link)
     client.send(blob("large"), [bytes(1 << 20)])
     client.submit(task(1), (), is_only=True)
     assert arrived(theirs) == [blob("small")]
-    assert [item for item, _ in client._outbox] == [blob("large"), task(1)]
+    assert [outgoing.item for outgoing in client._outbox] == [blob("large"), task(1)]
 
 
 def test_calls_that_were_gathered_leave_in_messages_below_what_a_reader_takes(link, monkeypatch):
@@ -125,7 +126,7 @@ def test_calls_that_were_gathered_leave_in_messages_below_what_a_reader_takes(li
     monkeypatch.setattr(client._channel, "send", lambda parts: sent.append(len(parts) - 1))
     frames = [b""] * 700
     for number in range(3_000):
-        client._outbox.append((task(number, payload=payload(frames=700)), frames))
-    client._empty_outbox()
+        client._outbox.add(Outgoing(task(number, payload=payload(frames=700)), frames))
+    client._outbox.empty()
     assert sum(sent) == 3_000 * 700
     assert max(sent) <= BATCH_FRAMES

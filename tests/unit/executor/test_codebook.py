@@ -15,8 +15,8 @@ from parsl.serialize.errors import SerializationError
 from parsl_context.apps.app import context_app
 from parsl_context.apps.context import context
 from parsl_context.apps.portable import process_contexts
-from parsl_context.content.digests import digest_bytes
 from parsl_context.content.carried import unpack_code
+from parsl_context.content.digests import digest_bytes
 from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import ContextSerializationError
 from parsl_context.executor import packing

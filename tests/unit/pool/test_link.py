@@ -41,6 +41,21 @@ def test_a_session_with_something_else_at_the_address_ends_and_takes_messages_me
 
 
 @pytest.mark.timeout(15)
+def test_a_message_that_cannot_be_understood_is_one_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        session(listener, tmp_path, lambda: None) as (link, _, _),
+    ):
+        caplog.set_level("INFO")
+        link._received([b"garbage"])
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.getMessage().startswith("A message of the interchange could not be handled: A malformed message")
+    assert not record.exc_info
+
+
+@pytest.mark.timeout(15)
 def test_a_node_that_cannot_say_what_it_is_any_more_ends(tmp_path: Path) -> None:
     """The interchange was killed and the run's folder removed: there is no working directory to tell of."""
     listener = socket.create_server(("127.0.0.1", 0))

@@ -9,8 +9,8 @@ import pytest
 
 from parsl_context.content.carried import Tree
 from parsl_context.content.digests import digest_bytes
+from parsl_context.distribute import code_files
 from parsl_context.errors import CarriedCodeError
-from parsl_context.retain import codetree
 from parsl_context.retain.codetree import CodeTree
 
 
@@ -30,7 +30,7 @@ class Node:
         return Tree(number or next(self.numbers), digests, dict.fromkeys(tops, "/home/user/project"))
 
     def adopt(self, code_tree, tree):
-        code_tree.adopt(f"tree-{tree.number}", tree, self.give)
+        code_tree.adopt(f"tree-{tree.number}", tree, tree.origins, self.give)
         return self.folder / "trees" / f"tree-{tree.number}"
 
     def give(self, digest):
@@ -88,7 +88,7 @@ def test_where_files_cannot_be_linked_they_are_copied(node, code_tree, monkeypat
     def refuse(*paths):
         raise OSError(1, "not permitted")
 
-    monkeypatch.setattr(codetree.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     path = node.adopt(code_tree, node.tree({"tree_e.py": "x = 1"}))
     assert (path / "tree_e.py").read_text() == "x = 1"
 
@@ -173,7 +173,7 @@ def test_a_folder_that_others_may_enter_is_refused(node, code_tree, mode):
 
 
 def test_a_folder_of_another_user_is_refused(node, code_tree, monkeypatch):
-    monkeypatch.setattr(codetree.os, "getuid", lambda: os.geteuid() + 1)
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
     with pytest.raises(CarriedCodeError, match="belongs to this user alone"):
         node.adopt(code_tree, node.tree({"tree_l.py": "x = 1"}))
 
@@ -190,27 +190,27 @@ def test_content_that_is_not_what_its_digest_says_is_refused(node, code_tree):
     with pytest.raises(CarriedCodeError, match="other content than it was sent with"):
         node.adopt(code_tree, tree)
     assert not (node.folder / "trees" / f"tree-{tree.number}").exists()
-    assert not list((node.folder / "content").iterdir())
+    assert not list(node.folder.glob("content/*"))
     assert not list(node.folder.glob("new-*"))
 
 
 def test_a_full_disk_leaves_nothing_half_done(node, code_tree, monkeypatch):
     tree = node.tree({"tree_n.py": "x = 1", "tree_o.py": "x = 2"})
-    write, written = codetree._write_file, []
+    write, written = code_files.write, []
 
-    def fill_up(file, digest, data, folder):
+    def fill_up(folder, digest, data):
         if written:
             raise OSError(28, "No space left on device")
-        written.append(file)
-        write(file, digest, data, folder)
+        written.append(digest)
+        return write(folder, digest, data)
 
-    monkeypatch.setattr(codetree, "_write_file", fill_up)
+    monkeypatch.setattr(code_files, "write", fill_up)
     with pytest.raises(CarriedCodeError, match=r"cannot be written to .*/run: .*No space left on device. Make room"):
         node.adopt(code_tree, tree)
     assert not list(node.folder.glob("new-*"))
     assert not list((node.folder / "trees").iterdir())
     assert code_tree.tree is None
-    monkeypatch.setattr(codetree, "_write_file", write)
+    monkeypatch.setattr(code_files, "write", write)
     node.adopt(code_tree, tree)
     assert importlib.import_module("tree_o").x == 2
 

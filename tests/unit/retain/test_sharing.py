@@ -1,5 +1,6 @@
 """What makes a process unfit to be forked from, and what a forked child gets of its own."""
 
+import errno
 import os
 import random
 import sys
@@ -105,3 +106,13 @@ def test_children_do_not_share_random_numbers_or_file_positions(tmp_path):
     in_child(check)
     assert os.read(fd, 2) == b"34", "the child has moved its own position only"
     os.close(fd)
+
+
+def test_a_process_that_may_open_nothing_more_is_not_forked_from(monkeypatch):
+    """What is forked from it would have the same limit."""
+
+    def listdir(path):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(sharing.os, "listdir", listdir)
+    assert sharing.why_unsafe().startswith("it cannot be looked at (Too many open files)")

@@ -298,6 +298,45 @@ def test_a_channel_that_cannot_write_ends(ends):
     assert manager.ends == 1
 
 
+def log_of(caplog):
+    """What the log says: each level, what it tells, and whether a traceback follows."""
+    return [(record.levelname, record.getMessage(), bool(record.exc_info)) for record in caplog.records]
+
+
+GARBAGE = "The link with the other end breaks off: A stream announces a message of 1414745936 frames."
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_stream_that_broke_is_one_line_in_the_log(ends, caplog, debug):
+    caplog.set_level("DEBUG" if debug else "INFO")
+    manager, theirs = ends
+    theirs.sendall(b"POST / HTTP/1.1\r\n\r\n")
+    manager.turn()
+    assert manager.ends == 1
+    expected = [("ERROR", GARBAGE, False)]
+    assert log_of(caplog)[:1] == expected
+    assert len(caplog.records) == (2 if debug else 1)
+    assert not debug or (caplog.records[1].levelname == "DEBUG" and caplog.records[1].exc_info)
+
+
+def test_a_channel_that_cannot_write_says_why_in_one_line(ends, caplog):
+    manager, _ = ends
+    manager.channel._fail(OSError(errno.EIO, "Input/output error"))
+    assert log_of(caplog) == [
+        ("ERROR", "The link with the other end breaks off: [Errno 5] Input/output error", False),
+    ]
+
+
+def test_a_mistake_of_ours_is_logged_with_its_traceback(ends, caplog):
+    manager, theirs = ends
+    manager.take = manager.channel._on_message = lambda frames: {}["missing"]
+    theirs.sendall(b"".join(to_stream([b"fine"])))
+    manager.turn()
+    ((level, text, has_traceback),) = log_of(caplog)
+    assert (level, has_traceback) == ("ERROR", True)
+    assert "the other end" in text
+
+
 def test_a_child_that_was_forked_by_code_of_the_user_answers_nothing(ends):
     manager, theirs = ends
     worker = WorkerChannel(theirs)

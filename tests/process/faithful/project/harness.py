@@ -1,14 +1,15 @@
 """Runs the probes of the project, on workers or in plain Python, and writes what each gave.
 
 Lies beside the project's script, which fills its lists. What to do comes from the environment: `FAITHFUL_LOCAL`, whether
-all is plain Python; `FAITHFUL_LEVELS`; `FAITHFUL_ONLY`, names of probes; `FAITHFUL_OUT`, the file for the values.
+all is plain Python; `FAITHFUL_LEVELS`; `FAITHFUL_ONLY`, names of probes; `FAITHFUL_HIDDEN`, a folder that workers do not
+have; `FAITHFUL_OUT`, the file for the values.
 """
 
 import json
 import os
 import traceback
 
-LEVELS = {"memory": {}, "node": {"share": "node"}, "isolated": {"isolation": "call"}}
+LEVELS = {"memory": {}, "node": {"share": "node"}, "isolated": {"isolation": "call"}, "app": {}}
 TIMEOUT_S = 20
 SAME = "the value in plain Python"  # what is expected of a row where nothing else is said
 
@@ -30,6 +31,7 @@ def probe(build=nothing, *, context=tuple, args=tuple, after=None, expected=SAME
         def run(make_app):
             return make_app(body, build, *context())(*args())
 
+        run.needs_context = build is not nothing
         PROBES[body.__name__] = (run, after, expected)
         return body
 
@@ -78,6 +80,10 @@ def main(share=0, shares=1):
             _now["level"] = level
             values[level] = {}
             for name in names:
+                if level == "app":
+                    if not getattr(PROBES[name][0], "needs_context", True):
+                        values[level][name] = value_of(name, _ordinary)
+                    continue
                 made_here = []
                 values[level][name] = value_of(name, lambda *words, made=made_here: _app(made, *words))
                 if level != "memory":
@@ -89,7 +95,15 @@ def main(share=0, shares=1):
 
 def _executor(kind, provider, label):
     """One worker, which has seen no other level."""
+    options = {}
+    if os.environ.get("FAITHFUL_HIDDEN"):
+        from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
+
+        hide = 'mount -t tmpfs none "$FAITHFUL_HIDDEN" && exec "$@"'
+        unshare = "unshare -m" if os.getuid() == 0 else "unshare -rm"
+        options["launch_cmd"] = f"{unshare} sh -c '{hide}' sh {DEFAULT_LAUNCH_CMD}"
     return kind(
+        **options,
         label=label,
         address="127.0.0.1",
         max_workers_per_node=1,
@@ -141,6 +155,14 @@ def _app(made, body, build=nothing, *args):
     made.append(spec)
     app = context_app(context=spec, executors=[_now["level"]])(body)
     return lambda *call: app(*call).result(timeout=TIMEOUT_S)
+
+
+def _ordinary(body, build=nothing, *args):
+    """An app that has no context."""
+    import parsl
+
+    app = parsl.python_app(body, executors=["app"])
+    return lambda *call: app(None, *call).result(timeout=TIMEOUT_S)
 
 
 def _evict(executor, spec):

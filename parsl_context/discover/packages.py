@@ -1,0 +1,278 @@
+"""Headers: what some code needs, and what that needs, from one pickle on.
+
+A function of the script uses names of it, whose values may be functions, and so on. Classes of the script and modules
+that it has loaded come along with any code, because that may read files which the script has pickled.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import pickle
+import sys
+import types
+from collections.abc import Collection, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+from parsl_context.content import space as there
+from parsl_context.content.carried import Binding, Header
+from parsl_context.content.carrying import Needs
+from parsl_context.content.digests import digest_bytes
+from parsl_context.content.modules import Home, home_of
+from parsl_context.content.space import Id, space
+from parsl_context.content.statics import static_of
+from parsl_context.discover.definitions import Bound, Definitions, Item
+from parsl_context.discover.project import Project
+from parsl_context.discover.watching import ABSENT, Watch, observer
+from parsl_context.wire.messages import Digest
+
+
+@dataclass(frozen=True)
+class Package:
+    """A header and its content, ready to be sent."""
+
+    digest: Digest
+    data: bytes
+    content: Mapping[Digest, bytes]
+    watch: Watch
+    definitions: Set[Id]
+    names: Set[tuple[str, str]]
+    packages: Collection[str]  # top-level names of what the tree has
+    files: Set[Digest]  # content of files of modules
+
+    @property
+    def size(self) -> int:
+        """Bytes of it, but for modules, which others need as well. [bytes]"""
+        return len(self.data) + sum(len(data) for digest, data in self.content.items() if digest not in self.files)
+
+    def covers(self, needs: Needs) -> bool:
+        """Whether something else needs nothing more."""
+        return (
+            needs.definitions <= self.definitions
+            and needs.names <= self.names
+            and all(name.partition(".")[0] in self.packages for name in needs.modules if home_of(name) is Home.CARRIED)
+        )
+
+
+@dataclass
+class _Walk:
+    """What was found on the way from one pickle to all that it needs."""
+
+    definitions: dict[Id, Item] = field(default_factory=dict)
+    names: dict[tuple[str, str], Bound] = field(default_factory=dict)
+    absent: set[tuple[str, str]] = field(default_factory=set)  # names that stand for nothing yet
+    modules: set[str] = field(default_factory=set)
+    sources: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)  # modules that the pickle itself names
+    looked_at: set[str] = field(default_factory=set)  # modules whose names were looked at
+    watched: list[tuple[dict[str, Any], tuple[str, ...]]] = field(default_factory=list)  # names of theirs
+
+
+class Packager:
+    """Finds what pickles of this process need. Thread-safe; no lock is held while code of the user's runs."""
+
+    def __init__(self) -> None:
+        self._definitions = Definitions()
+        self._project = Project()
+
+    def package(self, needs: Needs, *, is_code: bool = True) -> Package | None:
+        """The header of what a pickle needs, with its content; None if it needs nothing.
+
+        Parameters
+        ----------
+        is_code
+            Code may read files that the script has pickled, and needs the classes of the script, and the modules that
+            it has loaded, for that.
+
+        Raises
+        ------
+        ContextSerializationError
+            If something cannot be pickled.
+        CarriedCodeError
+            If a module of the user's cannot be carried.
+        """
+        classes = _classes_of_main() if is_code else {}
+        also = _modules_of_user() if is_code else ()
+        if not (needs or classes or also):
+            return None
+        epoch = observer.epoch  # before anything is looked at
+        walk = _Walk()
+        self._walk(walk, needs)
+        self._walk(walk, Needs(names={(there.MAIN, name) for name in classes}), is_strict=False)
+        tree, files, modules = self._project.tree(walk.modules, also)
+        walk.named |= needs.modules
+        while more := self._bound_anew(walk, modules):
+            self._walk(walk, more)
+            tree, files, modules = self._project.tree(walk.modules, also)
+        texts = {name: text for name in walk.sources if (text := "".join(linecache.getlines(name)))}
+        sources = {name: digest_bytes(text.encode("utf-8", "surrogatepass")) for name, text in texts.items()}
+        if not (walk.definitions or walk.names or walk.absent or tree or modules):
+            return None
+        found = {name for name, _ in walk.names} | {self._namespace_of(each) for each in walk.definitions}
+        namespaces = sorted(name for name in found if home_of(name) is Home.NAMESPACE)
+        content = dict(files)
+        content |= {sources[name]: text.encode("utf-8", "surrogatepass") for name, text in texts.items()}
+        content |= {item.digest: item.data for item in walk.definitions.values()}
+        content |= {bound.item.digest: bound.item.data for bound in walk.names.values()}
+        tree_digest = None
+        if tree is not None:
+            data = pickle.dumps(tree, protocol=5)
+            tree_digest = digest_bytes(data)
+            content[tree_digest] = data
+        header = Header(
+            definitions={name: item.digest for name, item in walk.definitions.items()},
+            bindings=tuple(
+                Binding(namespace, name, bound.version, bound.item.digest)
+                for (namespace, name), bound in _in_order(walk)
+            ),
+            namespaces={name: _facts(name) for name in namespaces},
+            sources=sources,
+            tree=tree_digest,
+            packages=frozenset(name.partition(".")[0] for name in modules) if tree is not None else frozenset(),
+        )
+        data = pickle.dumps(header, protocol=5)
+        packages = () if tree is None else tree.origins.keys()
+        observer.watch({name.partition(".")[0] for name in (*modules, *also)})
+        watch = self._watch(walk, epoch if modules or also else None)
+        names = walk.names.keys() | walk.absent
+        return Package(
+            digest_bytes(data),
+            data,
+            content,
+            watch,
+            walk.definitions.keys(),
+            names,
+            packages,
+            frozenset(files),
+        )
+
+    def _walk(self, walk: _Walk, needs: Needs, *, is_strict: bool = True) -> None:
+        """Find what a pickle needs, and what that needs.
+
+        Parameters
+        ----------
+        is_strict
+            Whether what cannot be sent is an error; otherwise it is left out.
+        """
+        found_by = self._definitions
+        waiting = [needs]
+        while waiting:
+            found = waiting.pop()
+            walk.modules |= found.modules
+            walk.sources |= found.sources
+            for name in found.definitions - walk.definitions.keys():
+                item = found_by.definition(name) if is_strict else found_by.attempt(name, found_by.definition)
+                if item is not None:
+                    walk.definitions[name] = item
+                    waiting += [item.needs, Needs(names=_name_of(name))]
+            for place in found.names - walk.names.keys():
+                bound = found_by.binding(place) if is_strict else found_by.attempt(place, found_by.binding)
+                if bound is None and place[1] not in vars(there.module_here(place[0])):
+                    walk.absent.add(place)
+                elif bound is not None:
+                    walk.names[place] = bound
+                    waiting.append(bound.item.needs)
+            for namespace in {name for name, _ in found.names}:
+                package = vars(there.module_here(namespace)).get("__package__")
+                if package:
+                    walk.modules.add(str(package))  # for relative imports
+
+    def _bound_anew(self, walk: _Walk, modules: Collection[str]) -> Needs:
+        """Note names of the user's modules that importing them does not make so; gives what their values need."""
+        needs = Needs()
+        for module in modules:
+            if module in walk.looked_at or (static := static_of(module)) is None:
+                continue
+            walk.looked_at.add(module)
+            names = vars(sys.modules[module])
+            anew = self._definitions.bound_anew(static, module)
+            for name in anew:
+                bound = self._definitions.binding_of_module(module, name)
+                if bound is not None:
+                    walk.names[module, name] = bound
+                    needs.update(bound.item.needs)
+            # In modules that code names itself, functions may be defined anew, as in a test.
+            watched = {*static.literals, *anew, *(static.first if module in walk.named else ())}
+            walk.watched.append((names, tuple(watched)))
+        return needs
+
+    @staticmethod
+    def _watch(walk: _Walk, epoch: int | None) -> Watch:
+        by_namespace: dict[str, list[str]] = {}
+        for namespace, name in (*walk.names, *walk.absent):
+            if namespace in walk.looked_at:
+                continue
+            by_namespace.setdefault(namespace, []).append(name)
+        names = tuple(
+            (
+                vars(there.module_here(place)),
+                tuple(found),
+                tuple(walk.names[place, name].value if (place, name) in walk.names else ABSENT for name in found),
+            )
+            for place, found in by_namespace.items()
+        )
+        of_modules = ((found, each, tuple(found.get(name, ABSENT) for name in each)) for found, each in walk.watched)
+        found_names = (*names, *(each for each in of_modules if each[1]))
+        return Watch(found_names, epoch)
+
+    @staticmethod
+    def _namespace_of(name: Id) -> str:
+        return str(getattr(space.find(name), "__module__", there.MAIN))
+
+
+@functools.cache
+def packager() -> Packager:
+    """That of this process, for all its executors."""
+    return Packager()
+
+
+def _in_order(walk: _Walk) -> Iterator[tuple[tuple[str, str], Bound]]:
+    """Names, each after those that code in its value may use as it is unpickled. Of a circle, functions come first."""
+    done: set[Any] = set()
+    for first in sorted(walk.names, key=lambda place: (callable(walk.names[place].value), place)):
+        waiting: list[tuple[Any, bool]] = [(first, False)]
+        while waiting:
+            found, is_last = waiting.pop()
+            if is_last and found in walk.names:
+                yield found, walk.names[found]
+            if is_last or found in done:
+                continue
+            done.add(found)
+            item = walk.names[found].item if found in walk.names else walk.definitions.get(found)
+            if item is not None:
+                waiting.append((found, True))
+                waiting += [(each, False) for each in sorted(item.needs.names)]
+                waiting += [(each, False) for each in sorted(item.needs.definitions)]
+
+
+def _name_of(definition: Id) -> set[tuple[str, str]]:
+    """The name that a definition stands under in its namespace: pickle looks for it there."""
+    value = space.find(definition)
+    namespace, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+    module = there.module_here(namespace) if isinstance(namespace, str) else None
+    return {(str(namespace), name)} if module is not None and vars(module).get(name) is value else set()
+
+
+def _classes_of_main() -> dict[str, type]:
+    """Classes that the script defines."""
+    names = list(vars(there.module_here(there.MAIN)).items())
+    return {
+        name: value
+        for name, value in names
+        if isinstance(value, type) and value.__module__ == there.MAIN and value.__qualname__ == name
+    }
+
+
+def _modules_of_user() -> list[str]:
+    """Modules in files that workers cannot be expected to have."""
+    return [name for name in list(sys.modules) if home_of(name) is Home.CARRIED]
+
+
+def _facts(namespace: str) -> dict[str, str | None]:
+    names = vars(there.module_here(namespace))
+    return {
+        name: names[name]
+        for name in ("__file__", "__package__", "__doc__")
+        if isinstance(names.get(name), str | types.NoneType) and name in names
+    }

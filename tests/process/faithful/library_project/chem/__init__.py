@@ -1,0 +1,6 @@
+"""Six modules that need each other and a file."""
+
+from .molecules import Molecule
+from .reading import read
+
+__all__ = ["Molecule", "read"]
