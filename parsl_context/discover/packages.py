@@ -105,14 +105,16 @@ class Packager:
         while more := self._bound_anew(walk, modules):
             self._walk(walk, more)
             tree, files, modules = self._project.tree(walk.modules, also)
-        texts = {name: text for name in walk.sources if (text := "".join(linecache.getlines(name)))}
-        sources = {name: digest_bytes(text.encode("utf-8", "surrogatepass")) for name, text in texts.items()}
+        found_texts = ((name, "".join(linecache.getlines(name))) for name in walk.sources)
+        # Pickled, or the text of a script that is also a module would be content that is sent as a file.
+        texts = {name: pickle.dumps(text, protocol=5) for name, text in found_texts if text}
+        sources = {name: digest_bytes(text) for name, text in texts.items()}
         if not (walk.definitions or walk.names or walk.absent or tree or modules):
             return None
         found = {name for name, _ in walk.names} | {self._namespace_of(each) for each in walk.definitions}
         namespaces = sorted(name for name in found if home_of(name) is Home.NAMESPACE)
         content = dict(files)
-        content |= {sources[name]: text.encode("utf-8", "surrogatepass") for name, text in texts.items()}
+        content |= {sources[name]: text for name, text in texts.items()}
         content |= {item.digest: item.data for item in walk.definitions.values()}
         content |= {bound.item.digest: bound.item.data for bound in walk.names.values()}
         tree_digest = None

@@ -127,7 +127,7 @@ class Carried:
         for name, text in header.sources.items():
             self._kept[text] = self.content(text)
             if name not in linecache.cache:
-                _remember_text(name, bytes(self._kept[text]).decode("utf-8", "surrogatepass"))
+                _remember_text(name, pickle.loads(self._kept[text]))
 
     def _kept_content(self, digest: Digest) -> Buffer:
         return self._kept[digest]
