@@ -239,7 +239,7 @@ class _Reducer:
             name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
         elif isinstance(obj, BaseException):
             return _reduce_exception(obj)
-        elif type(obj) in copyreg.dispatch_table or _has_stock_reduce(type(obj)):
+        elif type(obj) in cp.Pickler.dispatch_table or _has_stock_reduce(type(obj)):
             return NotImplemented
         else:
             reduced = obj.__reduce_ex__(5)

@@ -486,3 +486,15 @@ def g(): return slow
         done.clear()
         far.pack(value)
         assert done[-1] is False
+
+
+def test_a_bound_method_of_a_class_is_in_the_definition_of_that_class(far, cell):
+    """It is not asked for by its name, which the class has not yet as it is made."""
+    main = cell("""
+class A:
+    @classmethod
+    def made(cls): return cls
+A.kept = A.made
+def f(): return A.kept()
+""")
+    assert far.call(main.f) is main.A
