@@ -69,6 +69,7 @@ class Carried:
         Exception
             What code of the user's raised as it was unpickled or imported.
         """
+        self._tree.stay_on_path()
         if digest is None or self._prepared.get(digest) == self._changes:
             return
         header = self._header(digest)

@@ -99,6 +99,11 @@ class CodeTree:
                 if file and before.files.get(file) != tree.files.get(file) and name not in self._stale:
                     self._stale.append(name)
 
+    def stay_on_path(self) -> None:
+        """Go on to be found by imports, whatever a body has made of `sys.path`."""
+        if self._path is not None and str(self._path) not in sys.path:
+            sys.path.insert(0, str(self._path))
+
     def conflict(self, tree: Tree) -> str | None:
         """A module that is loaded here in a newer version than that of a tree."""
         if self.tree is None or tree.number >= self.tree.number:

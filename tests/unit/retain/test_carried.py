@@ -110,3 +110,15 @@ def f():
         return pickle.load(answer)
 """)
     assert far.call(main.f) == [True, main.__file__]
+
+
+def test_modules_are_found_whatever_a_body_has_made_of_the_path(far, cell, project):
+    """Also by imports in functions that have run before."""
+    project.write("found_late.py", "x = 1")
+    main = cell("def late():\n import found_late\n return found_late.x")
+    packed = far.pack((main.late, (), {}))
+    assert far.run(*packed) == 1
+    far.look("sys.modules.pop('found_late').x")
+    far.look("sys.path.clear()")
+    assert far.run(*packed) == 1
+    assert far.look("sys.path") == [str(far.folder / "trees" / far.look("sys.path[0].rpartition('/')[2]"))]
