@@ -45,6 +45,7 @@ class Header:
 
     definitions: dict[Id, Digest] = field(default_factory=dict)
     bindings: tuple[Binding, ...] = ()
+    spare: tuple[Binding, ...] = ()  # names that files may ask for which the script has pickled
     namespaces: dict[str, dict[str, str | None]] = field(default_factory=dict)  # __file__ and the like
     sources: dict[str, Digest] = field(default_factory=dict)  # texts, by the name of their file
     tree: Digest | None = None
@@ -53,7 +54,8 @@ class Header:
     @property
     def content(self) -> tuple[Digest, ...]:
         """Everything that must be there to act on it, but for the files of the tree."""
-        found = (*self.definitions.values(), *(each.value for each in self.bindings), *self.sources.values())
+        names = (each.value for each in (*self.bindings, *self.spare))
+        found = (*self.definitions.values(), *names, *self.sources.values())
         return found if self.tree is None else (*found, self.tree)
 
 

@@ -63,7 +63,6 @@ class _Walk:
     names: dict[tuple[str, str], Bound] = field(default_factory=dict)
     absent: set[tuple[str, str]] = field(default_factory=set)  # names that stand for nothing yet
     modules: set[str] = field(default_factory=set)
-    spare: set[str] = field(default_factory=set)  # modules of what may be needed
     sources: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)  # modules that the pickle itself names
     looked_at: set[str] = field(default_factory=set)  # modules whose names were looked at
@@ -100,37 +99,36 @@ class Packager:
         epoch = observer.epoch  # before anything is looked at
         walk = _Walk()
         self._walk(walk, needs)
-        watched = {*walk.names, *walk.absent, *((there.MAIN, name) for name in known)}
-        self._walk(walk, Needs(names={(there.MAIN, name) for name in known}), is_strict=False)
-        also |= walk.spare
+        spare = _Walk()
+        self._walk(spare, Needs(names={(there.MAIN, name) for name in known}), beyond=walk)
+        also |= spare.modules
         tree, files, modules = self._project.tree(walk.modules, also)
         walk.named |= needs.modules
         while more := self._bound_anew(walk, modules):
             self._walk(walk, more)
             tree, files, modules = self._project.tree(walk.modules, also)
-        found_texts = ((name, "".join(linecache.getlines(name))) for name in walk.sources)
+        found_texts = ((name, "".join(linecache.getlines(name))) for name in walk.sources | spare.sources)
         # Pickled, or the text of a script that is also a module would be content that is sent as a file.
         texts = {name: pickle.dumps(text, protocol=5) for name, text in found_texts if text}
         sources = {name: digest_bytes(text) for name, text in texts.items()}
-        if not (walk.definitions or walk.names or walk.absent or tree or modules):
+        if not (walk.definitions or walk.names or walk.absent or tree or modules or spare.names):
             return None
-        found = {name for name, _ in walk.names} | {self._namespace_of(each) for each in walk.definitions}
+        definitions = spare.definitions | walk.definitions
+        found = {name for name, _ in [*walk.names, *spare.names]} | {self._namespace_of(each) for each in definitions}
         namespaces = sorted(name for name in found if home_of(name) is Home.NAMESPACE)
         content = dict(files)
         content |= {sources[name]: text for name, text in texts.items()}
-        content |= {item.digest: item.data for item in walk.definitions.values()}
-        content |= {bound.item.digest: bound.item.data for bound in walk.names.values()}
+        content |= {item.digest: item.data for item in definitions.values()}
+        content |= {bound.item.digest: bound.item.data for bound in (*walk.names.values(), *spare.names.values())}
         tree_digest = None
         if tree is not None:
             data = pickle.dumps(tree, protocol=5)
             tree_digest = digest_bytes(data)
             content[tree_digest] = data
         header = Header(
-            definitions={name: item.digest for name, item in walk.definitions.items()},
-            bindings=tuple(
-                Binding(namespace, name, bound.version, bound.item.digest)
-                for (namespace, name), bound in _in_order(walk)
-            ),
+            definitions={name: item.digest for name, item in definitions.items()},
+            bindings=_bindings(walk),
+            spare=_bindings(spare),
             namespaces={name: _facts(name) for name in namespaces},
             sources=sources,
             tree=tree_digest,
@@ -139,7 +137,7 @@ class Packager:
         data = pickle.dumps(header, protocol=5)
         packages = () if tree is None else tree.origins.keys()
         observer.watch({name.partition(".")[0] for name in (*modules, *also)})
-        watch = self._watch(walk, watched, epoch if modules or also else None)
+        watch = self._watch(walk, known, epoch if modules or also else None)
         names = walk.names.keys() | walk.absent
         return Package(
             digest_bytes(data),
@@ -152,26 +150,29 @@ class Packager:
             frozenset(files),
         )
 
-    def _walk(self, walk: _Walk, needs: Needs, *, is_strict: bool = True) -> None:
+    def _walk(self, walk: _Walk, needs: Needs, *, beyond: _Walk | None = None) -> None:
         """Find what a pickle needs, and what that needs.
 
         Parameters
         ----------
-        is_strict
-            Whether what cannot be sent is an error; otherwise it is left out.
+        beyond
+            What is needed for sure. Then this is what may be needed besides, and what cannot be sent is left out;
+            otherwise it is an error.
         """
         found_by = self._definitions
+        is_strict = beyond is None
+        sure = beyond or _Walk()
         waiting = [needs]
         while waiting:
             found = waiting.pop()
-            (walk.modules if is_strict else walk.spare).update(found.modules)
+            walk.modules |= found.modules
             walk.sources |= found.sources
-            for name in found.definitions - walk.definitions.keys():
+            for name in found.definitions - walk.definitions.keys() - sure.definitions.keys():
                 item = found_by.definition(name) if is_strict else found_by.attempt(name, found_by.definition)
                 if item is not None:
                     walk.definitions[name] = item
                     waiting += [item.needs, Needs(names=_name_of(name))]
-            for place in found.names - walk.names.keys():
+            for place in found.names - walk.names.keys() - sure.names.keys():
                 bound = found_by.binding(place) if is_strict else found_by.attempt(place, found_by.binding)
                 if bound is None and place[1] not in vars(there.module_here(place[0])):
                     walk.absent.add(place)
@@ -203,23 +204,15 @@ class Packager:
         return needs
 
     @staticmethod
-    def _watch(walk: _Walk, watched: Set[tuple[str, str]], epoch: int | None) -> Watch:
-        by_namespace: dict[str, list[str]] = {}
-        for namespace, name in watched:
-            if namespace in walk.looked_at:
-                continue
-            by_namespace.setdefault(namespace, []).append(name)
-        names = tuple(
-            (
-                vars(there.module_here(place)),
-                tuple(found),
-                tuple(walk.names[place, name].value if (place, name) in walk.names else ABSENT for name in found),
-            )
-            for place, found in by_namespace.items()
-        )
-        of_modules = ((found, each, tuple(found.get(name, ABSENT) for name in each)) for found, each in walk.watched)
-        found_names = (*names, *(each for each in of_modules if each[1]))
-        return Watch(found_names, epoch)
+    def _watch(walk: _Walk, known: Set[str], epoch: int | None) -> Watch:
+        by_namespace = {there.MAIN: dict.fromkeys(known)} if known else {}
+        for namespace, name in (*walk.names, *walk.absent):
+            if namespace not in walk.looked_at:
+                by_namespace.setdefault(namespace, {})[name] = None
+        watched = [(vars(there.module_here(place)), tuple(names)) for place, names in by_namespace.items()]
+        watched += walk.watched
+        found = ((names, each, tuple(names.get(name, ABSENT) for name in each)) for names, each in watched if each)
+        return Watch(tuple(found), epoch)
 
     @staticmethod
     def _namespace_of(name: Id) -> str:
@@ -230,6 +223,11 @@ class Packager:
 def packager() -> Packager:
     """That of this process, for all its executors."""
     return Packager()
+
+
+def _bindings(walk: _Walk) -> tuple[Binding, ...]:
+    found = _in_order(walk)
+    return tuple(Binding(place[0], place[1], bound.version, bound.item.digest) for place, bound in found)
 
 
 def _in_order(walk: _Walk) -> Iterator[tuple[tuple[str, str], Bound]]:

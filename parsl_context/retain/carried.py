@@ -7,6 +7,7 @@ for other code that needs other values.
 from __future__ import annotations
 
 import linecache
+import logging
 import os
 import pickle
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from parsl_context.content import space as there
-from parsl_context.content.carried import Header, Tree
+from parsl_context.content.carried import Binding, Header, Tree
 from parsl_context.content.serialization import unpack_value
 from parsl_context.content.space import Id, space
 from parsl_context.errors import CarriedCodeError
@@ -24,6 +25,8 @@ from parsl_context.retain.codetree import CodeTree
 from parsl_context.retain.spawned import MainSpec
 from parsl_context.wire.codec import Buffer
 from parsl_context.wire.messages import Digest
+
+logger = logging.getLogger(f"parsl.{__name__}")
 
 
 class Carried:
@@ -52,6 +55,7 @@ class Carried:
         self._values: dict[tuple[str, str], Digest] = {}  # what these were made of
         self._definitions: dict[Id, Digest] = {}  # that may be asked for
         self._kept: dict[Digest, Buffer] = {}  # their content, and that of names
+        self._spare: dict[tuple[str, str], Binding] = {}  # that nobody has asked for yet
         space.source = self._make
 
     @property
@@ -78,13 +82,37 @@ class Carried:
         if digest not in self._prepared:
             self._introduce(header)
         for each in header.bindings:
-            place = (each.namespace, each.name)
-            if self._versions.get(place) != each.version:
-                value = unpack_value([self.content(each.value)])
-                vars(there.module(each.namespace))[each.name] = value
-                self._versions[place], self._values[place] = each.version, each.value
-                self._changes += 1  # whatever becomes of the rest
+            if self._versions.get((each.namespace, each.name)) != each.version:
+                self._bind(each, self.content(each.value))
         self._prepared[digest] = self._changes
+
+    def _bind(self, binding: Binding, content: Buffer) -> None:
+        place = (binding.namespace, binding.name)
+        value = unpack_value([content])
+        vars(there.module(binding.namespace))[binding.name] = value
+        self._versions[place], self._values[place] = binding.version, binding.value
+        self._changes += 1  # whatever becomes of the rest
+
+    def _find_in_main(self, name: str) -> Any:
+        """What the script has under a name that nothing which was sent has named: a file that it has pickled does."""
+        if (there.MAIN, name) in self._spare:
+            self._bind_spare()
+        try:
+            return vars(space.adopt_main())[name]
+        except KeyError:
+            raise AttributeError(f"module {there.MAIN!r} has no attribute {name!r}") from None
+
+    def _bind_spare(self) -> None:
+        """Have all that the script defines. It takes imports that calls as such do without."""
+        spare, self._spare = self._spare, {}
+        for place, each in spare.items():
+            version = self._versions.get(place)
+            if version == each.version or (version is None and each.name in vars(there.module(each.namespace))):
+                continue
+            try:
+                self._bind(each, self._kept[each.value])
+            except Exception:
+                logger.debug("The script's %s cannot be had here", each.name, exc_info=True)
 
     def why_older(self, headers: Iterable[Digest | None]) -> str | None:
         """Which module these need in another, older version than this process has loaded; None if all is well."""
@@ -108,6 +136,7 @@ class Carried:
             self._trees.pop(digest, None)
             self._prepared.pop(digest, None)
             self._kept.pop(digest, None)
+        self._spare = {place: each for place, each in self._spare.items() if each.value not in gone}
         for name in [name for name, digest in self._definitions.items() if digest in gone]:
             del self._definitions[name]
             space.drop(name)
@@ -117,12 +146,16 @@ class Carried:
 
     def _introduce(self, header: Header) -> None:
         """Be ready to make what a header names."""
-        for digest in (*header.definitions.values(), *(each.value for each in header.bindings)):
+        names = (*header.bindings, *header.spare)
+        for digest in (*header.definitions.values(), *(each.value for each in names)):
             self._kept[digest] = self.content(digest)
+        self._spare |= {(each.namespace, each.name): each for each in header.spare}
         self._definitions |= header.definitions
         for name, facts in header.namespaces.items():
             if name == there.MAIN:
-                vars(space.adopt_main())["__spec__"] = MainSpec(self._write_main, facts.get("__package__"))
+                main = vars(space.adopt_main())
+                main["__spec__"] = MainSpec(self._write_main, facts.get("__package__"))
+                main.setdefault("__getattr__", self._find_in_main)
             vars(there.namespace(name)).update(facts)
         for name, text in header.sources.items():
             self._kept[text] = self.content(text)

@@ -471,10 +471,13 @@ def g(): return slow
         """Is no part of what is pickled."""
 
         def __call__(self):
+            if done:
+                return  # the other thread may come by here, too
+            done.append("begun")
             cell("def fresh(x): return Slow")
             thread = threading.Thread(target=lambda: done.append(far.pack((main.fresh, [main.Slow]))), daemon=True)
             thread.start()
-            thread.join(2)
+            thread.join(20)
             done.append(thread.is_alive())
 
         def __reduce__(self):
@@ -483,6 +486,7 @@ def g(): return slow
     done = []
     main.inner = Inner()
     for value in (main.Slow(), main.g):
+        cell("slow = Slow()")  # which nobody has pickled yet
         done.clear()
         far.pack(value)
         assert done[-1] is False
