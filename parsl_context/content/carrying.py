@@ -7,17 +7,13 @@ was written defines what it names (`discover.definitions`); the others only name
 from __future__ import annotations
 
 import builtins
-import copyreg
 import enum
 import functools
-import gc
 import io
 import marshal
 import pickle
 import re
 import types
-import typing
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,11 +25,20 @@ import dill
 from parsl_context.content import imports
 from parsl_context.content import space as there
 from parsl_context.content.modules import Home, home_of
+from parsl_context.content.reducers import (
+    REDUCERS,
+    has_stock_reduce,
+    makes_members,
+    native_args,
+    own_attributes,
+    reduce_exception,
+    reduce_plainly,
+)
 from parsl_context.content.reducing import reduce_code
 from parsl_context.content.space import Id, space
+from parsl_context.content.standing import owner_of, place_of, place_under
 from parsl_context.content.statics import is_of_file
 
-_GROUP: type[BaseException] | tuple[()] = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.10 has none
 _BUILT_IN = frozenset(vars(builtins))
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _FIRST = ("__module__", "__slots__", "__orig_bases__")  # what a class must have from the beginning
@@ -177,7 +182,7 @@ class _Reducer:
             return reduced
         if isinstance(obj, types.ModuleType):
             return self._module(obj)
-        reduce = _REDUCE.get(kind)
+        reduce = REDUCERS.get(kind)
         home = home_of(getattr(obj, "__module__", None))
         if home is not Home.INSTALLED:
             return self._instance(obj, home, reduce)
@@ -207,7 +212,7 @@ class _Reducer:
         place = place_of(obj)
         if home is Home.CARRIED and place is not None and is_of_file(obj.__module__, place):
             return self._in_module(obj.__module__, place, obj.__qualname__)
-        owner, inside = (None, "") if place is None else _owner(obj.__module__, place)
+        owner, inside = (None, "") if place is None else owner_of(obj.__module__, place)
         if owner is not None and owner is not self._root_value and (self._defines or space.known(owner) is not None):
             return there.attribute, (owner, inside)
         reduced = self._reference(obj, gives=place is not None and owner is None)
@@ -249,17 +254,17 @@ class _Reducer:
         if reduce is not None:
             name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
         elif isinstance(obj, BaseException):
-            return _reduce_exception(obj)
-        elif type(obj) in cp.Pickler.dispatch_table or _has_stock_reduce(type(obj)):
+            return reduce_exception(obj)
+        elif type(obj) in cp.Pickler.dispatch_table or has_stock_reduce(type(obj)):
             return NotImplemented
         else:
             reduced = obj.__reduce_ex__(5)
             if not isinstance(reduced, str):
                 return reduced
-            name, reduce = reduced, _reduce_plainly
+            name, reduce = reduced, reduce_plainly
         if obj is self._root_value:
             return self._begin(reduce(obj))
-        place = _place(obj, name) if isinstance(name, str) else None
+        place = place_under(obj, name) if isinstance(name, str) else None
         if place is None:
             return reduce(obj)
         if home is Home.CARRIED and is_of_file(obj.__module__, place):
@@ -338,10 +343,10 @@ class _Reducer:
         attributes, slots = cp._enum_getstate(obj)
         attributes = {name: value for name, value in attributes.items() if name not in obj.__members__}
         # `__members__` has the other names of one, too.
-        if _makes_members(obj):
+        if makes_members(obj):
             facts = {"__qualname__": obj.__qualname__, "__module__": obj.__module__}
-            made = {name: (_native_args(member), member.value) for name, member in obj.__members__.items()}
-            of_members = {name: _own_attributes(member) for name, member in obj.__members__.items()}
+            made = {name: (native_args(member), member.value) for name, member in obj.__members__.items()}
+            of_members = {name: own_attributes(member) for name, member in obj.__members__.items()}
             args = (type(obj), obj.__name__, obj.__bases__, made, facts)
             return there.make_enum, args, (attributes, slots, of_members), None, None, there.complete_enum
         members = {name: member.value for name, member in obj.__members__.items()}
@@ -363,60 +368,6 @@ class _Carrier(_Reducer, cloudpickle.Pickler):  # type: ignore[misc]
 
 class _DillCarrier(_Reducer, dill.Pickler):  # type: ignore[misc]
     """As dill, but for what has identifiers."""
-
-
-def _makes_members(kind: Any) -> bool:
-    """Whether members of an enum are made in a way of the user's, from what they no longer tell."""
-    ways = [getattr(kind, name, None) for name in ("__init__", "__new_member__")]
-    is_own = any(isinstance(way, types.FunctionType) and home_of(way.__module__) is not Home.INSTALLED for way in ways)
-    return is_own or kind._member_type_.__module__ != "builtins"
-
-
-def _native_args(member: Any) -> tuple[Any, ...]:
-    """What Python's own type that a member is of makes it from."""
-    found: tuple[Any, ...] = member.__getnewargs__() if hasattr(member, "__getnewargs__") else ()
-    return found
-
-
-def _own_attributes(member: enum.Enum) -> dict[str, Any]:
-    ours = ("_value_", "_name_", "__objclass__", "_sort_order_")
-    return {name: value for name, value in vars(member).items() if name not in ours}
-
-
-def place_of(obj: Any) -> str | None:
-    """Where a class or a function stands in its module, as a dotted name: it, or what has it as an attribute."""
-    return _place(obj, obj.__qualname__)
-
-
-def _place(obj: Any, name: str) -> str | None:
-    module = there.module_here(obj.__module__)
-    if "<locals>" not in name:
-        try:
-            found = there.attribute(module, name)
-        except (AttributeError, KeyError):
-            found = None
-        if found is obj:
-            return name
-        inside = {} if isinstance(found, type | types.ModuleType) else getattr(found, "__dict__", {})
-        if type(found) in _WRAPPERS:
-            inside = {**inside, **{part: getattr(found, part, None) for part in ("__func__", "fget", "fset", "fdel")}}
-        for part, value in inside.items():
-            if value is obj:
-                return f"{name}.{part}"
-    # What has no name of its own, as a lambda, may stand under one all the same.
-    return next((each for each, value in [*getattr(module, "__dict__", {}).items()] if value is obj), None)
-
-
-def _owner(module: str, place: str) -> tuple[type | None, str]:
-    """The innermost class that something stands in, and where in there."""
-    owner, inside, rest = None, place, place
-    found = there.module_here(module)
-    while "." in rest:
-        name, _, rest = rest.partition(".")
-        found = there.attribute(found, name)
-        if isinstance(found, type):
-            owner, inside = found, rest
-    return owner, inside
 
 
 def _words(annotations: dict[str, Any]) -> Iterator[str]:
@@ -443,10 +394,6 @@ def _content_of(cell: types.CellType) -> tuple[Any, ...]:
     return (cell.cell_contents,) if _is_filled(cell) else ()
 
 
-def _has_stock_reduce(kind: Any) -> bool:
-    return kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
-
-
 class _Names:
     """Stands for the names of a module, which are the globals of its functions."""
 
@@ -468,58 +415,3 @@ class _Named:
 
 
 _names = functools.lru_cache(maxsize=1024)(_Names)
-_WRAPPERS = (staticmethod, classmethod, property)
-
-
-# --- objects that Python's pickle does not take apart
-
-
-def _reduce_cached_function(cached: Any) -> tuple[Any, ...]:
-    """What `functools.lru_cache` made; without what it has cached."""
-    state = {name: value for name, value in vars(cached).items() if name != "__wrapped__"}
-    return there.make_cached, (cached.__wrapped__, cached.cache_parameters()), state
-
-
-def _reduce_cached_property(found: Any) -> tuple[Any, ...]:
-    state = {name: value for name, value in vars(found).items() if name not in ("lock", "func")}
-    return functools.cached_property, (found.func,), state
-
-
-def _reduce_proxy(proxy: types.MappingProxyType[Any, Any]) -> tuple[Any, ...]:
-    (behind,) = gc.get_referents(proxy)  # the dictionary itself, which others may know
-    return types.MappingProxyType, (behind,)
-
-
-def _reduce_weak(found: weakref.ref[Any]) -> tuple[Any, ...]:
-    value = found()
-    return (there.dead_reference, ()) if value is None else (weakref.ref, (value,))
-
-
-def _reduce_plainly(found: Any) -> tuple[Any, ...]:
-    """An object whose class says that it goes by its name: what it is made of."""
-    reduced: tuple[Any, ...] = copyreg._reduce_ex(found, 1)  # type: ignore[attr-defined]
-    return reduced
-
-
-def _reduce_exception(error: BaseException) -> Any:
-    """An exception of the user's, whose constructor may take other arguments than the exception keeps."""
-    kind = type(error)
-    if type(kind.__reduce__) is not types.MethodDescriptorType or isinstance(error, _GROUP):
-        return NotImplemented
-    reduced: tuple[Any, ...] = there.built_in(kind).__reduce__(error)  # type: ignore[assignment]
-    return there.make_exception, (kind, reduced[1]), *reduced[2:]
-
-
-def _reduce_weak_keys(found: weakref.WeakKeyDictionary[Any, Any]) -> tuple[Any, ...]:
-    return type(found), (dict(found),)
-
-
-_REDUCE: dict[type, Callable[[Any], Any]] = {
-    type(functools.lru_cache(maxsize=None)(len)): _reduce_cached_function,
-    functools.cached_property: _reduce_cached_property,
-    types.MappingProxyType: _reduce_proxy,
-    weakref.ref: _reduce_weak,
-    typing.TypeVar: cp._typevar_reduce,
-    weakref.WeakKeyDictionary: _reduce_weak_keys,
-    weakref.WeakValueDictionary: _reduce_weak_keys,
-}
