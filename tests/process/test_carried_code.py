@@ -194,7 +194,7 @@ def test_a_module_with_the_name_of_one_that_a_worker_has_loaded_is_refused_in_a_
 import nturl2path
 def body(held): return nturl2path.MINE
 def other(held): return sys.modules["".join(["nturl", "2path"])].__file__
-with start(worker_init="export PYTHONPATH={tmp_path}/site:$PYTHONPATH"):
+with start(worker_init="cd /; export PYTHONPATH={tmp_path}/site:$PYTHONPATH"):
     say(other=outcome(app(other)()), seen=outcome(app(body)()), here=nturl2path.MINE)
 """,
         nturl2path="MINE = True\n",

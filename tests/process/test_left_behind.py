@@ -343,13 +343,11 @@ def test_a_context_that_is_a_pool_is_cleaned_up(load: Load, run_dir: Path, metho
         Path(mark).touch()
 
     held = context(workers)(closes, str(run_dir / "ended"))
-    ids = context_app(context=held)(lambda pool: [pool.apply(os.getpid), os.getpid()])
-    pid, worker = ids().result(timeout=30)
+    pid = context_app(context=held)(lambda pool: pool.apply(os.getpid))().result(timeout=30)
     assert not is_gone(pid)
     executor.evict(held)
     wait_for((run_dir / "ended").exists)
     if closes:
-        wait_for(lambda: is_gone(pid), 10)
-        assert not is_gone(worker)
+        assert is_gone(pid), "the clean-up waits for it; after that the worker may be ended, if it keeps memory"
     parsl.dfk().cleanup()
     wait_for(lambda: is_gone(pid), 10)

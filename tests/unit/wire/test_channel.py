@@ -320,6 +320,7 @@ def test_a_stream_that_broke_is_one_line_in_the_log(ends, caplog, debug):
 
 
 def test_a_channel_that_cannot_write_says_why_in_one_line(ends, caplog):
+    caplog.set_level("INFO")
     manager, _ = ends
     manager.channel._fail(OSError(errno.EIO, "Input/output error"))
     assert log_of(caplog) == [
