@@ -31,6 +31,7 @@ from parsl_context.wire.codec import MAX_BUFFERS, Buffer
 _PICKLE_START = 0x80  # opcode PROTO; no identifier of a Parsl serializer starts with it
 _ATOMS = frozenset({int, float, bool, str, bytes, type(None), complex})
 _ONLY_TEXTS = frozenset({str})
+_SIMPLE_CONTAINERS = frozenset({tuple, list, dict})
 _QUIET_SIZE = sys.maxsize  # Parsl warns above a threshold; large values are no fault here
 
 
@@ -112,11 +113,20 @@ def _is_simple(value: Any, depth: int = 3) -> bool:
     kind = type(value)
     if kind in _ATOMS:
         return True
-    if kind is dict:
-        return len(value) < 16 and _ONLY_TEXTS.issuperset(map(type, value)) and _is_simple([*value.values()], depth)
-    if (kind is not tuple and kind is not list) or len(value) >= 16:
+    if kind not in _SIMPLE_CONTAINERS or len(value) >= 16:
         return False
-    return _ATOMS.issuperset(map(type, value)) or (depth > 0 and all(_is_simple(item, depth - 1) for item in value))
+    if kind is dict:
+        if not _ONLY_TEXTS.issuperset(map(type, value)):
+            return False
+        value = value.values()
+    if _ATOMS.issuperset(map(type, value)):
+        return True
+    if depth == 0:
+        return False
+    for item in value:  # noqa: SIM110 (asked for each call, and a generator takes its time to be made)
+        if not _is_simple(item, depth - 1):
+            return False
+    return True
 
 
 def _flat(buffer: pickle.PickleBuffer) -> Buffer:

@@ -66,7 +66,7 @@ class _Walk:
     sources: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)  # modules that the pickle itself names
     looked_at: set[str] = field(default_factory=set)  # modules whose names were looked at
-    watched: list[tuple[dict[str, Any], tuple[str, ...]]] = field(default_factory=list)  # names of theirs
+    watched: list[tuple[dict[str, Any], str]] = field(default_factory=list)  # names of theirs
 
 
 class Packager:
@@ -200,19 +200,16 @@ class Packager:
                     needs.update(bound.item.needs)
             # In modules that code names itself, functions may be defined anew, as in a test.
             watched = {*static.literals, *anew, *(static.first if module in walk.named else ())}
-            walk.watched.append((names, tuple(watched)))
+            walk.watched += [(names, name) for name in watched]
         return needs
 
     @staticmethod
     def _watch(walk: _Walk, known: Set[str], epoch: int | None) -> Watch:
-        by_namespace = {there.MAIN: dict.fromkeys(known)} if known else {}
-        for namespace, name in (*walk.names, *walk.absent):
-            if namespace not in walk.looked_at:
-                by_namespace.setdefault(namespace, {})[name] = None
-        watched = [(vars(there.module_here(place)), tuple(names)) for place, names in by_namespace.items()]
+        places = {(there.MAIN, name) for name in known}
+        places |= {place for place in (*walk.names, *walk.absent) if place[0] not in walk.looked_at}
+        watched = [(vars(there.module_here(namespace)), name) for namespace, name in places]
         watched += walk.watched
-        found = ((names, each, tuple(names.get(name, ABSENT) for name in each)) for names, each in watched if each)
-        return Watch(tuple(found), epoch)
+        return Watch(tuple((names, name, names.get(name, ABSENT)) for names, name in watched), epoch)
 
     @staticmethod
     def _namespace_of(name: Id) -> str:

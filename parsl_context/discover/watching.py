@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import operator
+import functools
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 ABSENT: Any = object()  # stands for the value of a name that stands for nothing
-_ALL_ABSENT = itertools.repeat(ABSENT)
 
 
 class ImportObserver:
@@ -40,7 +38,7 @@ class ImportObserver:
 
 observer = ImportObserver()
 
-Names = tuple[dict[str, Any], tuple[str, ...], tuple[Any, ...]]  # a namespace, names in it and their values
+Name = tuple[dict[str, Any], str, Any]  # a namespace, a name in it, and its value
 
 
 @dataclass(frozen=True)
@@ -50,31 +48,30 @@ class Watch:
     Attributes
     ----------
     names : tuple
-        Namespaces, names in them, and what these stood for.
+        Names, and what they stood for.
     epoch : int or None
         Of the observer, if modules of the user's count.
     """
 
-    names: tuple[Names, ...] = ()
+    names: tuple[Name, ...] = ()
     epoch: int | None = None
 
     @classmethod
     def all_of(cls, watches: Iterable[Watch]) -> Watch:
         """One that watches what several do."""
-        names: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
-        epochs = set()
-        for watch in watches:
-            if watch.epoch is not None:
-                epochs.add(watch.epoch)
-            for namespace, found, values in watch.names:
-                names.setdefault(id(namespace), (namespace, {}))[1].update(zip(found, values, strict=True))
-        merged = tuple((namespace, tuple(found), tuple(found.values())) for namespace, found in names.values())
-        return cls(merged, min(epochs, default=None))
+        watches = list(watches)
+        names = {(id(name[0]), name[1]): name for watch in watches for name in watch.names}
+        epochs = [watch.epoch for watch in watches if watch.epoch is not None]
+        return cls(tuple(names.values()), min(epochs, default=None))
+
+    @functools.cached_property
+    def _looks(self) -> tuple[tuple[Callable[[str, Any], Any], str, Any], ...]:
+        return tuple((namespace.get, name, value) for namespace, name, value in self.names)
 
     def is_current(self) -> bool:
         """Whether all names stand for the same objects, and no module was loaded since."""
-        for namespace, names, values in self.names:
-            if not all(map(operator.is_, map(namespace.get, names, _ALL_ABSENT), values)):
+        for get, name, value in self._looks:  # for a few names, no other way is quicker
+            if get(name, ABSENT) is not value:
                 return False
         return self.epoch is None or self.epoch == observer.epoch
 

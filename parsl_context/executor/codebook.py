@@ -6,7 +6,6 @@ has called for long, and no running call needs, is forgotten here and everywhere
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
 import types
@@ -84,8 +83,7 @@ class CodeBook:
         """
         code = self._codes.get(id(function))
         if code is not None and code.watch.is_current():
-            with contextlib.suppress(KeyError):  # forgotten by another thread just now
-                self._codes.move_to_end(id(function))
+            self._use(id(function))
             return code, kwargs
         call = _find_call(function)
         if call is None:
@@ -120,12 +118,17 @@ class CodeBook:
             self._provided.discard(context.digest)
         return context.digest
 
+    def _use(self, key: Any) -> None:
+        try:  # noqa: SIM105 (asked for each call, and a context manager takes its time)
+            self._codes.move_to_end(key)
+        except KeyError:
+            pass  # forgotten by another thread just now
+
     def _remember(self, key: Any, pack: Callable[[], Packed]) -> Code:
         """The code under a key; packed if there is none, which runs code of the user's, so without a lock."""
         old = self._codes.get(key)
         if old is not None and old.watch.is_current():
-            with contextlib.suppress(KeyError):
-                self._codes.move_to_end(key)
+            self._use(key)
             return old
         packed = pack()
 

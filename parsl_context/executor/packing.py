@@ -207,7 +207,7 @@ def _watch(function: ContextFunction) -> Watch:
     assert function.place is not None
     names, name = function.place
     is_in_file = home_of(function.__module__) is Home.CARRIED
-    return Watch(((names, (name,), (names[name],)),), observer.epoch if is_in_file else None)
+    return Watch(((names, name, names[name]),), observer.epoch if is_in_file else None)
 
 
 @contextlib.contextmanager

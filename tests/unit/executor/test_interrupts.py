@@ -1,5 +1,7 @@
 """Ctrl-C while a call is made: that call leaves once or never, what was sent before leaves once, later calls go."""
 
+import dataclasses
+import itertools
 import select
 import threading
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ import pytest
 from parsl_context import ContextExecutor
 from parsl_context.apps.app import context_app
 from parsl_context.apps.context import context
+from parsl_context.discover.packages import Packager
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook
 from parsl_context.wire import messages as m
@@ -113,8 +116,17 @@ def plain():
     return 1
 
 
+class LightPackager(Packager):
+    """Gives a few of the parts that code needs: each is sent by the same lines."""
+
+    def package(self, needs, *, is_code=True):
+        found = super().package(needs, is_code=is_code)
+        return dataclasses.replace(found, content=dict(itertools.islice(found.content.items(), 3)))
+
+
 @pytest.mark.parametrize("function", [plain, body.func], ids=["ordinary", "with a context"])
 def test_the_code_of_a_call_is_sent_whatever_was_interrupted_before(function):
+    packager = LightPackager()
     for number in range(10_000):
         stored, declared = set(), set()
 
@@ -124,7 +136,7 @@ def test_the_code_of_a_call_is_sent_whatever_was_interrupted_before(function):
             elif isinstance(message, m.DeclareContext):
                 declared.add(message.context)
 
-        book = CodeBook(send, lambda: (), "memory")
+        book = CodeBook(send, lambda: (), "memory", packager)
         where = interrupted(lambda: book.code(function, {}), number, "executor/codebook")  # noqa: B023
         code, _ = book.code(function, {})
         assert stored.issuperset(code.names), f"after an interrupt at {where}"
