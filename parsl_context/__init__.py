@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from parsl_context.apps.app import ContextApp, context_app
     from parsl_context.apps.context import Context, context
+    from parsl_context.apps.lexical import split
     from parsl_context.apps.portable import context_dirty
     from parsl_context.errors import (
         BodyExitError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         ParslContextError,
         PayloadLostError,
         RemoteError,
+        SplitError,
         UnservableTaskError,
         WorkerLost,
     )
@@ -53,11 +55,13 @@ __all__ = [
     "ParslContextError",
     "PayloadLostError",
     "RemoteError",
+    "SplitError",
     "UnservableTaskError",
     "WorkerLost",
     "context",
     "context_app",
     "context_dirty",
+    "split",
 ]
 
 _HOMES = {
@@ -69,6 +73,7 @@ _HOMES = {
     "context": "apps.context",
     "context_app": "apps.app",
     "context_dirty": "apps.portable",
+    "split": "apps.lexical",
 }  # all others are errors
 
 

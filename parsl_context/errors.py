@@ -45,6 +45,30 @@ class ConfigurationError(ParslContextError, ValueError):
     """An executor, context or app was given something that cannot work."""
 
 
+class SplitError(ConfigurationError):
+    """A function cannot be split into a context and a body.
+
+    Attributes
+    ----------
+    function : str
+        Its qualified name.
+    file : str
+        The file that it is written in; empty if that is not known.
+    line : int
+        The line of what is in the way.
+    reason : str
+        What that is, and what to do.
+    """
+
+    def __init__(self, function: str, file: str, line: int, reason: str) -> None:
+        self.function = function
+        self.file = file
+        self.line = line
+        self.reason = reason
+        place = f" ({file}, line {line})" if file else ""
+        ParslError.__init__(self, f"{function}{place} cannot be split: {reason}")
+
+
 _CREATE_THERE = (
     "Create objects that cannot travel (connections, locks, open files, device handles) inside the context function "
     "instead."

@@ -8,7 +8,10 @@ of the DataFlowKernel, is a `ContextCall`.
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
+import statistics
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Protocol
@@ -19,10 +22,13 @@ from parsl.dataflow.futures import AppFuture
 from parsl.errors import NoDataFlowKernelError
 from rich.progress import track
 
-from parsl_context.apps.chunks import ChunkSizer
-from parsl_context.apps.context import Context, as_context
-from parsl_context.apps.context_call import ContextCall, check_of, defer_futures, place_contexts
+from parsl_context.apps.chunks import ChunkSizer, in_groups
+from parsl_context.apps.context import Context
+from parsl_context.apps.context_call import ContextCall, call_of, check_of, place_contexts
+from parsl_context.apps.keys import KeyedContext, KeyUses, as_app_context
+from parsl_context.apps.lexical import block_of, context_of, split
 from parsl_context.apps.options import UNKEPT_LEVELS
+from parsl_context.discover.blocks import Split
 from parsl_context.errors import ConfigurationError
 from parsl_context.retain import calls
 
@@ -31,6 +37,9 @@ class WarmingExecutor(Protocol):
     """What an app needs of an executor that builds contexts ahead of calls."""
 
     reuse: str  # level of contexts that do not choose one
+
+    def contexts(self) -> Sequence[Any]:
+        """What it knows of contexts."""
 
     def preload(self, context: Context, /) -> None:
         """Have a context built where it is not."""
@@ -46,15 +55,20 @@ class ContextApp(AppBase):
     func : ContextCall
         What an executor gets. Calling it runs the body here; `executor.submit(app.func, {}, ...)` is the fastest
         way to make one call.
-    contexts : tuple of Context
+    contexts : tuple of Context or KeyedContext
         The contexts of the app.
+    split : Split or None
+        How it was split, if it was written as one function.
+    block : ContextFunction or None
+        The context function of its block, if it has one.
     """
 
     def __init__(
         self,
         body: Callable[..., Any],
-        contexts: Mapping[str | None, Context],
+        contexts: Mapping[str | None, Context | KeyedContext],
         *,
+        split: Split | None = None,
         data_flow_kernel: DataFlowKernel | None = None,
         executors: Any = "all",
         cache: bool = False,
@@ -62,8 +76,11 @@ class ContextApp(AppBase):
     ) -> None:
         self.body = body
         self.contexts = tuple(contexts.values())
+        self.split = split
+        self.block = None if split is None else self.contexts[0].function
         names, placed = place_contexts(body, contexts)
-        call, self._awaited = defer_futures(body, names, placed)
+        signature = None if split is None else inspect.signature(split.function)
+        call, self._awaited = call_of(body, names, placed, signature)
         super().__init__(
             call,
             data_flow_kernel=data_flow_kernel,
@@ -72,8 +89,9 @@ class ContextApp(AppBase):
             ignore_for_cache=ignore_for_cache,
         )
         self.func: ContextCall = call
-        self._check = check_of(body, names)
-        functools.update_wrapper(self, body)
+        self._check = check_of(call)
+        self._has_warned = False
+        functools.update_wrapper(self, body if split is None else split.function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> AppFuture:
         """Call the app, as any Parsl app. On a worker, where there is nothing to submit to, it runs here.
@@ -85,6 +103,10 @@ class ContextApp(AppBase):
         """
         invocation_kwargs = {**self.kwargs, **kwargs}
         self._check(*args, **invocation_kwargs)
+        if self.func.keys is not None:
+            args, invocation_kwargs = self.func.keys.shield(args, invocation_kwargs)
+            if self.func.uses.is_wasteful and not self._has_warned:
+                self._warn_of_keys()
         if calls.resident is not None and not self._has_kernel():
             return self.func(*args, **invocation_kwargs)  # type: ignore[no-any-return]
         walltime_s = invocation_kwargs.get("walltime")
@@ -104,6 +126,7 @@ class ContextApp(AppBase):
         chunksize: int | None = None,
         max_pending: int = 64,
         progress: bool = False,
+        **keys: Any,
     ) -> Iterator[Any]:
         """Call the app for each item (of several iterables: for the items side by side), as the built-in `map`.
 
@@ -120,9 +143,13 @@ class ContextApp(AppBase):
             Tasks that may wait or run at a time.
         progress : bool
             Show a progress bar.
+        **keys
+            Keys of the app's contexts, if all calls have the same.
 
         Raises
         ------
+        TypeError
+            If the app does not take such keys.
         Exception
             What a call raised, when its turn comes; calls of the same task that ended before it are not delivered.
         """
@@ -130,29 +157,73 @@ class ContextApp(AppBase):
             raise ConfigurationError(f"map(chunksize={chunksize}): a task has at least one call.")
         if max_pending < 1:
             raise ConfigurationError(f"map(max_pending={max_pending}): at least one task must be pending.")
-        results = self._map(zip(*iterables, strict=False), chunksize, max_pending)
+        self._check_keys("map", keys)
+        items = zip(*iterables, strict=False)
+        sizer = ChunkSizer(chunksize)
+        if self.func.keys is None:
+            results = self._map(items, sizer, max_pending)
+        else:
+            results = self._map_by_key(items, keys, sizer, max_pending)
         if not progress:
             return results
         total = min((len(it) for it in iterables if isinstance(it, Sized)), default=None)
         return iter(track(results, description=self.__name__, total=total))
 
-    def warm(self) -> None:
+    def warm(self, **keys: Any) -> None:
         """Start building the app's contexts on the workers, before the first call.
 
         On each `ContextExecutor` that the app may run on; other executors build at the first call. Contexts with
         futures among their arguments are built once those are known, so at the first call.
+
+        Parameters
+        ----------
+        **keys
+            Keys of the app's contexts, as a call would give them; those that have defaults may be left out.
+
+        Raises
+        ------
+        TypeError
+            If a key is missing, or is none.
         """
+        self._check_keys("warm", keys)
         if self.func.late:
             return
+        contexts = [
+            context.at(self._keys(keys)) if isinstance(context, KeyedContext) else context for context in self.contexts
+        ]
         for executor in self._context_executors():
-            for context in self.contexts:
+            for context in contexts:
                 if (context.options.reuse or executor.reuse) not in UNKEPT_LEVELS:
                     executor.preload(context)
 
-    def _map(self, items: Iterator[tuple[Any, ...]], chunksize: int | None, max_pending: int) -> Iterator[Any]:
-        walltime_s = self.kwargs.get("walltime")
-        func = (self.func if walltime_s is None else self.func.limited(walltime_s)).as_chunk()
-        sizer = ChunkSizer(chunksize)
+    def _keys(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of keys, with the defaults of those that are not given."""
+        assert self.func.keys is not None
+        return self.func.keys.take((), dict(given))[0]
+
+    def _check_keys(self, where: str, given: Mapping[str, Any]) -> None:
+        known = () if self.func.keys is None else self.func.keys.names
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            has = f"its keys are {', '.join(known)}" if known else "the app has no keys"
+            raise TypeError(f"{self.__name__}.{where}() got {', '.join(unknown)}, and {has}.")
+
+    def _warn_of_keys(self) -> None:
+        """Say once that contexts are built for one call each."""
+        self._has_warned = True
+        function = next(context.function for context in self.contexts if isinstance(context, KeyedContext))
+        rows = [row for executor in self._context_executors() for row in executor.contexts()]
+        times = [row.load_s for row in rows if row.name.startswith(f"{function.__name__}(") and row.loads]
+        cost = f", which took {statistics.median(times):.3g} s each" if times else ""
+        warnings.warn(
+            f"{KeyUses.MANY} calls of {self.__name__} gave as many different values of "
+            f"{', '.join(self.func.keys.names if self.func.keys else ())}: a context was built for each{cost}. What "
+            "differs from call to call belongs to the body; keys are for what many calls share.",
+            stacklevel=3,
+        )
+
+    def _map(self, items: Iterator[tuple[Any, ...]], sizer: ChunkSizer, max_pending: int) -> Iterator[Any]:
+        func = self._func().as_chunk()
         pending: deque[AppFuture] = deque()
         while True:
             while len(pending) < max_pending and (chunk := list(itertools.islice(items, sizer.size))):
@@ -162,6 +233,30 @@ class ContextApp(AppBase):
             if not pending:
                 return
             yield from pending.popleft().result()
+
+    def _map_by_key(
+        self, items: Iterator[tuple[Any, ...]], given: dict[str, Any], sizer: ChunkSizer, max_pending: int
+    ) -> Iterator[Any]:
+        """As `_map`; calls that travel together have the same keys, and results come in the order of the items."""
+        func, keys = self._func(), self.func.keys
+        assert keys is not None
+
+        def keyed() -> Iterator[tuple[ContextCall, tuple[Any, ...]]]:
+            for item in items:
+                self._check(*item, **given)
+                values, args, _ = keys.take(item, given)
+                yield func.at(values), args
+
+        def submit(call: ContextCall, chunk: list[Any]) -> AppFuture:
+            future = self._submit(call.as_chunk(), (chunk,), {})
+            sizer.observe(future, len(chunk))
+            return future
+
+        return in_groups(keyed(), submit, sizer, max_pending)
+
+    def _func(self) -> ContextCall:
+        walltime_s = self.kwargs.get("walltime")
+        return self.func if walltime_s is None else self.func.limited(walltime_s)
 
     def _submit(self, func: ContextCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
         return self._kernel().submit(
@@ -200,13 +295,15 @@ def context_app(
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
 ) -> Any:
-    """Make a function the body of a context app.
+    """Make a function a context app.
 
     Parameters
     ----------
     function
         The body. With one context, that is its first parameter; with several, each is the parameter of its name.
-    context : Context, callable or mapping
+        Without ``context``, a function that begins with a ``with context:`` block, which is run once where calls run;
+        parameters that the block uses are keys: each value of them has a context of its own.
+    context : Context, KeyedContext, callable or mapping
         The context (a function without arguments stands for the context it builds), or contexts by parameter.
     data_flow_kernel, executors, cache, ignore_for_cache
         As in `parsl.python_app`.
@@ -217,30 +314,29 @@ def context_app(
 
     Raises
     ------
+    SplitError
+        If there is no context, and the function cannot be split.
     ConfigurationError
-        If there is no context, or the body does not take the contexts.
+        If the body does not take the contexts.
     """
-    if context is None:
-        raise ConfigurationError(
-            "context_app needs a context: @context_app(context=...). Splitting a function by itself is not available "
-            "in this version."
-        )
-    contexts: dict[str | None, Context]
-    if isinstance(context, Mapping):
-        contexts = {name: as_context(value) for name, value in context.items()}
-    else:
-        contexts = {None: as_context(context)}
+    options: dict[str, Any] = {
+        "data_flow_kernel": data_flow_kernel,
+        "executors": executors,
+        "cache": cache,
+        "ignore_for_cache": ignore_for_cache,
+    }
 
     def decorate(body: Callable[..., Any]) -> ContextApp:
-        return ContextApp(
-            body,
-            contexts,
-            data_flow_kernel=data_flow_kernel,
-            executors=executors,
-            cache=cache,
-            ignore_for_cache=ignore_for_cache,
-        )
+        if context is not None:
+            return ContextApp(body, contexts, **options)
+        found = split(body)
+        return ContextApp(found.body, {None: context_of(found, block_of(found))}, split=found, **options)
 
+    contexts: dict[str | None, Context | KeyedContext] = {}
+    if isinstance(context, Mapping):
+        contexts = {name: as_app_context(value) for name, value in context.items()}
+    elif context is not None:
+        contexts = {None: as_app_context(context)}
     return decorate if function is None else decorate(function)
 
 

@@ -17,20 +17,25 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from parsl.app.app import AppBase
 from parsl.data_provider.files import File
 
 from parsl_context.apps.options import Options, make_options
+from parsl_context.apps.signatures import is_asynchronous, own_signature, shown_signature
 from parsl_context.content.carrying import Needs, carry
 from parsl_context.content.digests import digest_content
 from parsl_context.content.places import fails, place_of_failure
 from parsl_context.distribute import origins
 from parsl_context.errors import ConfigurationError, ContextSerializationError, sentence
+from parsl_context.retain import clean_ups
 from parsl_context.retain.arguments import NodeFile, map_leaves, required, resolving
 from parsl_context.retain.instances import Upkeep
 from parsl_context.wire.messages import Digest
+
+if TYPE_CHECKING:
+    from parsl_context.apps.keys import KeyedContext
 
 
 class Context:
@@ -219,9 +224,10 @@ class ContextFunction:
             raise ConfigurationError(f"Context function {function!r} is asynchronous; write it as a plain function.")
         self.function = function
         self.options = options
-        self._signature = _signature(function)
+        self._signature = shown_signature(function)
         self._stood_there = False
-        self._own_signature = _own_signature(function)
+        self.is_block = False  # it is a part of an app, which goes with the other part alone
+        self._own_signature = own_signature(function)
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
@@ -241,6 +247,30 @@ class ContextFunction:
             raise TypeError(f"context function {self.__name__}: {error}") from None
         return Context(self, args, kwargs)
 
+    def by(self, *keys: str, **kwargs: Any) -> KeyedContext:
+        """A context for each value of some of its arguments, which each call gives: ``classifier.by("weights")``.
+
+        Parameters
+        ----------
+        *keys : str
+            Parameters of this function that calls give, as arguments of these names.
+        **kwargs
+            Its other arguments.
+
+        Raises
+        ------
+        ConfigurationError, TypeError
+            If it does not take such arguments, or Parsl takes a name for itself.
+        """
+        from parsl_context.apps.keys import keyed  # which knows contexts
+
+        return keyed(self, keys, kwargs)
+
+    def default(self, name: str) -> Any:
+        """Default of a parameter; `inspect.Parameter.empty` if it has none."""
+        parameters = {} if self._signature is None else self._signature.parameters
+        return parameters[name].default if name in parameters else inspect.Parameter.empty
+
     @property
     def place(self) -> tuple[dict[str, Any], str] | None:
         """The namespace that it was defined in, and its name there; None if it was not defined at the top of one."""
@@ -250,7 +280,7 @@ class ContextFunction:
 
     def current(self) -> ContextFunction:
         """What stands under its name now, if that is a context function, or a function as its own; or itself."""
-        if not self._stood_there or (place := self.place) is None:
+        if self.is_block or not self._stood_there or (place := self.place) is None:
             return self
         found = place[0].get(place[1])
         if isinstance(found, ContextFunction):
@@ -260,10 +290,20 @@ class ContextFunction:
 
     def stands_there(self) -> bool:
         """Whether its name stands for it, or for its function; to be remembered for `current`."""
+        self._stood_there = self._stands_there()
+        return self._stood_there
+
+    @property
+    def was_replaced(self) -> bool:
+        """Whether its name stood for it once, and stands for something else of the kind now."""
+        if self.is_block:
+            return self._stood_there and not self._stands_there()
+        return self.current() is not self
+
+    def _stands_there(self) -> bool:
         place = self.place
         found = None if place is None else place[0].get(place[1])
-        self._stood_there = found is self or found is self.function
-        return self._stood_there
+        return found is self or found is self.function or (self.is_block and getattr(found, "block", None) is self)
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Arguments as the function gets them: those that have a place by their places, with defaults.
@@ -286,76 +326,123 @@ class ContextFunction:
         return f"<context function {self.__name__}>"
 
 
-@overload
-def context(function: Callable[..., Any], /) -> ContextFunction: ...
+class BlockOptions:
+    """Options for a context function: what ``context(...)`` gives. A decorator, or what opens a block of an app."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def __call__(self, function: Callable[..., Any]) -> ContextFunction:
+        return ContextFunction(function, self.options)
+
+    def __enter__(self) -> None:
+        clean_ups.enter_block()
+
+    def __exit__(self, *_: object) -> None:
+        clean_ups.exit_block()
 
 
-@overload
-def context(
-    *,
-    reuse: str | None = None,
-    share: str | None = None,
-    after_fork: Callable[[Any], None] | None = None,
-    memory_gb: float | None = None,
-    isolation: str | None = None,
-    max_uses: int | None = None,
-    max_age_s: float | None = None,
-    pinned: bool = False,
-    build_timeout_s: float | None = None,
-) -> Callable[[Callable[..., Any]], ContextFunction]: ...
+class ContextDecorator:
+    """What `parsl_context.context` is."""
+
+    def __init__(self) -> None:
+        self.__name__ = self.__qualname__ = "context"
+        self.__doc__ = ContextDecorator.__call__.__doc__
+        self.__module__ = __name__
+
+    @overload
+    def __call__(self, function: Callable[..., Any], /) -> ContextFunction: ...
+
+    @overload
+    def __call__(
+        self,
+        function: None = None,
+        /,
+        *,
+        reuse: str | None = None,
+        share: str | None = None,
+        after_fork: Callable[[Any], None] | None = None,
+        memory_gb: float | None = None,
+        isolation: str | None = None,
+        max_uses: int | None = None,
+        max_age_s: float | None = None,
+        pinned: bool = False,
+        build_timeout_s: float | None = None,
+    ) -> BlockOptions: ...
+
+    def __call__(self, function: Any = None, /, **options: Any) -> Any:
+        """Make a function a context function.
+
+        The function returns the context, or yields it once and cleans up after the yield, also under
+        `contextlib.contextmanager`. It runs where the calls run,
+        once per worker, not where it is written. Use as a decorator, with or without options, or on any function:
+        ``context(load_model)("weights.pt")``.
+
+        Parameters
+        ----------
+        function
+            The function that builds the context.
+        reuse : str, optional
+            Level of reuse: "none", "disk", "memory" or "node"; the executor's if not given.
+        share : str, optional
+            Another way to say it: "node" for one instance that the workers of a node share, "worker" for one each.
+        after_fork : callable, optional
+            At level "node": called with the instance in each worker that shares it, before its first call. For what
+            must not be shared: connections, locks, random generators.
+        memory_gb : float, optional
+            Memory that one instance takes. [GB]
+        isolation : str, optional
+            "call": each call runs in a fresh fork of the worker that holds the instance, so that nothing a body does is
+            seen by later calls, and a body that dies takes only its own call with it. A call whose context has started
+            threads or uses an accelerator raises `ContextIsolationError`. On other executors, where processes cannot be
+            forked, each call builds an instance of its own.
+        max_uses : int, optional
+            Calls that one instance serves; after that it is built anew. At level "node": calls in one worker, which is
+            then forked anew.
+        max_age_s : float, optional
+            Age from which an instance serves no further call and is built anew. [s]
+        pinned : bool, optional
+            Never give it up for budgets, limits or idle time; only `executor.evict` does.
+        build_timeout_s : float, optional
+            Time that the context function may take, and `after_fork` in a new worker; the executor's
+            (`context_build_timeout`) if not given. Then its process is killed, which counts as a build that failed. On
+            executors that are not ours there is no limit. [s]
+
+        Raises
+        ------
+        ConfigurationError
+            If an option is not valid.
+        """
+        if isinstance(function, ContextFunction):
+            return replace_options(function, **options)
+        if function is not None:
+            return ContextFunction(function, make_options(options))
+        return BlockOptions(make_options(options))
+
+    def cleanup(self, function: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
+        """Have a function called when the context that is being built is given up; the latest is called first.
+
+        To be called in the block of an app or in a context function, in the thread that runs it. Where the undivided
+        function runs, as in a test, it is called when the process ends.
+
+        Raises
+        ------
+        ConfigurationError
+            If no context is being built.
+        """
+        clean_ups.register(functools.partial(function, *args, **kwargs))
+
+    def __enter__(self) -> None:
+        clean_ups.enter_block()
+
+    def __exit__(self, *_: object) -> None:
+        clean_ups.exit_block()
+
+    def __reduce__(self) -> str:
+        return "context"
 
 
-def context(
-    function: Callable[..., Any] | None = None, /, **options: Any
-) -> ContextFunction | Callable[[Callable[..., Any]], ContextFunction]:
-    """Make a function a context function.
-
-    The function returns the context, or yields it once and cleans up after the yield, also under
-    `contextlib.contextmanager`. It runs where the calls run,
-    once per worker, not where it is written. Use as a decorator, with or without options, or on any function:
-    ``context(load_model)("weights.pt")``.
-
-    Parameters
-    ----------
-    function
-        The function that builds the context.
-    reuse : str, optional
-        Level of reuse: "none", "disk", "memory" or "node"; the executor's if not given.
-    share : str, optional
-        Another way to say it: "node" for one instance that the workers of a node share, "worker" for one each.
-    after_fork : callable, optional
-        At level "node": called with the instance in each worker that shares it, before its first call. For what must
-        not be shared: connections, locks, random generators.
-    memory_gb : float, optional
-        Memory that one instance takes. [GB]
-    isolation : str, optional
-        "call": each call runs in a fresh fork of the worker that holds the instance, so that nothing a body does is
-        seen by later calls, and a body that dies takes only its own call with it. A call whose context has started
-        threads or uses an accelerator raises `ContextIsolationError`. On other executors, where processes cannot be
-        forked, each call builds an instance of its own.
-    max_uses : int, optional
-        Calls that one instance serves; after that it is built anew. At level "node": calls in one worker, which is
-        then forked anew.
-    max_age_s : float, optional
-        Age from which an instance serves no further call and is built anew. [s]
-    pinned : bool, optional
-        Never give it up for budgets, limits or idle time; only `executor.evict` does.
-    build_timeout_s : float, optional
-        Time that the context function may take, and `after_fork` in a new worker; the executor's
-        (`context_build_timeout`) if not given. Then its process is killed, which counts as a build that failed. On
-        executors that are not ours there is no limit. [s]
-
-    Raises
-    ------
-    ConfigurationError
-        If an option is not valid.
-    """
-    if isinstance(function, ContextFunction):
-        return replace_options(function, **options)
-    if function is not None:
-        return ContextFunction(function, make_options(options))
-    checked = make_options(options)
-    return lambda decorated: ContextFunction(decorated, checked)
+context = ContextDecorator()
 
 
 def replace_options(function: ContextFunction, **options: Any) -> ContextFunction:
@@ -367,7 +454,7 @@ def replace_options(function: ContextFunction, **options: Any) -> ContextFunctio
 
 
 def as_context(value: object) -> Context:
-    """A context from what `context=` of an app may be: a context, or a function without arguments.
+    """A context from a context, or a function without arguments.
 
     Raises
     ------
@@ -385,49 +472,6 @@ def as_context(value: object) -> Context:
                 f"{sentence(str(error))} Give the arguments where the app is made: context={function.__name__}(...)."
             ) from None
     raise ConfigurationError(f"context={value!r} is neither a context nor a function that builds one.")
-
-
-def is_asynchronous(function: object) -> bool:
-    """Whether what a callable runs is a coroutine, or is written as one."""
-    asynchronous = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
-    return any(check(runs) for check in asynchronous for runs in what_runs(function))
-
-
-def what_runs(function: object) -> Iterator[Any]:
-    """A callable, and what Python runs for it. Not what it wraps: that is its own affair."""
-    yield function
-    yield getattr(function, "__call__", None)  # noqa: B004 (for the method, not to see whether there is one)
-
-
-def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
-    """Signature of a function; some that are written in C do not tell theirs."""
-    try:
-        return inspect.signature(function)
-    except ValueError:
-        return None
-
-
-_CONTEXT_MANAGER = getattr(contextlib.contextmanager(lambda: iter(())), "__code__", None)
-_CACHE = type(functools.cache(lambda: None))
-
-
-def _own_signature(function: Callable[..., Any]) -> inspect.Signature | None:
-    """Signature that says what becomes of arguments; None where a wrapper or a class only claims to have one.
-
-    What `functools.wraps` was applied to shows the signature of another function, and may treat an argument that was
-    not given unlike one that has its default.
-    """
-    while isinstance(function, _CACHE) or getattr(function, "__code__", None) is _CONTEXT_MANAGER:
-        function = getattr(function, "__wrapped__")  # noqa: B009 (these pass on what they get)
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    if hasattr(inner, "__signature__"):
-        return None
-    try:
-        return inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):
-        return None
 
 
 def _escape_context(value: object) -> str | None:

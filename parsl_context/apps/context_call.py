@@ -19,8 +19,10 @@ from parsl.app.bash import BashApp
 from parsl.app.python import PythonApp, timeout
 from parsl.dataflow.memoization import id_for_memo
 
-from parsl_context.apps.context import Context, is_asynchronous, what_runs
+from parsl_context.apps.context import Context
+from parsl_context.apps.keys import KeyedContext, Keys, KeyUses, cache_key, signature_of_calls
 from parsl_context.apps.portable import process_contexts
+from parsl_context.apps.signatures import is_asynchronous, what_runs
 from parsl_context.content.digests import digest_content
 from parsl_context.content.exceptions import stand_in, with_text
 from parsl_context.content.serialization import pack_code
@@ -29,6 +31,7 @@ from parsl_context.retain import calls
 from parsl_context.retain.calls import BodyCall, ChunkCall, bind
 from parsl_context.wire.messages import Digest
 
+_MAX_KEYS = 1024  # values of keys that an app remembers
 _AWAITED = "_parsl_context_argument_{}"
 
 
@@ -58,8 +61,10 @@ class ContextCall:
         "chunked",
         "contexts",
         "digests",
+        "keys",
         "late",
         "names",
+        "uses",
         "walltime_s",
     )
 
@@ -67,15 +72,18 @@ class ContextCall:
         self,
         body: Callable[..., Any],
         names: tuple[str | None, ...],
-        contexts: tuple[Context, ...],
+        contexts: tuple[Context | KeyedContext, ...],
         *,
         chunked: bool = False,
         walltime_s: float | None = None,
         late: bool = False,
+        keys: Keys | None = None,
     ) -> None:
         self.body = body
         self.names = names
         self.contexts = contexts
+        self.keys = keys
+        self.uses = KeyUses()
         self.chunked = chunked
         self.walltime_s = walltime_s
         self.late = late  # some contexts wait for values that come with the call
@@ -92,14 +100,16 @@ class ContextCall:
 
     @property
     def __signature__(self) -> inspect.Signature:
-        signature = inspect.signature(self.body)
-        parameters = list(signature.parameters.values())[self.names.count(None) :]
-        return signature.replace(parameters=[p for p in parameters if p.name not in self.names])
+        if self.keys is not None:
+            return self.keys.signature
+        return signature_of_calls(inspect.signature(self.body), self.contexts, self.names)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         resident = calls.resident
-        if resident is not None and (digests := self._digests()) and all(digest in resident for digest in digests):
-            return self._run([resident[digest] for digest in digests], args, kwargs)  # within another call
+        if resident is not None and not self.late:  # within another call
+            call, given, named = self.settled(args, kwargs)
+            if (digests := call._digests()) and all(digest in resident for digest in digests):
+                return call._run([resident[digest] for digest in digests], given, named)
         try:
             return self._run_here(args, kwargs)
         except Exception as error:
@@ -109,15 +119,21 @@ class ContextCall:
                 raise
         raise shown
 
+    @property
+    def known(self) -> tuple[Context, ...]:
+        """Its contexts, which no value of a key is missing to."""
+        assert self.keys is None, "a call with keys is settled first"
+        return self.contexts  # type: ignore[return-value]
+
     def _digests(self) -> tuple[Digest, ...]:
         """Digests of its contexts, on a worker."""
-        if not self.digests and not self.late:
+        if not self.digests and not self.late and self.keys is None:
             self.digests = tuple(context.digest for context in self.contexts)
         return self.digests
 
     def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call, kwargs = self.settled(kwargs)
-        with process_contexts.using(call.contexts) as instances:
+        call, args, kwargs = self.settled(args, kwargs)
+        with process_contexts.using(call.known) as instances:
             return call._run(instances, args, kwargs)
 
     def _run(self, instances: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -125,10 +141,35 @@ class ContextCall:
         bound = bind(body, self.names, instances)
         return [bound(*item) for item in args[0]] if self.chunked else bound(*args, **kwargs)
 
-    def settled(self, kwargs: dict[str, Any]) -> tuple[ContextCall, dict[str, Any]]:
+    def settled(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[ContextCall, tuple[Any, ...], dict[str, Any]]:
+        """This call with the contexts that its arguments ask for, and the arguments that its body gets."""
+        if self.late:
+            call, kwargs = self._with_results(kwargs)
+            return call.settled(args, kwargs)
+        if self.keys is None:
+            return self, args, kwargs
+        values, args, kwargs = self.keys.take(args, kwargs)
+        return self.at(values), args, kwargs
+
+    def at(self, values: Mapping[str, Any]) -> ContextCall:
+        """This call for some values of its keys."""
+        key = cache_key(values)
+        found: ContextCall | None = self._memo.get(key)
+        self.uses.count(is_known=found is not None)
+        if found is None:
+            contexts = tuple(each.at(values) if isinstance(each, KeyedContext) else each for each in self.contexts)
+            found = ContextCall(self.body, self.names, contexts, chunked=self.chunked, walltime_s=self.walltime_s)
+            while len(self._memo) >= _MAX_KEYS:
+                self._memo.pop(next(iter(self._memo)), None)
+        else:
+            self._memo.pop(key, None)  # what was used last is forgotten last
+        self._memo[key] = found
+        return found
+
+    def _with_results(self, kwargs: dict[str, Any]) -> tuple[ContextCall, dict[str, Any]]:
         """This call with the values filled in that its contexts waited for, and the arguments without them."""
-        if not self.late:
-            return self, kwargs
         prefix = _AWAITED.format("")
         values = {key: value for key, value in kwargs.items() if key.startswith(prefix)}
         if not values:
@@ -147,16 +188,13 @@ class ContextCall:
                 context.substituted(lambda leaf: values[leaf.key] if isinstance(leaf, _Awaited) else leaf)
                 for context in self.contexts
             )
-            settled = ContextCall(self.body, self.names, contexts, chunked=self.chunked, walltime_s=self.walltime_s)
+            settled = self._with(contexts=contexts, late=False)
             found = self._memo[identity] = (settled, list(values.values()))
         return found[0], rest
 
     def renewed(self) -> ContextCall:
         """The same call with its contexts as they are now, see `Context.renewed`."""
-        contexts = tuple(context.renewed() for context in self.contexts)
-        return ContextCall(
-            self.body, self.names, contexts, chunked=self.chunked, walltime_s=self.walltime_s, late=self.late
-        )
+        return self._with(contexts=tuple(context.renewed() for context in self.contexts))
 
     def limited(self, walltime_s: float) -> ContextCall:
         """The same call with a limit on the run time of its body. [s]"""
@@ -169,9 +207,14 @@ class ContextCall:
     def _variant(self, key: Any, **changes: Any) -> ContextCall:
         found: ContextCall | None = self._memo.get(key)
         if found is None:
-            options = {"chunked": self.chunked, "walltime_s": self.walltime_s, "late": self.late, **changes}
-            found = self._memo[key] = ContextCall(self.body, self.names, self.contexts, **options)
+            found = self._memo[key] = self._with(**changes)
         return found
+
+    def _with(self, **changes: Any) -> ContextCall:
+        names = ("body", "names", "contexts", "chunked", "walltime_s", "late", "keys")
+        made = ContextCall(**{**{name: getattr(self, name) for name in names}, **changes})
+        made.uses = self.uses
+        return made
 
     def for_worker(self) -> BodyCall:
         """What a worker of `ContextExecutor` runs."""
@@ -181,7 +224,7 @@ class ContextCall:
     def __reduce__(self) -> tuple[Any, ...]:
         # By value, like the context functions, so that workers of other executors need no module of the user's.
         return _unpack_call, (
-            pack_code((self.body, self.names, self.contexts)),
+            pack_code((self.body, self.names, self.contexts, self.keys)),
             self.chunked,
             self.walltime_s,
             self.late,
@@ -190,10 +233,11 @@ class ContextCall:
     def __reduce_code__(self) -> tuple[Any, ...]:
         # The body may mention the app that this is of: what is taken apart is there before its parts are.
         digests: tuple[Digest, ...] = ()
-        if not self.late and not any(context.is_being_digested for context in self.contexts):
+        is_known = not self.late and self.keys is None
+        if is_known and not any(context.is_being_digested for context in self.contexts):
             with contextlib.suppress(ContextSerializationError):
                 digests = tuple(context.digest for context in self.contexts)
-        state = (self.body, self.names, self.contexts, self.chunked, self.walltime_s, self.late, digests)
+        state = (self.body, self.names, self.contexts, self.chunked, self.walltime_s, self.late, self.keys, digests)
         return _bare_call, (), state, None, None, _fill_call
 
     def __repr__(self) -> str:
@@ -205,8 +249,9 @@ def _bare_call() -> ContextCall:
 
 
 def _fill_call(call: ContextCall, state: tuple[Any, ...]) -> None:
-    body, names, contexts, chunked, walltime_s, late, digests = state
-    call.__init__(body, names, contexts, chunked=chunked, walltime_s=walltime_s, late=late)  # type: ignore[misc]
+    body, names, contexts, chunked, walltime_s, late, keys, digests = state
+    options = {"chunked": chunked, "walltime_s": walltime_s, "late": late, "keys": keys}
+    call.__init__(body, names, contexts, **options)  # type: ignore[misc]
     call.digests = digests
 
 
@@ -217,8 +262,8 @@ def _unpack_call(packed: bytes, chunked: bool, walltime_s: float | None, late: b
 
 @functools.lru_cache(maxsize=64)
 def _unpacked_call(packed: bytes, chunked: bool, walltime_s: float | None, late: bool) -> ContextCall:
-    body, names, contexts = pickle.loads(packed)
-    call = ContextCall(body, names, contexts, chunked=chunked, walltime_s=walltime_s, late=late)
+    body, names, contexts, keys = pickle.loads(packed)
+    call = ContextCall(body, names, contexts, chunked=chunked, walltime_s=walltime_s, late=late, keys=keys)
     call._is_away = True
     return call
 
@@ -233,32 +278,20 @@ def _id_for_memo_call(call: ContextCall, output_ref: bool = False) -> bytes:
     return pickle.dumps(["ContextCall", name, call.names, call.chunked, digests])
 
 
-def check_of(body: Callable[..., Any], names: tuple[str | None, ...]) -> Callable[..., None]:
-    """A function without a body that takes what calls of an app give, and complains of anything else as Python does.
-
-    Parameters
-    ----------
-    body, names
-        The body, and how it gets its contexts, as `place_contexts` says it.
-    """
+def check_of(call: ContextCall) -> Callable[..., None]:
+    """A function without a body that takes what calls of an app give, and complains of anything else as Python does."""
     try:
-        parameters = list(inspect.signature(body).parameters.values())[names.count(None) :]
+        signature = call.__signature__
     except (TypeError, ValueError):
         return lambda *args, **kwargs: None
-    given = []
-    is_reached = True  # by position
-    for parameter in parameters:
-        if parameter.name in names:
-            is_reached = is_reached and parameter.kind is parameter.KEYWORD_ONLY
-        elif is_reached or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD):
-            given.append(parameter)
-        elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            given.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
-    given = [p.replace(annotation=p.empty, default=p.empty if p.default is p.empty else _DEFAULT) for p in given]
+    given = [
+        p.replace(annotation=p.empty, default=p.empty if p.default is p.empty else _DEFAULT)
+        for p in signature.parameters.values()
+    ]
     made: dict[str, Any] = {"_": None}
     exec(f"def check{inspect.Signature(given)}: pass", made)
     check: types.FunctionType = made["check"]
-    check.__qualname__ = getattr(body, "__qualname__", type(body).__qualname__)
+    check.__qualname__ = getattr(call.body, "__qualname__", type(call.body).__qualname__)
     return check
 
 
@@ -282,8 +315,8 @@ def _why_no_body(body: Callable[..., Any]) -> str | None:
 
 
 def place_contexts(
-    body: Callable[..., Any], contexts: Mapping[str | None, Context]
-) -> tuple[tuple[str | None, ...], tuple[Context, ...]]:
+    body: Callable[..., Any], contexts: Mapping[str | None, Context | KeyedContext]
+) -> tuple[tuple[str | None, ...], tuple[Context | KeyedContext, ...]]:
     """How the body gets its contexts: the leading parameters by position (None), the others by name.
 
     Raises
@@ -319,10 +352,19 @@ def place_contexts(
     return (*[None] * len(leading), *by_name), (*leading, *by_name.values())
 
 
-def defer_futures(
-    body: Callable[..., Any], names: tuple[str | None, ...], contexts: tuple[Context, ...]
+def call_of(
+    body: Callable[..., Any],
+    names: tuple[str | None, ...],
+    contexts: tuple[Context | KeyedContext, ...],
+    signature: inspect.Signature | None = None,
 ) -> tuple[ContextCall, dict[str, Future[Any]]]:
-    """The call, with futures in its contexts replaced by keys, and the futures by key."""
+    """The call of an app, with futures in its contexts replaced by keys, and the futures by key.
+
+    Parameters
+    ----------
+    signature
+        What calls may give, if the body does not tell.
+    """
     awaited: dict[str, Future[Any]] = {}
     keys: dict[int, str] = {}
     for future in itertools.chain.from_iterable(context.futures for context in contexts):
@@ -334,4 +376,25 @@ def defer_futures(
         return _Awaited(keys[id(leaf)]) if isinstance(leaf, Future) else leaf
 
     made = tuple(context.substituted(swap) if awaited else context for context in contexts)
-    return ContextCall(body, names, made, late=bool(awaited)), awaited
+    return ContextCall(body, names, made, late=bool(awaited), keys=_keys_of(body, names, contexts, signature)), awaited
+
+
+def _keys_of(
+    body: Callable[..., Any],
+    names: tuple[str | None, ...],
+    contexts: tuple[Context | KeyedContext, ...],
+    signature: inspect.Signature | None,
+) -> Keys | None:
+    """Where calls have their keys; None if the contexts have none."""
+    found = [key for context in contexts if isinstance(context, KeyedContext) for key in context.keys]
+    if not found:
+        return None
+    own = inspect.signature(body)
+    taken = [*own.parameters][: list(names).count(None)]
+    for key in found:
+        if key in (*names, *taken):
+            raise ConfigurationError(
+                f"The body {getattr(body, '__name__', body)!r} takes a context as {key!r}, which is a key: calls give "
+                "it. Give one of them another name."
+            )
+    return Keys(tuple(dict.fromkeys(found)), signature or signature_of_calls(own, contexts, names), own.parameters)

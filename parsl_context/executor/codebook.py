@@ -71,7 +71,9 @@ class CodeBook:
         self._provided: set[Digest] = set()  # sent ahead of calls
         self._lock = threading.Lock()
 
-    def code(self, function: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[Code, dict[str, Any]]:
+    def code(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Code, tuple[Any, ...], dict[str, Any]]:
         """What stands for a function, and the arguments of the call without those meant for its contexts.
 
         Raises
@@ -84,15 +86,15 @@ class CodeBook:
         code = self._codes.get(id(function))
         if code is not None and code.watch.is_current():
             self._use(id(function))
-            return code, kwargs
+            return code, args, kwargs
         call = _find_call(function)
         if call is None:
-            return self._app(function), kwargs
-        settled, kwargs = call.settled(kwargs)
+            return self._app(function), args, kwargs
+        settled, args, kwargs = call.settled(args, kwargs)
         if function is call:
-            return self._remember(id(settled), lambda: self._packer.call(settled)), kwargs
+            return self._remember(id(settled), lambda: self._packer.call(settled)), args, kwargs
         key = (_key(function), id(settled))
-        return self._remember(key, lambda: self._packer.wrapped(function, call, settled)), kwargs
+        return self._remember(key, lambda: self._packer.wrapped(function, call, settled)), args, kwargs
 
     def arguments(self, needs: Needs, code: Code) -> tuple[Digest, ...]:
         """What the arguments of a call need and do not find with its code, to be named by the call."""
@@ -216,7 +218,7 @@ class CodeBook:
                 continue
             key = (id(place[0]), place[1])
             known, digests = self._functions.get(key, (function, set()))
-            if known is not function and known.current() is not known:
+            if known is not function and known.was_replaced:
                 self._superseded |= digests
                 known, digests = function, set()
             digests.add(context.digest)

@@ -290,7 +290,7 @@ class ContextExecutor(HighThroughputExecutor):
         self.validate_resource_spec(resource_specification)
         check_values(resource_specification)
         client, codes = self._accepting()
-        code, kwargs = codes.code(func, kwargs)
+        code, args, kwargs = codes.code(func, args, kwargs)
         try:
             found: list[Needs] = []
             stream, buffers = pack_value((args, kwargs), found.append)

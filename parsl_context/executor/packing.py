@@ -100,7 +100,7 @@ class Packer:
         current = self._current(call)
         with _explained(call):
             stream, needs = carry(current.for_worker(), defines=True)
-        return self._packed(current, stream, needs, current.contexts, keep=call)
+        return self._packed(current, stream, needs, current.known, keep=call)
 
     def wrapped(self, wrapper: Callable[..., Any], call: ContextCall, settled: ContextCall) -> Packed:
         """A function that Parsl, or somebody else, has put around a call.
@@ -117,7 +117,7 @@ class Packer:
 
         with _explained(call):
             stream, needs = carry(wrapper, defines=True, replace=replace)
-        return self._packed(wrapper, stream, needs, current.contexts, keep=(wrapper, settled))
+        return self._packed(wrapper, stream, needs, current.known, keep=(wrapper, settled))
 
     def needs(self, needs: Needs) -> Packed | None:
         """What arguments need, by itself; None if they need nothing that a worker does not have."""
@@ -156,7 +156,7 @@ class Packer:
 
     def _current(self, call: ContextCall) -> ContextCall:
         """A call with its contexts as their functions are now."""
-        known = (self._watches.get(context.digest, ()) for context in with_required(call.contexts))
+        known = (self._watches.get(context.digest, ()) for context in with_required(call.known))
         return call if all(watch.is_current() for watches in known for watch in watches) else call.renewed()
 
     def _packed(

@@ -9,13 +9,14 @@ import contextlib
 import inspect
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
 
 from parsl_context.errors import ConfigurationError
+from parsl_context.retain import clean_ups
 from parsl_context.retain.processes import alone, interruptible
 from parsl_context.wire.messages import Digest
 
@@ -108,6 +109,21 @@ def build(
     """
     before = resident_bytes()
     start = time.perf_counter()
+    with clean_ups.collecting() as registered:
+        try:
+            value, cleanup = _run(name, make)
+        except BaseException:
+            _give_up(name, registered)
+            raise
+    if registered:
+        cleanup = clean_ups.ending(cleanup, registered)
+    load_s = time.perf_counter() - start
+    size_bytes = max(0, resident_bytes() - before)
+    return Instance(name, value, cleanup, requires, load_s, size_bytes, upkeep, time.monotonic())
+
+
+def _run(name: str, make: Callable[[], Any]) -> tuple[Any, Iterator[Any] | None]:
+    """What a context function gives, and the generator that it goes on with at its end."""
     with alone():
         value = make()
     cleanup = _generator_of(value, name)
@@ -117,9 +133,16 @@ def build(
                 value = next(cleanup)
         except StopIteration:
             raise ConfigurationError(f"Context function {name} ended without yielding its context.") from None
-    load_s = time.perf_counter() - start
-    size_bytes = max(0, resident_bytes() - before)
-    return Instance(name, value, cleanup, requires, load_s, size_bytes, upkeep, time.monotonic())
+    return value, cleanup
+
+
+def _give_up(name: str, registered: Sequence[Callable[[], object]]) -> None:
+    """Clean up after a context function that failed half-way."""
+    try:
+        with alone():
+            next(clean_ups.ending(None, registered), None)
+    except Exception:
+        logger.exception("Clean-up of context %s, whose build failed, failed too", name)
 
 
 def _generator_of(value: Any, name: str) -> Iterator[Any] | None:

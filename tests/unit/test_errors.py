@@ -32,6 +32,7 @@ def build_error(cause=None, **changes):
 
 SAMPLES = {
     e.ParslContextError: e.ParslContextError("Something is wrong with context c.", 17),
+    e.SplitError: e.SplitError("embed", "job.py", 12, "its block uses late."),
     e.ConfigurationError: e.ConfigurationError("reuse='always' is no level of reuse."),
     e.ContextSerializationError: e.ContextSerializationError("Argument 'db' of context c", TypeError("a lock")),
     e.CarriedCodeError: e.CarriedCodeError("Module m was changed after it was imported."),

@@ -120,7 +120,7 @@ def test_what_a_body_or_a_context_function_raises_reaches_the_caller(kernel):
         (OneByOne(), words, "is a generator function"),
         (some_day, words, "is asynchronous"),
         (functools.partial(some_day, None), words, "is asynchronous"),
-        (lambda model: None, None, r"needs a context: @context_app\(context=\.\.\.\)"),
+        (lambda model: None, None, r"has no room for a block.*context_app\(context=\.\.\.\)"),
         (lambda model: None, "a.pt", "neither a context nor a function"),
         (lambda model: None, model, r"'path'.*context=model\(\.\.\.\)"),
     ],

@@ -42,7 +42,7 @@ class Wire:
             self.blobs |= {blob.digest: bytes(frame) for blob, frame in zip(message.blobs, frames, strict=True)}
 
     def code(self, function, **kwargs):
-        return self.book.code(function, kwargs)[0]
+        return self.book.code(function, (), kwargs)[0]
 
     def of(self, kind):
         return [message for message in self.messages if isinstance(message, kind)]
@@ -171,11 +171,11 @@ def test_chunks_are_code_of_their_own(wire):
 def test_contexts_that_waited_are_settled_by_the_arguments_of_the_call(wire):
     late = app(model(Future()))
     key, value = "_parsl_context_argument_0", "trained.pt"
-    code, kwargs = wire.book.code(late, {"x": 1, key: value})
+    code, _, kwargs = wire.book.code(late, (), {"x": 1, key: value})
     assert kwargs == {"x": 1}
     assert code.contexts == (model("trained.pt").digest,)
-    assert wire.book.code(late, {"x": 2, key: value})[0] is code
-    assert wire.book.code(late, {key: "other.pt"})[0].contexts == (model("other.pt").digest,)
+    assert wire.book.code(late, (), {"x": 2, key: value})[0] is code
+    assert wire.book.code(late, (), {key: "other.pt"})[0].contexts == (model("other.pt").digest,)
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS.keys())

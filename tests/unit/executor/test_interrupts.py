@@ -137,8 +137,8 @@ def test_the_code_of_a_call_is_sent_whatever_was_interrupted_before(function):
                 declared.add(message.context)
 
         book = CodeBook(send, lambda: (), "memory", packager)
-        where = interrupted(lambda: book.code(function, {}), number, "executor/codebook")  # noqa: B023
-        code, _ = book.code(function, {})
+        where = interrupted(lambda: book.code(function, (), {}), number, "executor/codebook")  # noqa: B023
+        code, *_ = book.code(function, (), {})
         assert stored.issuperset(code.names), f"after an interrupt at {where}"
         assert declared.issuperset(code.contexts), f"after an interrupt at {where}"
         if where is None:

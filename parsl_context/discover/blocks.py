@@ -1,0 +1,416 @@
+"""The lexical split: a block at the beginning of a function becomes its context function, the rest its body.
+
+    def embed(sentences, name="mini"):          def embed(*, name):
+        with context:                               encoder = load(name)
+            encoder = load(name)            →       return {"encoder": encoder}
+        return encoder.encode(sentences)
+                                                def embed(__context__, sentences):
+                                                    encoder = __context__["encoder"]
+                                                    return encoder.encode(sentences)
+
+Parameters that the block reads are keys: each value has a context of its own. Variables that the block binds flow to
+the body, if that reads them. What would not do the same as the undivided function is refused, with file, line, reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from parsl_context.discover.scopes import Scope, scope_of
+from parsl_context.discover.sources import NO_TYPE_PARAMETERS, Source, source_of
+from parsl_context.errors import ConfigurationError, SplitError
+
+CONTEXT = "__context__"  # parameter of the body: what the block has bound, by name
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A function split into a context function and a body.
+
+    Attributes
+    ----------
+    function : function
+        The function as it was written.
+    context : function
+        Runs the block. Takes the keys by name and gives the variables that flow, by name.
+    body : function
+        Runs the rest. Takes those variables first, then the parameters of the function, without keys that it does
+        not read.
+    keys : tuple of str
+        Parameters that the block reads.
+    names : tuple of str
+        Variables that flow from the block to the body.
+    marker : object
+        What the block is marked with: ``context``, or what ``context(...)`` gave.
+    """
+
+    function: types.FunctionType
+    context: types.FunctionType
+    body: types.FunctionType
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+    marker: Any
+
+
+def split_block(function: Any, is_marker: Callable[[object], bool]) -> Split:
+    """Split a function at its block.
+
+    Parameters
+    ----------
+    is_marker
+        Whether an object marks a block that stands under it: ``with object:`` or ``with object(...):``.
+
+    Raises
+    ------
+    SplitError
+        If it has no block, or cannot be split there.
+    """
+    function = _plain_function(function)
+    source = source_of(function)
+    node = source.node
+    block, marker = _find_block(source, is_marker)
+    if (decorator := _kind_of_method(source)) is not None:
+        raise source.refusal(decorator)
+    at = node.body.index(block)
+    _check_block(source, block)
+    parameters = [each.arg for each in _all_arguments(node.args)]
+    first = _part(node, node.args, block.body)
+    last = _part(node, node.args, [*_declared(block), *node.body[at + 1 :]] or [ast.Pass()])
+    in_block, in_body = scope_of(source, first), scope_of(source, last)
+    read = in_body.used | {each.id for each in _in_scope(last.body) if _deletes(each)}
+    _check_flow(source, block, in_block, in_body, parameters)
+    sees_all = any(map(_sees_variables, _in_scope(node.body[at + 1 :])))
+    keys = tuple(name for name in parameters if name in in_block.used)
+    needed = in_block.bound if sees_all else in_block.bound & read
+    names = tuple(sorted(needed))
+    sure = _surely_bound(block, in_block)
+    kept = [name for name in parameters if name not in keys or sees_all or (name in read and name not in sure)]
+    context = source.function_of(_context_part(node, block, keys, names, sure))
+    given = function.__defaults__ or ()
+    defaults = dict(zip((each.arg for each in _positional(node.args)[-len(given) :]), given, strict=False))
+    body = source.function_of(
+        _body_part(node, block, at, kept, names, sure),
+        [value for name, value in defaults.items() if name in kept],
+        {name: value for name, value in (function.__kwdefaults__ or {}).items() if name in kept},
+    )
+    body.__doc__ = function.__doc__
+    body.__annotations__ = {
+        name: value for name, value in function.__annotations__.items() if name in kept or name == "return"
+    }
+    return Split(function, context, body, keys, names, marker)
+
+
+# --- what can be split
+
+
+def _plain_function(function: Any) -> types.FunctionType:
+    """The function, if it is one that Python code was compiled to."""
+    name = getattr(function, "__qualname__", None) or repr(function)
+    if not isinstance(function, types.FunctionType):
+        raise SplitError(name, "", 0, f"it is no function of Python code, but {type(function).__name__}.")
+    code = function.__code__
+    reason = None
+    if function.__name__ == "<lambda>":
+        reason = "a lambda has no room for a block. Write a function, or give its context: context_app(context=...)."
+    elif code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+        reason = "it is asynchronous. Write it as a plain function, which may use asyncio.run."
+    elif hasattr(function, "__wrapped__"):
+        reason = (
+            "another decorator has wrapped it, and its block is out of sight. Write @context_app below that decorator."
+        )
+    if reason is not None:
+        raise SplitError(name, code.co_filename, code.co_firstlineno, reason)
+    return function
+
+
+def _kind_of_method(source: Source) -> str | None:
+    """Why a function in a class is none that can be an app."""
+    decorators = {each.id for each in source.node.decorator_list if isinstance(each, ast.Name)}
+    if source.class_name is None or "staticmethod" in decorators:
+        return None
+    return (
+        f"it is a method of {source.class_name}, and an app does not know on what it is called. Write a function, or "
+        "put @staticmethod above @context_app."
+    )
+
+
+def _find_block(source: Source, is_marker: Callable[[object], bool]) -> tuple[ast.With, Any]:
+    node = source.node
+    body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+    found = [
+        (each, item)
+        for each in _statements(node.body)
+        if isinstance(each, ast.With | ast.AsyncWith)
+        for item in each.items
+        if _is_marked(source, item.context_expr, is_marker)
+    ]
+    if not found:
+        raise source.refusal(
+            "it has no `with context:` block. Begin it with one, or give its context: @context_app(context=...)."
+        )
+    block, item = found[0]
+    if len(found) > 1:
+        raise source.refusal(
+            "it has more than one `with context:` block. Put all of the set-up into the first.", found[1][0]
+        )
+    if block is not body[0]:
+        raise source.refusal(
+            "`with context:` must be its first statement, after the docstring: what stands before it runs with every "
+            "call, and the block does not.",
+            block,
+        )
+    if not isinstance(block, ast.With) or len(block.items) > 1 or item.optional_vars is not None:
+        raise source.refusal("the block is opened by `with context:` or `with context(...):` alone.", block)
+    return block, _marker(source, item.context_expr)
+
+
+def _is_marked(source: Source, expression: ast.expr, is_marker: Callable[[object], bool]) -> bool:
+    """Whether an expression is the marker, or a call of it."""
+    return is_marker(_found(source, expression.func if isinstance(expression, ast.Call) else expression))
+
+
+def _found(source: Source, expression: ast.expr) -> Any:
+    """What a dotted name stands for; None if it is none."""
+    try:
+        match expression:
+            case ast.Name(id=name):
+                code = source.function.__code__
+                return None if name in (*code.co_varnames, *code.co_cellvars) else source.value_of(name)
+            case ast.Attribute(value=ast.Name() | ast.Attribute() as inner, attr=name):
+                module = _found(source, inner)
+                return getattr(module, name, None) if isinstance(module, types.ModuleType) else None
+    except NameError:
+        pass
+    return None
+
+
+def _marker(source: Source, expression: ast.expr) -> Any:
+    """The marker itself, evaluated where the function is made into an app."""
+    code = compile(ast.fix_missing_locations(ast.Expression(expression)), source.function.__code__.co_filename, "eval")
+    names = {}
+    for name in code.co_names:
+        try:
+            names[name] = source.value_of(name)
+        except NameError:
+            continue
+    try:
+        return eval(code, {**source.function.__globals__, **names})
+    except NameError as error:
+        raise source.refusal(
+            f"the options of its block are taken when the app is made, and {error}: they cannot use its parameters.",
+            expression,
+        ) from None
+    except ConfigurationError as error:
+        raise source.refusal(f"the options of its block: {error}", expression) from None
+
+
+def _check_block(source: Source, block: ast.With) -> None:
+    """Refuse statements that are no part of a set-up."""
+    for each in _in_scope(block.body):
+        match each:
+            case ast.Return():
+                reason = "a `return` in its block would end the call before it has begun. Put it below the block."
+            case ast.Yield() | ast.YieldFrom():
+                reason = "a `yield` in its block: register what is to run at the end by context.cleanup(function)."
+            case ast.Await() | ast.AsyncFor() | ast.AsyncWith():
+                reason = "its block is asynchronous. Use asyncio.run in it."
+            case ast.Nonlocal(names=names):
+                reason = (
+                    f"its block binds {', '.join(names)} of the function around it, which is not there on a worker."
+                )
+            case ast.Call(func=ast.Name(id=name)) if _sees_variables(each):
+                reason = f"{name}() in its block sees other variables than in the whole function."
+            case _:
+                continue
+        raise source.refusal(reason, each)
+    for each in _in_scope(source.node.body):
+        if isinstance(each, ast.Yield | ast.YieldFrom):
+            raise source.refusal(
+                "it is a generator function, whose values cannot come back one by one. Return a list.", each
+            )
+
+
+def _check_flow(source: Source, block: ast.With, first: Scope, last: Scope, parameters: Sequence[str]) -> None:
+    """Refuse variables that block and body would share: what one binds later, the other would not see."""
+    private = f"_{(source.class_name or '').lstrip('_')}__"
+    hidden = sorted(name for name in (first.bound | last.bound | first.used) if name.startswith(private))
+    if source.class_name is not None and hidden:
+        raise source.refusal(f"its variable {hidden[0]} has a private name. Give it another.", block)
+    late = sorted((first.used & last.bound) - first.bound - set(parameters) - first.of_module - last.of_module)
+    if late:
+        raise source.refusal(f"its block uses {', '.join(late)}, which only the body binds.", block)
+    unbound = sorted(_deleted(block.body) & set(parameters))
+    if unbound:
+        raise source.refusal(f"its block deletes the parameter {', '.join(unbound)}.", block)
+    shared = sorted((first.kept & last.bound) | (first.kept & last.bound_inside))
+    if shared:
+        raise source.refusal(
+            f"a function in its block uses {', '.join(shared)}, which the body binds anew; it would not see that. Give "
+            "one of them another name.",
+            block,
+        )
+    changed = sorted(first.bound_inside & (last.used | last.bound))
+    if changed:
+        raise source.refusal(
+            f"a function in its block binds {', '.join(changed)}, and the body would not see that. Keep it in an "
+            "object.",
+            block,
+        )
+    declared = sorted((last.of_module & (first.bound | (first.used & set(parameters)))) - first.of_module)
+    if declared:
+        raise source.refusal(f"its body declares {', '.join(declared)} to be global, and its block does not.", block)
+
+
+# --- the parts
+
+
+def _context_part(
+    node: ast.FunctionDef, block: ast.With, keys: Sequence[str], names: Sequence[str], sure: frozenset[str]
+) -> ast.FunctionDef:
+    arguments = _arguments(kwonlyargs=[ast.arg(name) for name in keys], kw_defaults=[None] * len(keys))
+    known = [name for name in names if name in sure]
+    if len(known) == len(names):
+        last = _parsed(f"return {_dictionary(known)}")
+    else:
+        lines = [f"__names__ = {_dictionary(known)}"]
+        for name in names:
+            if name not in sure:
+                lines.append(f"try:\n    __names__[{name!r}] = {name}\nexcept NameError:\n    pass")
+        last = _parsed("\n".join([*lines, "return __names__"]))
+    end = block.body[-1]
+    return _part(node, arguments, [*block.body, *(_located(each, end) for each in last)])
+
+
+def _body_part(
+    node: ast.FunctionDef, block: ast.With, at: int, kept: Sequence[str], names: Sequence[str], sure: frozenset[str]
+) -> ast.FunctionDef:
+    lines = []
+    for name in names:
+        line = f"{name} = {CONTEXT}[{name!r}]"
+        lines.append(line if name in sure else f"if {name!r} in {CONTEXT}: {line}")
+    first = [_located(each, block) for each in [*_declared(block), *_parsed("\n".join(lines) or "pass")]]
+    return _part(node, _body_arguments(node.args, kept), [*first, *node.body[at + 1 :]])
+
+
+def _body_arguments(given: ast.arguments, kept: Sequence[str]) -> ast.arguments:
+    """The parameters of the body: the variables of the block, then those of the function that it gets."""
+    first = ast.arg(CONTEXT)
+    before = [ast.arg(each.arg) for each in given.posonlyargs if each.arg in kept]
+    named = [ast.arg(each.arg) for each in given.args if each.arg in kept]
+    return _arguments(
+        posonlyargs=[first, *before] if before else [],
+        args=named if before else [first, *named],
+        vararg=ast.arg(given.vararg.arg) if given.vararg is not None and given.vararg.arg in kept else None,
+        kwonlyargs=[ast.arg(each.arg) for each in given.kwonlyargs if each.arg in kept],
+        kw_defaults=[None for each in given.kwonlyargs if each.arg in kept],
+        kwarg=ast.arg(given.kwarg.arg) if given.kwarg is not None and given.kwarg.arg in kept else None,
+    )
+
+
+def _arguments(**fields: Any) -> ast.arguments:
+    empty: dict[str, Any] = {"posonlyargs": [], "args": [], "kwonlyargs": [], "kw_defaults": [], "defaults": []}
+    return ast.arguments(**{**empty, **fields})
+
+
+def _part(node: ast.FunctionDef, arguments: ast.arguments, body: Sequence[ast.stmt]) -> ast.FunctionDef:
+    """A function with the name and place of the whole."""
+    made = ast.FunctionDef(name=node.name, args=arguments, body=list(body), decorator_list=[], **NO_TYPE_PARAMETERS)
+    return ast.copy_location(made, node)
+
+
+def _parsed(text: str) -> list[ast.stmt]:
+    return ast.parse(text).body
+
+
+def _dictionary(names: Sequence[str]) -> str:
+    return "{" + ", ".join(f"{name!r}: {name}" for name in names) + "}"
+
+
+def _located(made: ast.stmt, at: ast.stmt) -> ast.stmt:
+    """A statement at the place of another, for those who trace lines."""
+    for each in ast.walk(made):
+        if isinstance(each, ast.stmt | ast.expr | ast.excepthandler):
+            ast.copy_location(each, at)
+            each.end_lineno, each.end_col_offset = at.lineno, at.col_offset
+    return made
+
+
+# --- what is in a statement
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    return (each for each in _in_scope(body) if isinstance(each, ast.stmt))
+
+
+def _in_scope(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:
+    """All that is in some statements, but for what is in functions and classes there; in the order of the text."""
+    waiting: list[ast.AST] = list(reversed(body))
+    while waiting:
+        each = waiting.pop()
+        yield each
+        if not isinstance(each, _SCOPES):
+            waiting += reversed(list(ast.iter_child_nodes(each)))
+
+
+def _deletes(each: ast.AST) -> TypeGuard[ast.Name]:
+    return isinstance(each, ast.Name) and isinstance(each.ctx, ast.Del)
+
+
+def _deleted(body: Sequence[ast.stmt]) -> set[str]:
+    """Names that some statements unbind."""
+    found = {each.id for each in _in_scope(body) if _deletes(each)}
+    return found | {each.name for each in _in_scope(body) if isinstance(each, ast.ExceptHandler) and each.name}
+
+
+def _surely_bound(block: ast.With, scope: Scope) -> frozenset[str]:
+    """Variables that each run of a block has bound at its end: statements at its top have, as they all have run."""
+    found: set[str] = set()
+    for statement in block.body:
+        match statement:
+            case ast.Assign() | ast.AugAssign() | ast.AnnAssign(value=ast.expr()):
+                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+                for each in targets:
+                    names = (at for at in ast.walk(each) if isinstance(at, ast.Name))
+                    found |= {at.id for at in names if isinstance(at.ctx, ast.Store)}
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                found |= {alias.asname or alias.name.partition(".")[0] for alias in names}
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.With(items=items) if all(isinstance(item.optional_vars, ast.Name | None) for item in items):
+                found |= {item.optional_vars.id for item in items if isinstance(item.optional_vars, ast.Name)}
+            case _:
+                pass
+    return frozenset(found & scope.bound) - _deleted(block.body)
+
+
+def _sees_variables(each: ast.AST) -> bool:
+    """Whether it is a call that may read any variable of the function that it is in."""
+    match each:
+        case ast.Call(func=ast.Name(id="locals")):
+            return True
+        case ast.Call(func=ast.Name(id="vars" | "dir"), args=given):
+            return not given
+        case ast.Call(func=ast.Name(id="eval" | "exec"), args=given, keywords=named):
+            return len(given) + len(named) < 2
+    return False
+
+
+def _declared(block: ast.With) -> list[ast.stmt]:
+    """Declarations of a block, which hold in the whole function."""
+    names = [name for each in _in_scope(block.body) if isinstance(each, ast.Global) for name in each.names]
+    return [ast.copy_location(ast.Global(names=names), block)] if names else []
+
+
+def _positional(given: ast.arguments) -> list[ast.arg]:
+    return [*given.posonlyargs, *given.args]
+
+
+def _all_arguments(given: ast.arguments) -> list[ast.arg]:
+    others = [each for each in (given.vararg, given.kwarg) if each is not None]
+    return [*_positional(given), *given.kwonlyargs, *others]

@@ -1,0 +1,174 @@
+"""The source of a function as a syntax tree, and parts of it compiled as functions of their own.
+
+Lines and columns stay those of the user's file, so tracebacks, debuggers and coverage show what the user wrote.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import functools
+import importlib.machinery
+import inspect
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parsl_context.errors import SplitError
+
+OUTER = "__outer__"  # the function around a part, which has the variables of those around the whole
+NO_TYPE_PARAMETERS: dict[str, Any] = {"type_params": []} if sys.version_info >= (3, 12) else {}
+_FUTURE = __future__.annotations.compiler_flag  # the only one that still changes anything
+
+
+@dataclass(frozen=True)
+class Source:
+    """A function with its syntax tree.
+
+    Attributes
+    ----------
+    function : function
+        The function itself.
+    node : ast.FunctionDef
+        Its definition, with the lines and columns of its file.
+    """
+
+    function: types.FunctionType
+    node: ast.FunctionDef
+
+    @property
+    def class_name(self) -> str | None:
+        """The class that it is written in, whose private names it sees."""
+        parents = self.function.__qualname__.split(".")[:-1]
+        return parents[-1] if parents and parents[-1] != "<locals>" else None
+
+    def refusal(self, reason: str, node: ast.AST | None = None) -> SplitError:
+        """An error that says why the function cannot be split, and where."""
+        line = getattr(node, "lineno", self.node.lineno)
+        return SplitError(self.function.__qualname__, self.function.__code__.co_filename, line, reason)
+
+    def value_of(self, name: str) -> Any:
+        """What a name stands for now that is none of its own variables.
+
+        Raises
+        ------
+        NameError
+            If that is nothing.
+        """
+        cells = dict(zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True))
+        try:
+            if name in cells:
+                return cells[name].cell_contents
+            names = self.function.__globals__
+            return names[name] if name in names else self.function.__builtins__[name]  # type: ignore[attr-defined]
+        except (KeyError, ValueError):
+            raise NameError(f"name {name!r} is not defined") from None
+
+    def module_of(self, part: ast.FunctionDef) -> ast.Module:
+        """A module that defines a part of it where all names mean what they mean in it."""
+        free = [name for name in self.function.__code__.co_freevars if name != "__class__"]
+        inner: ast.stmt = part
+        if self.class_name is not None:
+            inner = ast.ClassDef(
+                name=self.class_name, bases=[], keywords=[], body=[part], decorator_list=[], **NO_TYPE_PARAMETERS
+            )
+        arguments = ast.arguments(
+            posonlyargs=[], args=[ast.arg(name) for name in free], kwonlyargs=[], kw_defaults=[], defaults=[]
+        )
+        outer = ast.FunctionDef(name=OUTER, args=arguments, body=[inner], decorator_list=[], **NO_TYPE_PARAMETERS)
+        for made in (inner, outer):
+            if not hasattr(made, "lineno"):
+                ast.copy_location(made, self.node)
+        return ast.fix_missing_locations(ast.Module(body=[outer], type_ignores=[]))
+
+    def code_of(self, part: ast.FunctionDef) -> types.CodeType:
+        """What a part of it runs."""
+        original = self.function.__code__
+        flags = original.co_flags & _FUTURE
+        module = compile(self.module_of(part), original.co_filename, "exec", flags=flags, dont_inherit=True)
+        found = next(code for code in _codes(module) if code.co_name == part.name and code.co_name != OUTER)
+        same: dict[str, Any] = {"co_flags": found.co_flags & ~inspect.CO_NESTED | original.co_flags & inspect.CO_NESTED}
+        if sys.version_info >= (3, 11):
+            same["co_qualname"] = self.function.__qualname__
+        return found.replace(**same)
+
+    def function_of(
+        self,
+        part: ast.FunctionDef,
+        defaults: Sequence[Any] = (),
+        keyword_defaults: dict[str, Any] | None = None,
+    ) -> types.FunctionType:
+        """A part of it as a function with its globals, variables of functions around it, name and module."""
+        code = self.code_of(part)
+        cells = dict(zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True))
+        closure = tuple(cells[name] for name in code.co_freevars)
+        made = types.FunctionType(code, self.function.__globals__, part.name, tuple(defaults) or None, closure)
+        made.__kwdefaults__ = keyword_defaults or None
+        made.__qualname__ = self.function.__qualname__
+        made.__module__ = self.function.__module__
+        return made
+
+
+def source_of(function: types.FunctionType) -> Source:
+    """The source of a function that has one.
+
+    Raises
+    ------
+    SplitError
+        If it cannot be found, or is not what runs.
+    """
+    code = function.__code__
+    try:
+        lines, _ = inspect.findsource(code)
+        text = "".join(inspect.getblock(lines[code.co_firstlineno - 1 :]))
+        is_inside = text[:1].isspace()
+        # Not dedented: that would change texts of several lines, and the columns that tracebacks underline.
+        module = ast.parse(f"if True:\n{text}" if is_inside else text)
+    except (OSError, TypeError, SyntaxError, IndexError, ValueError):
+        raise SplitError(
+            function.__qualname__,
+            code.co_filename,
+            code.co_firstlineno,
+            "its source cannot be read. Write it in a file or a notebook, or give its context as a function of its "
+            "own: @context_app(context=...).",
+        ) from None
+    ast.increment_lineno(module, code.co_firstlineno - 1 - is_inside)
+    found = next((each for each in _definitions(module.body) if each.name == function.__name__), None)
+    if not isinstance(found, ast.FunctionDef):
+        raise SplitError(
+            function.__qualname__, code.co_filename, code.co_firstlineno, "its source is not at the place it names."
+        )
+    source = Source(function, found)
+    if _is_loaded_as_it_stands(function) and code not in _codes_of("".join(lines), code.co_filename):
+        raise source.refusal("its source was changed since it was loaded. Load it anew, or start again.")
+    return source
+
+
+def _definitions(body: Sequence[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield statement
+        elif isinstance(statement, ast.If):
+            yield from _definitions(statement.body)
+
+
+def _is_loaded_as_it_stands(function: types.FunctionType) -> bool:
+    """Whether Python itself has compiled its file; others, such as pytest, change what they compile."""
+    module = sys.modules.get(function.__module__)
+    loader = getattr(getattr(module, "__spec__", None), "loader", None)
+    return type(loader) is importlib.machinery.SourceFileLoader
+
+
+@functools.lru_cache(maxsize=16)
+def _codes_of(text: str, file: str) -> frozenset[types.CodeType]:
+    """What the functions of a file run. Of the whole: how a call is compiled depends on the imports above."""
+    return frozenset(_codes(compile(text, file, "exec", dont_inherit=True)))
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield constant
+            yield from _codes(constant)
