@@ -60,7 +60,9 @@ class ContextApp(AppBase):
     split : Split or None
         How it was split, if it was written as one function.
     block : ContextFunction or None
-        The context function of its block, if it has one.
+        The context function of its block, if it has one, and
+    set_up : callable or None
+        the block itself as a function: takes the keys, gives the variables that the body gets first.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class ContextApp(AppBase):
         self.contexts = tuple(contexts.values())
         self.split = split
         self.block = None if split is None else self.contexts[0].function
+        self.set_up = None if split is None else split.context
         names, placed = place_contexts(body, contexts)
         signature = None if split is None else inspect.signature(split.function)
         call, self._awaited = call_of(body, names, placed, signature)

@@ -471,6 +471,8 @@ def as_context(value: object) -> Context:
             raise ConfigurationError(
                 f"{sentence(str(error))} Give the arguments where the app is made: context={function.__name__}(...)."
             ) from None
+    if (name := getattr(value, "name", None)) is not None and hasattr(value, "keys"):
+        raise ConfigurationError(f"Context {name} is keyed: give the context of one value of its key.")
     raise ConfigurationError(f"context={value!r} is neither a context nor a function that builds one.")
 
 

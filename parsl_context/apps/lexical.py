@@ -7,6 +7,7 @@ from typing import Any
 from parsl_context.apps.context import BlockOptions, Context, ContextFunction, context
 from parsl_context.apps.keys import RESERVED, KeyedContext
 from parsl_context.apps.options import Options
+from parsl_context.content.space import space
 from parsl_context.discover.blocks import Split, split_block
 from parsl_context.errors import SplitError
 
@@ -20,7 +21,13 @@ def split(function: Any) -> Split:
         If it cannot be split; the reason, with file and line.
     """
     known = getattr(function, "split", None)
-    return known if isinstance(known, Split) else split_block(function, _is_marker)
+    if isinstance(known, Split):
+        return known
+    found = split_block(function, _is_marker)
+    if {*map(id, found.context.__closure__ or ())} & {*map(id, found.body.__closure__ or ())}:
+        for half in (found.context, found.body):
+            space.identify_cells(half)  # a variable around the function is one for both, also over there
+    return found
 
 
 def block_of(found: Split) -> ContextFunction:

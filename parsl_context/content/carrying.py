@@ -309,6 +309,8 @@ class _Reducer:
             names = [name for name in wanted if name not in _BUILT_IN or name in obj.__globals__]
             self.needs.names.update((obj.__module__, name) for name in names)
             self.needs.sources.add(code.co_filename)
+            if obj.__module__ != there.MAIN:  # which nobody else may have named
+                self.needs.names.add((obj.__module__, "__name__"))
         elif home_of(obj.__module__) is Home.CARRIED:
             self.needs.modules.add(obj.__module__)
         cells = obj.__closure__ or ()

@@ -57,6 +57,21 @@ def made(function, *args):
     return context(**LEVELS[_now["level"]])(function)(*args)
 
 
+def level():
+    """Options of contexts now; for blocks."""
+    return LEVELS[_now["level"] or "memory"]
+
+
+def block_app(function):
+    """An app of a function with a block; in plain Python the function."""
+    if _now["level"] is None:
+        return function
+    from parsl_context import context_app
+
+    app = context_app(executors=[_now["level"]])(function)
+    return lambda *call: app(*call).result(timeout=TIMEOUT_S)
+
+
 def main(share=0, shares=1):
     """Run each of the probes, or a share of them, and write the values."""
     names = sorted(PROBES)[share::shares]

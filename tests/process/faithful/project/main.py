@@ -34,10 +34,11 @@ import beside
 import changed
 import edited
 from beside import Beside
-from harness import made, main, probe, sequence
+from harness import block_app, level, made, main, probe, sequence
+from parsl_context import context
 
 import pkg
-from pkg import caches, errors, handles, kinds, lazy, left, plugins, registry, right, state, table
+from pkg import blocks, caches, errors, handles, kinds, lazy, left, plugins, registry, right, state, table
 from pkg import kinds as other_name
 from pkg.errors import PkgWarning, QuotaError, fail
 from pkg.kinds import Colour, Point, Shape
@@ -1363,6 +1364,61 @@ def edited_body_keeps_its_context(make_app):
     LIMIT_BEFORE = 12
     seen += [make_app(lambda held: held[:LIMIT_BEFORE], identity)()]
     return [seen[0] == seen[1], seen[0] == seen[2]]
+
+
+def block_of_the_script(value):
+    """Its block binds a global, a class and functions; the body uses classes of the script and of the package."""
+    with context(**level()):
+        global LOADED
+
+        class Local(Model):
+            def predict(self, value):
+                return [super().predict(value), scale(value)]
+
+        model = Local()
+        LOADED = model
+
+        def kind(value):
+            return isinstance(value, Model)
+
+    return [LOADED is model, isinstance(model, Local), kind(model), model.predict(value)]
+
+
+def block_with_errors(site):
+    with context(**level()):
+        run = fail
+        wanted = QuotaError
+    try:
+        run(site)
+    except wanted as error:
+        return [type(error) is QuotaError, error.left, wanted is errors.QuotaError]
+
+
+@sequence()
+def block_in_the_script(make_app):
+    app = block_app(block_of_the_script)
+    return [app(1), app(2), block_app(block_with_errors)("here")]
+
+
+@sequence()
+def block_in_a_package(make_app):
+    app = block_app(blocks.paint)
+    return [app(1), app(2, kinds.Colour.RED), app(3, [*kinds.Colour][-1])]
+
+
+@sequence()
+def block_in_a_function(make_app):
+    offset = Point(1, 2)
+
+    def moved(value):
+        with context(**level()):
+            before = offset
+            cache = {}
+        cache[value] = before
+        return [type(before) is Point, before == offset, before is offset, value in cache]
+
+    app = block_app(moved)
+    return [app(1), app(2)]
 
 
 @sequence()
