@@ -28,7 +28,7 @@ from parsl_context.apps.context_call import ContextCall, call_of, check_of, plac
 from parsl_context.apps.keys import KeyedContext, KeyUses, as_app_context
 from parsl_context.apps.lexical import block_of, context_of, split
 from parsl_context.apps.options import UNKEPT_LEVELS
-from parsl_context.discover.blocks import Split
+from parsl_context.discover.halves import Split
 from parsl_context.errors import ConfigurationError
 from parsl_context.retain import calls
 

@@ -8,7 +8,8 @@ from parsl_context.apps.context import BlockOptions, Context, ContextFunction, c
 from parsl_context.apps.keys import RESERVED, KeyedContext
 from parsl_context.apps.options import Options
 from parsl_context.content.space import space
-from parsl_context.discover.blocks import Split, split_block
+from parsl_context.discover.blocks import split_block
+from parsl_context.discover.halves import Split
 from parsl_context.errors import SplitError
 
 

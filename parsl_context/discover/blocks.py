@@ -18,44 +18,14 @@ import ast
 import inspect
 import types
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from parsl_context.discover.halves import Split, all_arguments, body_half, context_half, part
 from parsl_context.discover.scopes import Scope, scope_of
-from parsl_context.discover.sources import NO_TYPE_PARAMETERS, Source, source_of
+from parsl_context.discover.sources import Source, source_of
 from parsl_context.errors import ConfigurationError, SplitError
 
-CONTEXT = "__context__"  # parameter of the body: what the block has bound, by name
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-
-
-@dataclass(frozen=True)
-class Split:
-    """A function split into a context function and a body.
-
-    Attributes
-    ----------
-    function : function
-        The function as it was written.
-    context : function
-        Runs the block. Takes the keys by name and gives the variables that flow, by name.
-    body : function
-        Runs the rest. Takes those variables first, then the parameters of the function, without keys that it does
-        not read.
-    keys : tuple of str
-        Parameters that the block reads.
-    names : tuple of str
-        Variables that flow from the block to the body.
-    marker : object
-        What the block is marked with: ``context``, or what ``context(...)`` gave.
-    """
-
-    function: types.FunctionType
-    context: types.FunctionType
-    body: types.FunctionType
-    keys: tuple[str, ...]
-    names: tuple[str, ...]
-    marker: Any
 
 
 def split_block(function: Any, is_marker: Callable[[object], bool]) -> Split:
@@ -79,9 +49,9 @@ def split_block(function: Any, is_marker: Callable[[object], bool]) -> Split:
         raise source.refusal(decorator)
     at = node.body.index(block)
     _check_block(source, block)
-    parameters = [each.arg for each in _all_arguments(node.args)]
-    first = _part(node, node.args, block.body)
-    last = _part(node, node.args, [*_declared(block), *node.body[at + 1 :]] or [ast.Pass()])
+    parameters = [each.arg for each in all_arguments(node.args)]
+    first = part(node, node.args, block.body)
+    last = part(node, node.args, [*_declared(block), *node.body[at + 1 :]] or [ast.Pass()])
     in_block, in_body = scope_of(source, first), scope_of(source, last)
     read = in_body.used | {each.id for each in _in_scope(last.body) if _deletes(each)}
     _check_flow(source, block, in_block, in_body, parameters)
@@ -91,18 +61,8 @@ def split_block(function: Any, is_marker: Callable[[object], bool]) -> Split:
     names = tuple(sorted(needed))
     sure = _surely_bound(block, in_block)
     kept = [name for name in parameters if name not in keys or sees_all or (name in read and name not in sure)]
-    context = source.function_of(_context_part(node, block, keys, names, sure))
-    given = function.__defaults__ or ()
-    defaults = dict(zip((each.arg for each in _positional(node.args)[-len(given) :]), given, strict=False))
-    body = source.function_of(
-        _body_part(node, block, at, kept, names, sure),
-        [value for name, value in defaults.items() if name in kept],
-        {name: value for name, value in (function.__kwdefaults__ or {}).items() if name in kept},
-    )
-    body.__doc__ = function.__doc__
-    body.__annotations__ = {
-        name: value for name, value in function.__annotations__.items() if name in kept or name == "return"
-    }
+    context = context_half(source, block.body, keys, names, sure)
+    body = body_half(source, _declared(block), node.body[at + 1 :], block, kept, names, sure)
     return Split(function, context, body, keys, names, marker)
 
 
@@ -267,80 +227,6 @@ def _check_flow(source: Source, block: ast.With, first: Scope, last: Scope, para
         raise source.refusal(f"its body declares {', '.join(declared)} to be global, and its block does not.", block)
 
 
-# --- the parts
-
-
-def _context_part(
-    node: ast.FunctionDef, block: ast.With, keys: Sequence[str], names: Sequence[str], sure: frozenset[str]
-) -> ast.FunctionDef:
-    arguments = _arguments(kwonlyargs=[ast.arg(name) for name in keys], kw_defaults=[None] * len(keys))
-    known = [name for name in names if name in sure]
-    if len(known) == len(names):
-        last = _parsed(f"return {_dictionary(known)}")
-    else:
-        lines = [f"__names__ = {_dictionary(known)}"]
-        for name in names:
-            if name not in sure:
-                lines.append(f"try:\n    __names__[{name!r}] = {name}\nexcept NameError:\n    pass")
-        last = _parsed("\n".join([*lines, "return __names__"]))
-    end = block.body[-1]
-    return _part(node, arguments, [*block.body, *(_located(each, end) for each in last)])
-
-
-def _body_part(
-    node: ast.FunctionDef, block: ast.With, at: int, kept: Sequence[str], names: Sequence[str], sure: frozenset[str]
-) -> ast.FunctionDef:
-    lines = []
-    for name in names:
-        line = f"{name} = {CONTEXT}[{name!r}]"
-        lines.append(line if name in sure else f"if {name!r} in {CONTEXT}: {line}")
-    first = [_located(each, block) for each in [*_declared(block), *_parsed("\n".join(lines) or "pass")]]
-    return _part(node, _body_arguments(node.args, kept), [*first, *node.body[at + 1 :]])
-
-
-def _body_arguments(given: ast.arguments, kept: Sequence[str]) -> ast.arguments:
-    """The parameters of the body: the variables of the block, then those of the function that it gets."""
-    first = ast.arg(CONTEXT)
-    before = [ast.arg(each.arg) for each in given.posonlyargs if each.arg in kept]
-    named = [ast.arg(each.arg) for each in given.args if each.arg in kept]
-    return _arguments(
-        posonlyargs=[first, *before] if before else [],
-        args=named if before else [first, *named],
-        vararg=ast.arg(given.vararg.arg) if given.vararg is not None and given.vararg.arg in kept else None,
-        kwonlyargs=[ast.arg(each.arg) for each in given.kwonlyargs if each.arg in kept],
-        kw_defaults=[None for each in given.kwonlyargs if each.arg in kept],
-        kwarg=ast.arg(given.kwarg.arg) if given.kwarg is not None and given.kwarg.arg in kept else None,
-    )
-
-
-def _arguments(**fields: Any) -> ast.arguments:
-    empty: dict[str, Any] = {"posonlyargs": [], "args": [], "kwonlyargs": [], "kw_defaults": [], "defaults": []}
-    return ast.arguments(**{**empty, **fields})
-
-
-def _part(node: ast.FunctionDef, arguments: ast.arguments, body: Sequence[ast.stmt]) -> ast.FunctionDef:
-    """A function with the name and place of the whole."""
-    made = ast.FunctionDef(name=node.name, args=arguments, body=list(body), decorator_list=[], **NO_TYPE_PARAMETERS)
-    return ast.copy_location(made, node)
-
-
-def _parsed(text: str) -> list[ast.stmt]:
-    return ast.parse(text).body
-
-
-def _dictionary(names: Sequence[str]) -> str:
-    return "{" + ", ".join(f"{name!r}: {name}" for name in names) + "}"
-
-
-def _located(made: ast.stmt, at: ast.stmt) -> ast.stmt:
-    """A statement at the place of another, for those who trace lines."""
-    for each in ast.walk(made):
-        if isinstance(each, ast.stmt | ast.expr | ast.excepthandler):
-            ast.copy_location(each, at)
-            each.end_lineno, each.end_col_offset = at.lineno, at.col_offset
-    return made
-
-
 # --- what is in a statement
 
 
@@ -405,12 +291,3 @@ def _declared(block: ast.With) -> list[ast.stmt]:
     """Declarations of a block, which hold in the whole function."""
     names = [name for each in _in_scope(block.body) if isinstance(each, ast.Global) for name in each.names]
     return [ast.copy_location(ast.Global(names=names), block)] if names else []
-
-
-def _positional(given: ast.arguments) -> list[ast.arg]:
-    return [*given.posonlyargs, *given.args]
-
-
-def _all_arguments(given: ast.arguments) -> list[ast.arg]:
-    others = [each for each in (given.vararg, given.kwarg) if each is not None]
-    return [*_positional(given), *given.kwonlyargs, *others]
