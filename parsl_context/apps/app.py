@@ -149,6 +149,15 @@ class ContextApp(AppBase):
                 if (context.options.reuse or executor.reuse) not in UNKEPT_LEVELS:
                     executor.preload(context)
 
+    def requirements(self) -> list[str]:
+        """Lines for pip: the installed distributions that the body and the contexts import, as ``numpy==1.26.4``.
+
+        What these import in turn is theirs to say. `parsl-context discover` shows what else the app needs.
+        """
+        from parsl_context.apps.needs import needs_of  # it knows this class
+
+        return needs_of(self).requirements
+
     def _map(self, items: Iterator[tuple[Any, ...]], chunksize: int | None, max_pending: int) -> Iterator[Any]:
         walltime_s = self.kwargs.get("walltime")
         func = (self.func if walltime_s is None else self.func.limited(walltime_s)).as_chunk()

@@ -1,0 +1,380 @@
+"""From a function to all that its code reaches: modules by name, values that it knows, texts in it.
+
+Code of modules in files is not looked into here, but for values that it does not get by being imported: `modules` reads
+all of it, because all of it is there where the module is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import os
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import cloudpickle.cloudpickle as cp
+from parsl.app.app import AppBase
+from parsl.data_provider.files import File
+
+from parsl_context.content.imports import package_of
+from parsl_context.content.modules import Home, home_of
+from parsl_context.discover.needs.code import Import, Text, imports_in, lines_of_names, texts_in
+from parsl_context.discover.needs.data import Where
+from parsl_context.discover.needs.guards import Guards, guards_of
+
+TakeApart = Callable[[Any], Iterable[tuple[str, str, Any]] | None]
+
+RUNTIME = ("parsl", "parsl_context", "builtins")  # each worker runs on it, and nobody looks into it
+_MAX_ITEMS = 10_000  # looked at within containers and objects, of one function
+_WORD = re.compile(r"[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A module that code wants, or a name that may be one.
+
+    Attributes
+    ----------
+    imported : Import
+        The import; of a module that the code knows as a value, its name.
+    where : Where or None
+        The line.
+    guards : Guards
+        Of its source.
+    """
+
+    imported: Import
+    where: Where | None
+    guards: Guards = field(default_factory=Guards)
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether the code expects that it may be missing."""
+        return self.imported.line in self.guards.optional
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value that code knows, as `data.Captured` has it."""
+
+    name: str
+    kind: str
+    owner: str
+    value: Any
+    where: Where | None
+
+
+@dataclass
+class Reached:
+    """What was found.
+
+    Attributes
+    ----------
+    wanted : list of Wanted
+        Modules.
+    values : list of Value
+        Those that travel with the code.
+    texts : list
+        Texts in code, with the file that they are in.
+    files : list
+        Files of Parsl's, and paths that are no texts, with the line that knows them.
+    """
+
+    wanted: list[Wanted] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
+    texts: list[tuple[str, Text]] = field(default_factory=list)
+    files: list[tuple[Any, Where | None]] = field(default_factory=list)
+
+
+def reach(root: Any, take_apart: TakeApart) -> Reached:
+    """All that an object reaches: a function, an app, or anything else that code is in.
+
+    Parameters
+    ----------
+    take_apart
+        Gives the parts of an object that is made of functions, as (name, kind, value), where an empty kind says that
+        the part is no captured value but code; None for other objects.
+    """
+    walk = _Walk(take_apart)
+    walk.run(root)
+    return walk.found
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How the walk came to an object."""
+
+    owner: str = ""
+    where: Where | None = None
+
+
+class _Walk:
+    def __init__(self, take_apart: TakeApart) -> None:
+        self.found = Reached()
+        self._take_apart = take_apart
+        self._waiting: list[tuple[Any, _Way]] = []
+        self._met: dict[int, Any] = {}  # the objects must live, or others get their ids
+        self._items = _MAX_ITEMS
+
+    def run(self, root: Any) -> None:
+        self._waiting.append((root, _Way()))
+        while self._waiting:
+            value, way = self._waiting.pop()
+            if id(value) not in self._met:
+                self._met[id(value)] = value
+                self._look_at(value, way)
+
+    def _look_at(self, value: Any, way: _Way) -> None:
+        parts = self._take_apart(value)
+        if parts is not None:
+            self._parts(value, parts, way)
+        elif isinstance(value, types.ModuleType):
+            self._want(value.__name__, way)
+        elif isinstance(value, types.FunctionType):
+            self._function(value, way)
+        elif isinstance(value, type):
+            self._class(value, way)
+        elif isinstance(value, AppBase):
+            self._go(value.func, way)
+        elif isinstance(value, functools.partial):
+            self._go(value.func, way)
+            for place, part in [*enumerate(value.args), *value.keywords.items()]:
+                self._capture(str(place), "argument", name_of(value.func), part, way.where)
+        elif isinstance(value, types.MethodType):
+            self._go(value.__func__, way)
+            self._go(value.__self__, way)
+        elif hasattr(value, "__wrapped__"):
+            self._go(value.__wrapped__, way)
+        else:
+            self._plain(value, way)
+
+    def _go(self, value: Any, way: _Way) -> None:
+        self._waiting.append((value, way))
+
+    def _want(self, name: str | None, way: _Way) -> None:
+        if name and name.partition(".")[0] not in RUNTIME:
+            where = way.where and (_source(way.where.file).line_of(name) or way.where)
+            self.found.wanted.append(Wanted(Import(name, 0 if where is None else where.line), where))
+
+    def _capture(self, name: str, kind: str, owner: str, value: Any, where: Where | None) -> None:
+        """Go on to a value; it travels unless it is code, which the walk looks into."""
+        is_code = callable(value) or isinstance(value, types.ModuleType | staticmethod | classmethod | property)
+        if not is_code and id(value) not in self._met:
+            self.found.values.append(Value(name, kind, owner, value, where))
+        self._go(value, _Way(owner, where))
+
+    # --- kinds of objects
+
+    def _parts(self, value: Any, parts: Iterable[tuple[str, str, Any]], way: _Way) -> None:
+        owner = name_of(value)
+        for name, kind, part in parts:
+            if kind:
+                self._capture(name, kind, owner, part, way.where)
+            else:
+                self._go(part, way)
+
+    def _function(self, function: types.FunctionType, way: _Way) -> None:
+        names = function.__globals__
+        module = names.get("__name__")
+        has_names_of_module = vars(sys.modules[module]) is names if module in sys.modules else False
+        home = home_of(module) if has_names_of_module else Home.NAMESPACE
+        if home is not Home.NAMESPACE:
+            self._want(str(module), way)
+        if home is Home.NAMESPACE:
+            self._code(function)
+        if home is Home.NAMESPACE or "<locals>" in function.__qualname__:
+            self._known_to(function)
+        elif hasattr(function, "__wrapped__"):
+            self._go(function.__wrapped__, way)
+
+    def _known_to(self, function: types.FunctionType) -> None:
+        """Values that a function has besides globals."""
+        owner, where = function.__qualname__, _start(function.__code__)
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        for name, cell in cells:
+            if _is_filled(cell):
+                self._capture(name, "closure", owner, cell.cell_contents, where)
+        for name, value in _defaults(function):
+            self._capture(name, "default", owner, value, where)
+        for name, value in vars(function).items():
+            self._capture(name, "attribute", owner, value, where)
+
+    def _code(self, function: types.FunctionType) -> None:
+        """What the code of a function says, and the globals that it uses."""
+        code, names = function.__code__, function.__globals__
+        file = code.co_filename
+        source = _source(file)
+        for imported in imports_in(code, package_of(names)):
+            if imported.line not in source.guards.never:
+                where = Where(file, imported.line)
+                self.found.wanted.append(Wanted(imported, where, source.guards))
+        self.found.texts += [(file, text) for text in texts_in(code)]
+        lines = lines_of_names(code)
+        used = {name: names[name] for name in cp._extract_code_globals(code) if name in names}
+        self._names(used, function.__annotations__, function.__qualname__, file, lines, names)
+        for part in cp._find_imported_submodules(code, [*used.values(), *_contents(function)]):
+            self._want(part.__name__, _Way(where=_start(code)))
+
+    def _names(
+        self,
+        used: dict[str, Any],
+        annotations: dict[str, Any],
+        owner: str,
+        file: str,
+        lines: dict[str, int],
+        names: dict[str, Any],
+    ) -> None:
+        for annotation in annotations.values():
+            if isinstance(annotation, str):
+                used = {**{word: names[word] for word in _WORD.findall(annotation) if word in names}, **used}
+            else:
+                self._go(annotation, _Way(owner))
+        for name, value in used.items():
+            line = lines.get(name)
+            where = None if line is None else Where(file, line)
+            self._capture(name, "global", owner, value, where)
+
+    def _class(self, kind: type, way: _Way) -> None:
+        home = home_of(kind.__module__)
+        if home is not Home.NAMESPACE:
+            self._want(kind.__module__, way)
+            return
+        for base in (*kind.__bases__, type(kind)):
+            self._go(base, way)
+        for name, value in vars(kind).items():
+            is_special = name.startswith("__") and name.endswith("__") and not isinstance(value, types.FunctionType)
+            if not is_special and not isinstance(value, _DESCRIPTORS):
+                for part in _functions_of(value):
+                    self._capture(name, "attribute", kind.__qualname__, part, way.where)
+        module = sys.modules.get(kind.__module__)
+        annotations = vars(kind).get("__annotations__", {})
+        names = {} if module is None else vars(module)
+        self._names({}, annotations, kind.__qualname__, getattr(module, "__file__", None) or "", {}, names)
+
+    def _plain(self, value: Any, way: _Way) -> None:
+        """An object that is no code, which may hold some."""
+        if isinstance(value, File | os.PathLike) or (isinstance(value, str) and is_path(value)):
+            self.found.files.append((value, way.where))
+            return
+        inside: Iterable[Any] = ()
+        if isinstance(value, dict):
+            inside = [*value.keys(), *value.values()] if len(value) <= self._items else ()
+        elif isinstance(value, list | tuple | set | frozenset):
+            inside = list(value) if len(value) <= self._items else ()
+        elif home_of(type(value).__module__) is not Home.INSTALLED:
+            inside = list(getattr(value, "__dict__", {}).values())
+        for each in inside:
+            self._items -= 1
+            if self._items > 0 and not isinstance(each, int | float | complex | bytes | types.NoneType):
+                self._go(each, way)
+        if type(value).__module__ != "builtins":
+            self._go(type(value), way)
+        elif callable(value):  # a function in C, which tells its module
+            self._want(getattr(value, "__module__", None), way)
+
+
+_DESCRIPTORS = (types.GetSetDescriptorType, types.MemberDescriptorType, types.WrapperDescriptorType)
+
+
+class _Source:
+    """The text of a file, as far as it is known."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._text = "".join(linecache.getlines(file))
+
+    @functools.cached_property
+    def guards(self) -> Guards:
+        return guards_of(self._text)
+
+    @functools.cached_property
+    def _lines(self) -> dict[str, int]:
+        """The first line that imports each module."""
+        try:
+            code = compile(self._text, self._file, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            return {}
+        found: dict[str, int] = {}
+        for each in imports_in(code, ""):
+            if each.line not in self.guards.never:
+                for name in (*with_parents(each.name), *(f"{each.name}.{part}" for part in each.parts)):
+                    found.setdefault(name, each.line)
+        return found
+
+    def line_of(self, module: str) -> Where | None:
+        """The line that imports a module, or else a package that it is in."""
+        lines = [self._lines[name] for name in with_parents(module) if name in self._lines]
+        return Where(self._file, lines[-1]) if lines else None
+
+
+@functools.lru_cache(maxsize=64)
+def _source_of(file: str, key: Any) -> _Source:
+    return _Source(file)
+
+
+def _source(file: str) -> _Source:
+    # A cell that is run again, or a file that was changed, has another entry there.
+    linecache.getlines(file)
+    entry = linecache.cache.get(file)
+    return _source_of(file, None if entry is None else entry[:2])
+
+
+def is_path(text: str) -> bool:
+    """Whether a text looks like a path, and there is something at it."""
+    if not 2 < len(text) < 4096 or "\n" in text or not ("/" in text.strip("/") or os.path.splitext(text)[1]):
+        return False
+    try:
+        return os.path.exists(text)
+    except ValueError:
+        return False
+
+
+def with_parents(name: str) -> Iterator[str]:
+    """The packages that a module is in, the outermost first, and itself."""
+    parts = name.split(".")
+    yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def _functions_of(value: Any) -> Iterator[Any]:
+    """What a class attribute is made of."""
+    if isinstance(value, staticmethod | classmethod):
+        yield value.__func__
+    elif isinstance(value, property):
+        yield from (part for part in (value.fget, value.fset, value.fdel) if part is not None)
+    elif isinstance(value, functools.cached_property | functools.partialmethod):
+        yield value.func
+    else:
+        yield value
+
+
+def _defaults(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    code = function.__code__
+    values = function.__defaults__ or ()
+    yield from zip(code.co_varnames[code.co_argcount - len(values) : code.co_argcount], values, strict=True)
+    yield from (function.__kwdefaults__ or {}).items()
+
+
+def _contents(function: types.FunctionType) -> list[Any]:
+    return [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _start(code: types.CodeType) -> Where:
+    return Where(code.co_filename, code.co_firstlineno)
+
+
+def name_of(value: Any) -> str:
+    """What people know an object by."""
+    names = (getattr(value, each, None) for each in ("__qualname__", "__name__", "name"))
+    return next((name for name in names if isinstance(name, str)), type(value).__qualname__)
