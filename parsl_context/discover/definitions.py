@@ -171,7 +171,7 @@ class Definitions:
 
 
 def _tell(value: object, root: Id | None, what: str, size_bytes: int) -> None:
-    """Name a large value, or those that a large definition knows: of a captured variable, the functions that have it."""
+    """Name a large value, or those that a large definition knows; of a captured variable, those of its functions."""
     if root is None:
         large_values.tell(what, type(value).__qualname__, size_bytes)
         return

@@ -234,6 +234,8 @@ class _Walk:
             else:
                 self._go(annotation, _Way(owner))
         for name, value in used.items():
+            if name.startswith("__") and name.endswith("__"):
+                continue  # Python's own, as `__file__`
             line = lines.get(name)
             where = None if line is None else Where(file, line)
             self._capture(name, "global", owner, value, where)
