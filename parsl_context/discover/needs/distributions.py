@@ -41,7 +41,9 @@ class Installed:
         locations
             Its file, or folders of it.
         """
-        names = sorted(set(self._by_module.get(name.partition(".")[0], ())))
+        # An extension in a package may call itself as if it stood beside it.
+        tops = [name.partition(".")[0], *_tops(locations)]
+        names = sorted(set(next((self._by_module[top] for top in tops if top in self._by_module), ())))
         if len(names) > 1:
             names = [each for each in names if _has(each, locations)] or names
         found = [made for each in names if (made := _named(each)) is not None]
@@ -89,6 +91,16 @@ def _has(distribution: str, locations: tuple[str, ...]) -> bool:
     files = metadata.files(distribution) or ()
     listed = {str(file.locate()) for file in files}
     return any(location in listed or any(each.startswith(f"{location}/") for each in listed) for location in locations)
+
+
+def _tops(locations: tuple[str, ...]) -> list[str]:
+    """Names of the packages that something lies in, where modules are looked for."""
+    return [
+        Path(path).relative_to(folder).parts[0].partition(".")[0]
+        for path in locations
+        for folder in filter(os.path.isabs, sys.path)
+        if Path(path).is_relative_to(folder) and path != folder
+    ]
 
 
 def _folder(url: str) -> str:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import cloudpickle
+import dill
 
 from parsl_context.discover.needs.data import Captured
 
@@ -41,6 +42,20 @@ def size_of(value: Any, *, limit_s: float = LIMIT_S) -> tuple[int, bool]:
         cloudpickle.Pickler(file, protocol=5, buffer_callback=file.take).dump(value)
     except _TimeOver:
         return file.size_bytes, False
+    except Exception as error:
+        return _size_by_dill(value, error, limit_s)
+    return file.size_bytes, True
+
+
+def _size_by_dill(value: Any, error: Exception, limit_s: float) -> tuple[int, bool]:
+    """As `size_of`, for what cloudpickle does not take: it is sent by dill then."""
+    file = _Counter(time.monotonic() + limit_s)
+    try:
+        dill.Pickler(file, protocol=5).dump(value)
+    except _TimeOver:
+        return file.size_bytes, False
+    except Exception:
+        raise error from None
     return file.size_bytes, True
 
 

@@ -1,6 +1,7 @@
 """How large a value is where it is sent, without a copy of it and in a bounded time."""
 
 import pickle
+import threading
 import time
 import tracemalloc
 
@@ -53,6 +54,12 @@ def test_what_takes_long_is_given_up_with_what_was_counted():
     assert not is_all
     assert size_bytes > 0
     assert time.monotonic() - began < 10
+
+
+def test_what_dill_takes_counts_as_well():
+    size_bytes, is_all = size_of([threading.Lock(), bytes(1000)])
+    assert size_bytes > 1000
+    assert is_all
 
 
 def test_what_cannot_be_pickled_raises():
