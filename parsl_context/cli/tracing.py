@@ -20,7 +20,7 @@ from parsl_context.content.carried import Tree
 from parsl_context.discover.needs import FunctionNeeds
 from parsl_context.discover.packages import Package, Packager
 from parsl_context.discover.tracing.data import Built, Imported, Opened, Request, Trace
-from parsl_context.errors import ParslContextError, sentence
+from parsl_context.errors import ConfigurationError, ParslContextError, sentence
 from parsl_context.executor.packing import Packer, with_required
 from parsl_context.wire.messages import Digest
 
@@ -107,6 +107,8 @@ def takes_nothing(function: ContextFunction) -> bool:
 
 def _contexts(value: Any) -> list[Context]:
     if isinstance(value, ContextApp):
+        if value.func.late:
+            raise ConfigurationError(f"The contexts of {value.__name__} wait for futures, and cannot be built before.")
         return with_required(value.func.contexts)
     if isinstance(value, ContextFunction) and takes_nothing(value):
         return with_required([value()])

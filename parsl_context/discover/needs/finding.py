@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,8 +14,9 @@ from parsl_context.discover.needs.code import Text
 from parsl_context.discover.needs.data import Captured, FunctionNeeds, NeededPath, Where
 from parsl_context.discover.needs.modules import Sorted, sort_modules
 from parsl_context.discover.needs.reach import Reached, TakeApart, is_path, name_of, reach
-from parsl_context.discover.needs.sizes import describe
+from parsl_context.discover.needs.sizes import LIMIT_S, describe
 
+_LIMIT_S = 5.0  # for the sizes of all captured values together
 _OPENERS = {"open", "File", "Path", "read_text", "read_bytes", "read_csv", "load", "loadtxt"}
 
 
@@ -30,8 +32,8 @@ def needs_of(function: Any, *, take_apart: TakeApart = lambda value: None) -> Fu
 
     Notes
     -----
-    Pickles captured values to see how large they are, at most a fifth of a second each; it waits for what their own
-    code does meanwhile.
+    Pickles captured values to see how large they are, at most a fifth of a second each and five seconds in all; it
+    waits for what their own code does meanwhile.
     """
     reached = reach(function, take_apart)
     found = sort_modules(reached.wanted)
@@ -53,18 +55,22 @@ def requirements(function: Any) -> list[str]:
     Parameters
     ----------
     function
-        As of `needs_of`.
+        As of `needs_of`, or a context app.
     """
-    return needs_of(function).requirements
+    own = getattr(type(function), "requirements", None)  # context apps know what they are made of
+    return list(own(function)) if own is not None else needs_of(function).requirements
 
 
 def _captured(reached: Reached, found: Sorted) -> Iterator[Captured]:
-    for each in reached.values:
-        yield describe(each.name, each.kind, each.owner, each.value)
-    for module in found.modules.values():
-        if module.is_carried:
-            for name, value in bound_anew(module.name).items():
-                yield describe(name, "changed", module.name, value)
+    until = time.monotonic() + _LIMIT_S
+    changed = (
+        (name, "changed", module.name, value)
+        for module in found.modules.values()
+        if module.is_carried
+        for name, value in bound_anew(module.name).items()
+    )
+    for known in [*((each.name, each.kind, each.owner, each.value) for each in reached.values), *changed]:
+        yield describe(*known, limit_s=min(LIMIT_S, until - time.monotonic()))
 
 
 def _paths(reached: Reached, found: Sorted) -> list[NeededPath]:

@@ -7,6 +7,7 @@ all of it, because all of it is there where the module is imported.
 from __future__ import annotations
 
 import functools
+import itertools
 import linecache
 import os
 import re
@@ -29,7 +30,7 @@ from parsl_context.discover.needs.guards import Guards, guards_of
 TakeApart = Callable[[Any], Iterable[tuple[str, str, Any]] | None]
 
 RUNTIME = ("parsl", "parsl_context", "builtins")  # each worker runs on it, and nobody looks into it
-_MAX_ITEMS = 10_000  # looked at within containers and objects, of one function
+_MAX_ITEMS = 1000  # looked at within containers and objects, of one function
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -118,6 +119,7 @@ class _Walk:
         self._take_apart = take_apart
         self._waiting: list[tuple[Any, _Way]] = []
         self._met: dict[int, Any] = {}  # the objects must live, or others get their ids
+        self._captured: set[tuple[str, str, str, int]] = set()
         self._items = _MAX_ITEMS
 
     def run(self, root: Any) -> None:
@@ -147,8 +149,8 @@ class _Walk:
         elif isinstance(value, types.MethodType):
             self._go(value.__func__, way)
             self._go(value.__self__, way)
-        elif hasattr(value, "__wrapped__"):
-            self._go(value.__wrapped__, way)
+        elif (wrapped := _wrapped_by(value)) is not None:
+            self._go(wrapped, way)
         else:
             self._plain(value, way)
 
@@ -162,8 +164,10 @@ class _Walk:
 
     def _capture(self, name: str, kind: str, owner: str, value: Any, where: Where | None) -> None:
         """Go on to a value; it travels unless it is code, which the walk looks into."""
-        is_code = callable(value) or isinstance(value, types.ModuleType | staticmethod | classmethod | property)
-        if not is_code and id(value) not in self._met:
+        is_code = callable(value) or isinstance(value, types.ModuleType) or hasattr(type(value), "__get__")
+        key = (name, kind, "" if kind == "global" else owner, id(value))
+        if not is_code and key not in self._captured:
+            self._captured.add(key)
             self.found.values.append(Value(name, kind, owner, value, where))
         self._go(value, _Way(owner, where))
 
@@ -180,7 +184,7 @@ class _Walk:
     def _function(self, function: types.FunctionType, way: _Way) -> None:
         names = function.__globals__
         module = names.get("__name__")
-        has_names_of_module = vars(sys.modules[module]) is names if module in sys.modules else False
+        has_names_of_module = getattr(sys.modules.get(str(module)), "__dict__", None) is names
         home = home_of(module) if has_names_of_module else Home.NAMESPACE
         if home is not Home.NAMESPACE:
             self._want(str(module), way)
@@ -188,8 +192,8 @@ class _Walk:
             self._code(function)
         if home is Home.NAMESPACE or "<locals>" in function.__qualname__:
             self._known_to(function)
-        elif hasattr(function, "__wrapped__"):
-            self._go(function.__wrapped__, way)
+        elif (wrapped := _wrapped_by(function)) is not None:
+            self._go(wrapped, way)
 
     def _known_to(self, function: types.FunctionType) -> None:
         """Values that a function has besides globals."""
@@ -248,9 +252,10 @@ class _Walk:
         for base in (*kind.__bases__, type(kind)):
             self._go(base, way)
         for name, value in vars(kind).items():
-            is_special = name.startswith("__") and name.endswith("__") and not isinstance(value, types.FunctionType)
-            if not is_special and not isinstance(value, _DESCRIPTORS):
-                for part in _functions_of(value):
+            for part in _functions_of(value):
+                if name.startswith("_") or type(part) is kind:  # what Python makes, and members of an enum
+                    self._go(part, way)
+                else:
                     self._capture(name, "attribute", kind.__qualname__, part, way.where)
         module = sys.modules.get(kind.__module__)
         annotations = vars(kind).get("__annotations__", {})
@@ -264,9 +269,9 @@ class _Walk:
             return
         inside: Iterable[Any] = ()
         if isinstance(value, dict):
-            inside = [*value.keys(), *value.values()] if len(value) <= self._items else ()
+            inside = itertools.chain(_first(value, self._items), _first(value.values(), self._items))
         elif isinstance(value, list | tuple | set | frozenset):
-            inside = list(value) if len(value) <= self._items else ()
+            inside = _first(value, self._items)
         elif home_of(type(value).__module__) is not Home.INSTALLED:
             inside = list(getattr(value, "__dict__", {}).values())
         for each in inside:
@@ -277,9 +282,6 @@ class _Walk:
             self._go(type(value), way)
         elif callable(value):  # a function in C, which tells its module
             self._want(getattr(value, "__module__", None), way)
-
-
-_DESCRIPTORS = (types.GetSetDescriptorType, types.MemberDescriptorType, types.WrapperDescriptorType)
 
 
 class _Source:
@@ -341,6 +343,14 @@ def with_parents(name: str) -> Iterator[str]:
     yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
+def _wrapped_by(value: Any) -> Any:
+    """What an object says it wraps; asked of it alone, because there are objects that have any attribute."""
+    try:
+        return object.__getattribute__(value, "__dict__").get("__wrapped__")
+    except AttributeError:
+        return None
+
+
 def _functions_of(value: Any) -> Iterator[Any]:
     """What a class attribute is made of."""
     if isinstance(value, staticmethod | classmethod):
@@ -358,6 +368,10 @@ def _defaults(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     values = function.__defaults__ or ()
     yield from zip(code.co_varnames[code.co_argcount - len(values) : code.co_argcount], values, strict=True)
     yield from (function.__kwdefaults__ or {}).items()
+
+
+def _first(values: Iterable[Any], count: int) -> list[Any]:
+    return list(itertools.islice(values, max(0, count)))
 
 
 def _contents(function: types.FunctionType) -> list[Any]:

@@ -3,6 +3,7 @@
 import importlib.machinery
 import shutil
 import sys
+import time
 from importlib import metadata
 
 import numpy as np
@@ -193,6 +194,58 @@ f = make()
     assert {each.owner for each in found.captured} == {"make.<locals>.f"}
 
 
+def test_equal_values_are_named_each(cell):
+    main = cell("A = 1\nB = 1\ndef f(x=1): return A + B + g()\ndef g(): return A")
+    assert captured(needs_of(main.f)) == {("global", "f", "A"), ("global", "f", "B"), ("default", "f", "x")}
+
+
+def test_what_python_makes_of_classes_is_no_captured_value(cell):
+    main = cell("""
+import abc, dataclasses, enum, typing
+class Mode(enum.Enum):
+    FAST = 1
+class Base(abc.ABC):
+    __slots__ = ("x",)
+    @abc.abstractmethod
+    def use(self): pass
+@dataclasses.dataclass
+class Config:
+    depth: int = 3
+class Point(typing.NamedTuple):
+    x: int = 4
+class Shape(typing.Protocol):
+    def area(self): ...
+def f(): return Mode, Base, Config, Point, Shape
+""")
+    assert captured(needs_of(main.f)) == {("attribute", "Config", "depth")}
+
+
+def test_objects_that_have_any_attribute_are_no_wrappers(cell):
+    main = cell("""
+class Proxy:
+    def __getattr__(self, name):
+        if name == "nbytes": raise RuntimeError
+        return Proxy()
+PROXY = Proxy()
+def f(): return PROXY
+""")
+    assert captured(needs_of(main.f)) == {("global", "f", "PROXY")}
+
+
+def test_values_are_looked_into_as_far_as_is_worth_the_time(cell):
+    main = cell("""
+import numpy
+class Item:
+    def use(self): return numpy
+ITEMS = [Item() for _ in range(100_000)]
+def f(): return ITEMS
+""")
+    began = time.monotonic()
+    found = needs_of(main.f)
+    assert time.monotonic() - began < 5
+    assert found.requirements == [NUMPY]
+
+
 def test_a_value_that_cannot_be_pickled_says_why(cell):
     main = cell("LINES = (each for each in [])\ndef f(): return LINES")
     (lines,) = needs_of(main.f).captured
@@ -239,7 +292,7 @@ def body(made, x): return pd.Series(made)
         ("argument", "1", "list"),
     }
     assert needs_of(app.contexts[0]).requirements == needs_of(made).requirements
-    assert app.requirements() == found.requirements == sorted(found.requirements)
+    assert app.requirements() == needs.requirements(app) == found.requirements == sorted(found.requirements)
 
 
 def test_a_context_that_another_requires_and_an_app_that_the_body_calls_count(cell):
