@@ -5,8 +5,10 @@ from __future__ import annotations
 import dis
 import importlib.util
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+from parsl_context.content.modules import Home, home_of
 
 _IMPORTERS = {"import_module", "__import__"}
 _BETWEEN = {"PUSH_NULL", "EXTENDED_ARG", "CACHE", "NOP"}  # differ between versions of Python, and say nothing
@@ -62,6 +64,13 @@ def texts_in(code: types.CodeType) -> Iterator[Text]:
     """Texts in some code and in all code inside it; not its documentation."""
     for each in codes_in(code):
         yield from _texts(list(_steps(each)))
+
+
+def modules_in(texts: Iterable[Text]) -> Iterator[Import]:
+    """Texts that are names of modules of the user's which are loaded: code asks for their data files, say."""
+    for text in texts:
+        if home_of(text.text) is Home.CARRIED:
+            yield Import(text.text, text.line)
 
 
 def lines_of_names(code: types.CodeType) -> dict[str, int]:

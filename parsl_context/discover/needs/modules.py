@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from parsl_context.content.modules import Home, home_of
-from parsl_context.discover.needs.code import Text, codes_in, imports_in, texts_in
+from parsl_context.discover.needs.code import Text, codes_in, imports_in, modules_in, texts_in
 from parsl_context.discover.needs.data import Distribution, Lacking, UserModule, Where
 from parsl_context.discover.needs.distributions import installed
 from parsl_context.discover.needs.guards import guards_of
@@ -114,10 +114,11 @@ class _Walk:
         code = _code_of(place)
         if code is None:
             return
-        self.found.texts += [(file, text) for text in texts_in(code)]
+        texts = list(texts_in(code))
+        self.found.texts += [(file, text) for text in texts]
         package = name if place.is_package else name.rpartition(".")[0]
         guards = guards_of(Path(file).read_bytes())
-        for imported in imports_in(code, package):
+        for imported in (*imports_in(code, package), *modules_in(texts)):
             if imported.line not in guards.never:
                 yield Wanted(imported, Where(file, imported.line), guards)
 

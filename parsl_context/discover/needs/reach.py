@@ -23,7 +23,7 @@ from parsl.data_provider.files import File
 
 from parsl_context.content.imports import package_of
 from parsl_context.content.modules import Home, home_of
-from parsl_context.discover.needs.code import Import, Text, imports_in, lines_of_names, texts_in
+from parsl_context.discover.needs.code import Import, Text, imports_in, lines_of_names, modules_in, texts_in
 from parsl_context.discover.needs.data import Where
 from parsl_context.discover.needs.guards import Guards, guards_of
 
@@ -205,18 +205,22 @@ class _Walk:
         for name, value in _defaults(function):
             self._capture(name, "default", owner, value, where)
         for name, value in vars(function).items():
-            self._capture(name, "attribute", owner, value, where)
+            if name.startswith("__"):  # Python's own, as `__wrapped__`
+                self._go(value, _Way(owner, where))
+            else:
+                self._capture(name, "attribute", owner, value, where)
 
     def _code(self, function: types.FunctionType) -> None:
         """What the code of a function says, and the globals that it uses."""
         code, names = function.__code__, function.__globals__
         file = code.co_filename
         source = _source(file)
-        for imported in imports_in(code, package_of(names)):
+        texts = list(texts_in(code))
+        for imported in (*imports_in(code, package_of(names)), *modules_in(texts)):
             if imported.line not in source.guards.never:
                 where = Where(file, imported.line)
                 self.found.wanted.append(Wanted(imported, where, source.guards))
-        self.found.texts += [(file, text) for text in texts_in(code)]
+        self.found.texts += [(file, text) for text in texts]
         lines = lines_of_names(code)
         used = {name: names[name] for name in cp._extract_code_globals(code) if name in names}
         self._names(used, function.__annotations__, function.__qualname__, file, lines, names)

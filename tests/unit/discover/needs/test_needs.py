@@ -65,6 +65,16 @@ def test_each_module_says_which_line_wants_it(project):
     assert numpy.imports == ("numpy",)
 
 
+def test_a_text_that_names_a_loaded_module_of_the_user_wants_it(project):
+    """As in `importlib.resources.files("package.data")`; texts that name libraries are just texts."""
+    project.write("texts/__init__.py")
+    project.load("texts.data", "")
+    module = project.load("user_of_texts", "def f(): return read('texts.data'), 'numpy'\ndef g(): 'json'")
+    found = needs_of(module.f)
+    assert names(found.modules) == {"texts", "texts.data", "user_of_texts"}
+    assert found.requirements == []
+
+
 def test_only_what_code_of_the_user_imports_is_required(project):
     """Not what libraries import, nor the standard library, nor what only type checkers read."""
     source = "from __future__ import annotations\nimport typing, json\nif typing.TYPE_CHECKING:\n import pandas\n"
@@ -217,7 +227,11 @@ class Shape(typing.Protocol):
     def area(self): ...
 def f(): return Mode, Base, Config, Point, Shape
 """)
-    assert captured(needs_of(main.f)) == {("attribute", "Config", "depth")}
+    assert captured(needs_of(main.f)) == {
+        ("attribute", "Config", "depth"),
+        ("default", "Config.__init__", "depth"),
+        ("default", "Point.__new__", "x"),
+    }
 
 
 def test_objects_that_have_any_attribute_are_no_wrappers(cell):
