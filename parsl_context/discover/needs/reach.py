@@ -143,12 +143,12 @@ class _Walk:
         elif isinstance(value, AppBase):
             self._go(value.func, way)
         elif isinstance(value, functools.partial):
-            self._go(value.func, way)
+            self._capture("func", "argument", name_of(value.func), value.func, way.where)
             for place, part in [*enumerate(value.args), *value.keywords.items()]:
                 self._capture(str(place), "argument", name_of(value.func), part, way.where)
         elif isinstance(value, types.MethodType):
             self._go(value.__func__, way)
-            self._go(value.__self__, way)
+            self._capture("__self__", "attribute", name_of(value), value.__self__, way.where)
         elif (wrapped := _wrapped_by(value)) is not None:
             self._go(wrapped, way)
         else:
@@ -164,9 +164,8 @@ class _Walk:
 
     def _capture(self, name: str, kind: str, owner: str, value: Any, where: Where | None) -> None:
         """Go on to a value; it travels unless it is code, which the walk looks into."""
-        is_code = callable(value) or isinstance(value, types.ModuleType) or hasattr(type(value), "__get__")
         key = (name, kind, "" if kind == "global" else owner, id(value))
-        if not is_code and key not in self._captured:
+        if not _is_code(value) and key not in self._captured:
             self._captured.add(key)
             self.found.values.append(Value(name, kind, owner, value, where))
         self._go(value, _Way(owner, where))
@@ -345,6 +344,16 @@ def with_parents(name: str) -> Iterator[str]:
     """The packages that a module is in, the outermost first, and itself."""
     parts = name.split(".")
     yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def _is_code(value: Any) -> bool:
+    """Whether an object is code, or stands for some, rather than a value that may have a method to be called."""
+    if isinstance(value, type | types.ModuleType | functools.partial) or hasattr(type(value), "__get__"):
+        return True
+    try:
+        return callable(value) and isinstance(value.__name__, str)
+    except Exception:  # objects may have code of their own for that
+        return False
 
 
 def _wrapped_by(value: Any) -> Any:

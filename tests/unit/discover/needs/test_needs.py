@@ -234,6 +234,27 @@ def f(): return Mode, Base, Config, Point, Shape
     }
 
 
+def test_values_that_can_be_called_are_values(cell):
+    """As networks are; functions and apps are code."""
+    main = cell("""
+import functools, math
+from parsl import python_app
+class Network:
+    def __init__(self): self.weights = bytes(1000)
+    def __call__(self): pass
+NETWORK = Network()
+@functools.cache
+def cached(): pass
+@python_app
+def app(): pass
+PART = functools.partial(cached)
+def f(): return NETWORK, cached, app, PART, math.sqrt, len
+""")
+    (network,) = needs_of(main.f).captured
+    assert network.name == "NETWORK"
+    assert network.size_bytes > 1000
+
+
 def test_objects_that_have_any_attribute_are_no_wrappers(cell):
     main = cell("""
 class Proxy:
