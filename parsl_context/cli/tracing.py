@@ -58,9 +58,16 @@ def _request(value: Any, needs: FunctionNeeds) -> tuple[Request, dict[str, str],
         blobs=tuple((digest, label, data) for digest, (label, data) in sent.blobs.items()),
         contexts=tuple(context.digest for context in contexts) if not errors else (),
         code=code,
-        imports=tuple(dict.fromkeys(name for each in needs.distributions for name in each.imports)),
+        imports=tuple(_imports(needs)),
     )
     return request, sent.origins, errors
+
+
+def _imports(needs: FunctionNeeds) -> Iterator[str]:
+    """Modules that the code may import as it runs, and that a worker has."""
+    lacking = {each.name for each in needs.lacking}
+    yield from (each.name for each in needs.modules if each.name not in lacking)
+    yield from dict.fromkeys(name for each in needs.distributions for name in each.imports)
 
 
 class _Sent:

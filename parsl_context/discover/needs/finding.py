@@ -13,8 +13,10 @@ from parsl_context.content.statics import bound_anew
 from parsl_context.discover.needs.code import Text
 from parsl_context.discover.needs.data import Captured, FunctionNeeds, NeededPath, Where
 from parsl_context.discover.needs.modules import Sorted, sort_modules
-from parsl_context.discover.needs.reach import Reached, TakeApart, is_path, name_of, reach
+from parsl_context.discover.needs.objects import name_of
+from parsl_context.discover.needs.reach import Reached, TakeApart, reach
 from parsl_context.discover.needs.sizes import LIMIT_S, describe
+from parsl_context.discover.needs.sources import is_path
 
 _LIMIT_S = 5.0  # for the sizes of all captured values together
 _OPENERS = {"open", "File", "Path", "read_text", "read_bytes", "read_csv", "load", "loadtxt"}

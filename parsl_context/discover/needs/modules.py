@@ -15,7 +15,8 @@ from parsl_context.discover.needs.code import Text, codes_in, imports_in, module
 from parsl_context.discover.needs.data import Distribution, Lacking, UserModule, Where
 from parsl_context.discover.needs.distributions import installed
 from parsl_context.discover.needs.guards import guards_of
-from parsl_context.discover.needs.reach import RUNTIME, Wanted, with_parents
+from parsl_context.discover.needs.reach import RUNTIME, Wanted
+from parsl_context.discover.needs.sources import with_parents
 from parsl_context.discover.project import Place, file_of, is_users
 
 _COMPILED = tuple(importlib.machinery.EXTENSION_SUFFIXES)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-import linecache
 import os
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +24,19 @@ from parsl_context.content.imports import package_of
 from parsl_context.content.modules import Home, home_of
 from parsl_context.discover.needs.code import Import, Text, imports_in, lines_of_names, modules_in, texts_in
 from parsl_context.discover.needs.data import Where
-from parsl_context.discover.needs.guards import Guards, guards_of
+from parsl_context.discover.needs.guards import Guards
+from parsl_context.discover.needs.objects import (
+    contents_of,
+    defaults_of,
+    first_of,
+    functions_of,
+    is_code,
+    is_filled,
+    name_of,
+    start_of,
+    wrapped_by,
+)
+from parsl_context.discover.needs.sources import is_path, source_of
 
 TakeApart = Callable[[Any], Iterable[tuple[str, str, Any]] | None]
 
@@ -66,7 +77,6 @@ class Value:
     kind: str
     owner: str
     value: Any
-    where: Where | None
 
 
 @dataclass
@@ -149,7 +159,7 @@ class _Walk:
         elif isinstance(value, types.MethodType):
             self._go(value.__func__, way)
             self._capture("__self__", "attribute", name_of(value), value.__self__, way.where)
-        elif (wrapped := _wrapped_by(value)) is not None:
+        elif (wrapped := wrapped_by(value)) is not None:
             self._go(wrapped, way)
         else:
             self._plain(value, way)
@@ -159,15 +169,15 @@ class _Walk:
 
     def _want(self, name: str | None, way: _Way) -> None:
         if name and name.partition(".")[0] not in RUNTIME:
-            where = way.where and (_source(way.where.file).line_of(name) or way.where)
+            where = way.where and (source_of(way.where.file).line_of(name) or way.where)
             self.found.wanted.append(Wanted(Import(name, 0 if where is None else where.line), where))
 
     def _capture(self, name: str, kind: str, owner: str, value: Any, where: Where | None) -> None:
         """Go on to a value; it travels unless it is code, which the walk looks into."""
         key = (name, kind, "" if kind == "global" else owner, id(value))
-        if not _is_code(value) and key not in self._captured:
+        if not is_code(value) and key not in self._captured:
             self._captured.add(key)
-            self.found.values.append(Value(name, kind, owner, value, where))
+            self.found.values.append(Value(name, kind, owner, value))
         self._go(value, _Way(owner, where))
 
     # --- kinds of objects
@@ -191,17 +201,17 @@ class _Walk:
             self._code(function)
         if home is Home.NAMESPACE or "<locals>" in function.__qualname__:
             self._known_to(function)
-        elif (wrapped := _wrapped_by(function)) is not None:
+        elif (wrapped := wrapped_by(function)) is not None:
             self._go(wrapped, way)
 
     def _known_to(self, function: types.FunctionType) -> None:
         """Values that a function has besides globals."""
-        owner, where = function.__qualname__, _start(function.__code__)
+        owner, where = function.__qualname__, start_of(function.__code__)
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         for name, cell in cells:
-            if _is_filled(cell):
+            if is_filled(cell):
                 self._capture(name, "closure", owner, cell.cell_contents, where)
-        for name, value in _defaults(function):
+        for name, value in defaults_of(function):
             self._capture(name, "default", owner, value, where)
         for name, value in vars(function).items():
             if name.startswith("__"):  # Python's own, as `__wrapped__`
@@ -213,7 +223,7 @@ class _Walk:
         """What the code of a function says, and the globals that it uses."""
         code, names = function.__code__, function.__globals__
         file = code.co_filename
-        source = _source(file)
+        source = source_of(file)
         texts = list(texts_in(code))
         for imported in (*imports_in(code, package_of(names)), *modules_in(texts)):
             if imported.line not in source.guards.never:
@@ -223,8 +233,8 @@ class _Walk:
         lines = lines_of_names(code)
         used = {name: names[name] for name in cp._extract_code_globals(code) if name in names}
         self._names(used, function.__annotations__, function.__qualname__, file, lines, names)
-        for part in cp._find_imported_submodules(code, [*used.values(), *_contents(function)]):
-            self._want(part.__name__, _Way(where=_start(code)))
+        for part in cp._find_imported_submodules(code, [*used.values(), *contents_of(function)]):
+            self._want(part.__name__, _Way(where=start_of(code)))
 
     def _names(
         self,
@@ -255,7 +265,7 @@ class _Walk:
         for base in (*kind.__bases__, type(kind)):
             self._go(base, way)
         for name, value in vars(kind).items():
-            for part in _functions_of(value):
+            for part in functions_of(value):
                 if name.startswith("_") or type(part) is kind:  # what Python makes, and members of an enum
                     self._go(part, way)
                 else:
@@ -272,9 +282,9 @@ class _Walk:
             return
         inside: Iterable[Any] = ()
         if isinstance(value, dict):
-            inside = itertools.chain(_first(value, self._items), _first(value.values(), self._items))
+            inside = itertools.chain(first_of(value, self._items), first_of(value.values(), self._items))
         elif isinstance(value, list | tuple | set | frozenset):
-            inside = _first(value, self._items)
+            inside = first_of(value, self._items)
         elif home_of(type(value).__module__) is not Home.INSTALLED:
             inside = list(getattr(value, "__dict__", {}).values())
         for each in inside:
@@ -285,125 +295,3 @@ class _Walk:
             self._go(type(value), way)
         elif callable(value):  # a function in C, which tells its module
             self._want(getattr(value, "__module__", None), way)
-
-
-class _Source:
-    """The text of a file, as far as it is known."""
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-        self._text = "".join(linecache.getlines(file))
-
-    @functools.cached_property
-    def guards(self) -> Guards:
-        return guards_of(self._text)
-
-    @functools.cached_property
-    def _lines(self) -> dict[str, int]:
-        """The first line that imports each module."""
-        try:
-            code = compile(self._text, self._file, "exec", dont_inherit=True)
-        except (SyntaxError, ValueError):
-            return {}
-        found: dict[str, int] = {}
-        for each in imports_in(code, ""):
-            if each.line not in self.guards.never:
-                for name in (*with_parents(each.name), *(f"{each.name}.{part}" for part in each.parts)):
-                    found.setdefault(name, each.line)
-        return found
-
-    def line_of(self, module: str) -> Where | None:
-        """The line that imports a module, or else a package that it is in."""
-        lines = [self._lines[name] for name in with_parents(module) if name in self._lines]
-        return Where(self._file, lines[-1]) if lines else None
-
-
-@functools.lru_cache(maxsize=64)
-def _source_of(file: str, key: Any) -> _Source:
-    return _Source(file)
-
-
-def _source(file: str) -> _Source:
-    # A cell that is run again, or a file that was changed, has another entry there.
-    linecache.getlines(file)
-    entry = linecache.cache.get(file)
-    return _source_of(file, None if entry is None else entry[:2])
-
-
-def is_path(text: str) -> bool:
-    """Whether a text looks like a path, and there is something at it."""
-    if not 2 < len(text) < 4096 or "\n" in text or not ("/" in text.strip("/") or os.path.splitext(text)[1]):
-        return False
-    try:
-        return os.path.exists(text)
-    except ValueError:
-        return False
-
-
-def with_parents(name: str) -> Iterator[str]:
-    """The packages that a module is in, the outermost first, and itself."""
-    parts = name.split(".")
-    yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
-
-
-def _is_code(value: Any) -> bool:
-    """Whether an object is code, or stands for some, rather than a value that may have a method to be called."""
-    if isinstance(value, type | types.ModuleType | functools.partial) or hasattr(type(value), "__get__"):
-        return True
-    try:
-        return callable(value) and isinstance(value.__name__, str)
-    except Exception:  # objects may have code of their own for that
-        return False
-
-
-def _wrapped_by(value: Any) -> Any:
-    """What an object says it wraps; asked of it alone, because there are objects that have any attribute."""
-    try:
-        return object.__getattribute__(value, "__dict__").get("__wrapped__")
-    except AttributeError:
-        return None
-
-
-def _functions_of(value: Any) -> Iterator[Any]:
-    """What a class attribute is made of."""
-    if isinstance(value, staticmethod | classmethod):
-        yield value.__func__
-    elif isinstance(value, property):
-        yield from (part for part in (value.fget, value.fset, value.fdel) if part is not None)
-    elif isinstance(value, functools.cached_property | functools.partialmethod):
-        yield value.func
-    else:
-        yield value
-
-
-def _defaults(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    code = function.__code__
-    values = function.__defaults__ or ()
-    yield from zip(code.co_varnames[code.co_argcount - len(values) : code.co_argcount], values, strict=True)
-    yield from (function.__kwdefaults__ or {}).items()
-
-
-def _first(values: Iterable[Any], count: int) -> list[Any]:
-    return list(itertools.islice(values, max(0, count)))
-
-
-def _contents(function: types.FunctionType) -> list[Any]:
-    return [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
-
-
-def _start(code: types.CodeType) -> Where:
-    return Where(code.co_filename, code.co_firstlineno)
-
-
-def name_of(value: Any) -> str:
-    """What people know an object by."""
-    names = (getattr(value, each, None) for each in ("__qualname__", "__name__", "name"))
-    return next((name for name in names if isinstance(name, str)), type(value).__qualname__)
