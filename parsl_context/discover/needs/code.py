@@ -12,6 +12,7 @@ from parsl_context.content.modules import Home, home_of
 
 _IMPORTERS = {"import_module", "__import__"}
 _BETWEEN = {"PUSH_NULL", "EXTENDED_ARG", "CACHE", "NOP"}  # differ between versions of Python, and say nothing
+_WITH_CONSTANTS = set(dis.hasconst)  # Python 3.12 returns some without loading them
 _GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
 
 
@@ -103,12 +104,12 @@ def _steps(code: types.CodeType) -> Iterator[tuple[int, dis.Instruction]]:
 def _texts(steps: list[tuple[int, dis.Instruction]]) -> Iterator[Text]:
     taker: str | None = None
     for line, step in steps:
-        if step.opname == "LOAD_CONST":
+        is_constant = step.opcode in _WITH_CONSTANTS
+        if is_constant:
             for text in _strings(step.argval):
                 yield Text(text, line, taker if text is step.argval else None)
-        taker = step.argval if step.opname.startswith("LOAD_") and isinstance(step.argval, str) else None
-        if step.opname == "LOAD_CONST":
-            taker = None
+        is_name = step.opname.startswith("LOAD_") and isinstance(step.argval, str) and not is_constant
+        taker = step.argval if is_name else None
 
 
 def _strings(constant: object) -> Iterator[str]:
