@@ -15,7 +15,7 @@ LARGE_BYTES = 10_000_000  # for larger values Parsl warns, too, where they are a
 
 _KINDS = {
     "global": "The global {name!r}",
-    "closure": "The variable {name!r}, which {owner} has captured,",
+    "closure": "The variable {name!r} that {owner} has captured",
     "default": "The default of parameter {name!r} of {owner}",
     "attribute": "The attribute {name!r} of {owner}",
 }

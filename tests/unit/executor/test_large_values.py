@@ -37,7 +37,7 @@ def app_of(main):
         ("TABLE = bytes({0})\ndef g(): return TABLE\ndef f(c): return g()", "The global 'TABLE' (bytes"),
         (
             "def make():\n inner = bytes({0})\n def f(c): return inner\n return f\nf = make()",
-            "The variable 'inner', which make.<locals>.f has captured, (bytes",
+            "The variable 'inner' that make.<locals>.f has captured (bytes",
         ),
         ("def f(c, table=bytes({0})): return table", "The default of parameter 'table' of f (bytes"),
         ("def f(c, *, table=bytes({0})): return table", "The default of parameter 'table' of f (bytes"),
