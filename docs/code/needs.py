@@ -21,3 +21,7 @@ def vocabulary(path):
 def score(words, text):
     found = [words[word] for word in text.split() if word in words]
     return json.dumps(float(WEIGHTS[found].sum()))
+
+
+if __name__ == "__main__":
+    print(*score.requirements(), sep="\n")  # a requirements.txt for the nodes
