@@ -8,6 +8,10 @@ documents each message of a union, with its fields, their types and the comments
 
 shows what the command prints for ``--help``; further arguments name a subcommand.
 
+    .. command-output:: parsl-context discover needs.py
+
+shows what it prints with these arguments, in the folder `docs/code`.
+
     .. benchmark:: noop
 
 shows the plot that ``make bench`` has drawn for a case, or says that there is none; without an argument, its tables.
@@ -30,6 +34,8 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+CODE = Path(__file__).parents[1] / "code"
 
 
 class MessageUnion(SphinxDirective):
@@ -61,17 +67,33 @@ class CommandHelp(SphinxDirective):
     optional_arguments = 8
 
     def run(self) -> list[nodes.Node]:
-        command, *subcommand = self.arguments
-        path = Path(sysconfig.get_path("scripts"), command)
-        done = subprocess.run(
-            [sys.executable, path, *subcommand, "--help"],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "COLUMNS": "90", "TERM": "dumb", "NO_COLOR": "1"},
-        )
-        if done.returncode != 0:
-            raise self.error(f"{path.name} --help ended with status {done.returncode}: {done.stderr}")
-        return [nodes.literal_block(done.stdout, done.stdout, language="none")]
+        return [_output_of(self, [*self.arguments, "--help"], width=90)]
+
+
+class CommandOutput(SphinxDirective):
+    """Show what an installed command prints."""
+
+    required_arguments = 1
+    optional_arguments = 8
+
+    def run(self) -> list[nodes.Node]:
+        for script in CODE.glob("*.py"):
+            self.env.note_dependency(str(script))
+        return [_output_of(self, self.arguments, width=88)]
+
+
+def _output_of(directive: SphinxDirective, arguments: list[str], width: int) -> nodes.Node:
+    path = Path(sysconfig.get_path("scripts"), arguments[0])
+    done = subprocess.run(
+        [sys.executable, path, *arguments[1:]],
+        capture_output=True,
+        text=True,
+        cwd=CODE,
+        env={**os.environ, "COLUMNS": str(width), "TERM": "dumb", "NO_COLOR": "1"},
+    )
+    if done.returncode != 0:
+        raise directive.error(f"{' '.join(arguments)} ended with status {done.returncode}: {done.stderr}")
+    return nodes.literal_block(done.stdout, done.stdout, language="none")
 
 
 class Benchmark(SphinxDirective):
@@ -121,6 +143,7 @@ def _fields(cls: object) -> list[tuple[str, str, str]]:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("message-union", MessageUnion)
     app.add_directive("command-help", CommandHelp)
+    app.add_directive("command-output", CommandOutput)
     app.add_directive("benchmark", Benchmark)
     app.connect("autodoc-process-docstring", add_fields)
     return {"parallel_read_safe": True}

@@ -191,18 +191,30 @@ class ContextApp(AppBase):
         self._check_keys("warm", keys)
         if self.func.late:
             return
-        contexts = [
-            context.at(self._keys(keys)) if isinstance(context, KeyedContext) else context for context in self.contexts
-        ]
+        call = self.call_for(keys)
         for executor in self._context_executors():
-            for context in contexts:
+            for context in call.known:
                 if (context.options.reuse or executor.reuse) not in UNKEPT_LEVELS:
                     executor.preload(context)
 
-    def _keys(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of keys, with the defaults of those that are not given."""
-        assert self.func.keys is not None
-        return self.func.keys.take((), dict(given))[0]
+    def requirements(self) -> list[str]:
+        """Lines for pip: the installed distributions that the body and the contexts import, as ``numpy==1.26.4``.
+
+        What these import in turn is theirs to say. `parsl-context discover` shows what else the app needs.
+        """
+        from parsl_context.apps.needs import needs_of  # it knows this class
+
+        return needs_of(self).requirements
+
+    def call_for(self, keys: Mapping[str, Any]) -> ContextCall:
+        """What an executor gets for some values of keys; those that have defaults may be left out.
+
+        Raises
+        ------
+        TypeError
+            If one is missing.
+        """
+        return self.func if self.func.keys is None else self.func.at(self.func.keys.take((), dict(keys))[0])
 
     def _check_keys(self, where: str, given: Mapping[str, Any]) -> None:
         known = () if self.func.keys is None else self.func.keys.names

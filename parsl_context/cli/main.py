@@ -32,9 +32,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     node.add_argument("--cores-per-worker", type=float, default=1.0, help="as of the executor")
     node.add_argument("--mem-per-worker", type=float, help="as of the executor [GB]")
+    _add_discover(commands)
     chosen = parser.parse_args(arguments)
+    if chosen.command == "discover":
+        from parsl_context.cli.discover import discover  # it takes Parsl, which the other commands do without
+
+        return discover(chosen.target, as_json=chosen.json, traces=chosen.trace, keys=chosen.key)
     Console().print(describe_node(chosen.cores_per_worker, chosen.mem_per_worker))
     return 0
+
+
+def _add_discover(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    discover = commands.add_parser(
+        "discover",
+        help="show what an app or a function needs",
+        description="Show what an app, a context or a function needs: your modules, installed distributions, captured "
+        "values with their sizes, files, and what a worker would lack. The file is loaded for it, but not what stands "
+        'under `if __name__ == "__main__":`, and Parsl is not started. Exit status 1 if the file cannot be loaded or '
+        "a context cannot be built, 2 if there is no such file or name.",
+    )
+    discover.add_argument(
+        "target",
+        metavar="FILE[:APP]",
+        help="path of a script, or name of a module; and a name that it defines, as app or Class.method. Without a "
+        "name: list those that there are",
+    )
+    discover.add_argument("--json", action="store_true", help="print data, for programs")
+    discover.add_argument(
+        "--trace",
+        action="store_true",
+        help="build the contexts once, in a fresh process, and import what the function needs; show what was imported, "
+        "opened and mapped, with times and sizes",
+    )
+    discover.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="with --trace, of an app whose contexts have keys: build the context of this value",
+    )
 
 
 def describe_node(cores_per_worker: float, mem_per_worker: float | None) -> Table:

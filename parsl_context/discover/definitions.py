@@ -24,6 +24,7 @@ from parsl_context.content.digests import digest_bytes
 from parsl_context.content.modules import Home, home_of
 from parsl_context.content.space import Id, space
 from parsl_context.content.statics import Static, bound_anew
+from parsl_context.discover.large import LARGE_BYTES, large_values
 from parsl_context.discover.watching import ABSENT
 from parsl_context.errors import ContextSerializationError
 from parsl_context.wire.messages import Digest
@@ -164,4 +165,16 @@ class Definitions:
                 data, needs = carry_slowly(value, defines=True)
             except Exception:
                 raise ContextSerializationError(f"{what}, of type {type(value).__qualname__},", error) from error
+        if len(data) > LARGE_BYTES:
+            _tell(value, root, what, len(data))
         return Item(data, digest_bytes(data), needs)
+
+
+def _tell(value: object, root: Id | None, what: str, size_bytes: int) -> None:
+    """Name a large value, or those that a large definition knows; of a captured variable, those of its functions."""
+    if root is None:
+        large_values.tell(what, type(value).__qualname__, size_bytes)
+        return
+    owners: list[Any] = [*space.owners(root)] or [value]
+    for code in owners:
+        large_values.look_into(code)

@@ -42,7 +42,7 @@ class _Module:
 
     name: str
     spec: Any  # that it was loaded with; None if it is not loaded
-    place: _Place
+    place: Place
     source: bytes
     is_checked: bool  # it is what the user's process has loaded
 
@@ -164,8 +164,8 @@ class Project:
         found = None if unit is None else unit.modules.get(name)
         if found is not None and (found.spec is spec or loaded is None):
             return found
-        place = _file_of(name)
-        if place is None or not self._is_users(top, place):
+        place = file_of(name)
+        if place is None or not is_users(top, place):
             if found is None and (loaded is not None or (place is not None and "." not in name)):
                 self._foreign.add(name)
                 if place is None and home_of(name) is Home.CARRIED:
@@ -175,12 +175,7 @@ class Project:
             return None
         return self._read(name, top, place, spec, is_checked=found is not None and found.spec is not None)
 
-    def _is_users(self, top: str, place: _Place) -> bool:
-        if top in sys.modules and top != "__main__":
-            return not is_installed(top)
-        return not lie_where_installed(place.locations, top)
-
-    def _read(self, name: str, top: str, place: _Place, spec: Any, *, is_checked: bool) -> _Module:
+    def _read(self, name: str, top: str, place: Place, spec: Any, *, is_checked: bool) -> _Module:
         unit = self._unit(top, name, place)
         source = b""
         if place.file is not None and place.file.endswith(_COMPILED):
@@ -193,13 +188,13 @@ class Project:
         made = unit.modules[name] = _Module(name, spec, place, source, is_checked=is_checked)
         return made
 
-    def _unit(self, top: str, name: str, place: _Place) -> _Unit:
+    def _unit(self, top: str, name: str, place: Place) -> _Unit:
         unit = self._units.get(top)
         if unit is None:
             parts = name.count(".") + (1 if place.is_package else 0)
             start = Path(place.file) if place.file is not None else Path(place.locations[0], "_")
             unit = _Unit(str(start.parents[parts]))
-            package = _file_of(top)
+            package = file_of(top)
             if package is not None and package.is_package and package.file is not None:
                 self._read_whole(unit, top, Path(package.file).parent)
             self._units[top] = unit
@@ -224,7 +219,7 @@ class Project:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a module lies."""
 
     path: str  # of its file, relative to the folder of its top-level package; by its name, not by where it was found
@@ -233,7 +228,7 @@ class _Place:
     locations: tuple[str, ...]
 
 
-def _file_of(name: str) -> _Place | None:
+def file_of(name: str) -> Place | None:
     """Where a module lies that is loaded, or would be found by an import here. Nothing is imported for it."""
     if name == "__main__" or not all(part.isidentifier() for part in name.split(".")):
         return None
@@ -250,17 +245,30 @@ def _file_of(name: str) -> _Place | None:
     return _place(name, file, spec.submodule_search_locations)
 
 
-def _place(name: str, file: str | None, parts: Iterable[str] | None) -> _Place | None:
+def is_users(top: str, place: Place) -> bool:
+    """Whether a module, or the package that it belongs to, is none that a worker can be expected to have.
+
+    Parameters
+    ----------
+    top
+        Name of its top-level package.
+    """
+    if top in sys.modules and top != "__main__":
+        return not is_installed(top)
+    return not lie_where_installed(place.locations, top)
+
+
+def _place(name: str, file: str | None, parts: Iterable[str] | None) -> Place | None:
     path = name.replace(".", "/")
     if file is None:
         locations = tuple(parts or ())
-        return _Place(path, None, is_package=True, locations=locations) if locations else None
+        return Place(path, None, is_package=True, locations=locations) if locations else None
     if not os.path.isfile(file):
         return None
     suffix = "".join(Path(file).suffixes[-1:])
     is_package = parts is not None
     path = f"{path}/__init__{suffix}" if is_package else f"{path}{suffix}"
-    return _Place(path, file, is_package=is_package, locations=(file,))
+    return Place(path, file, is_package=is_package, locations=(file,))
 
 
 def _find_spec(name: str) -> Any:

@@ -16,6 +16,7 @@ from parsl_context.content.carried import pack_code
 from parsl_context.content.carrying import Needs, carry
 from parsl_context.content.digests import digest_bytes
 from parsl_context.content.modules import Home, home_of
+from parsl_context.discover.large import LARGE_BYTES, large_values
 from parsl_context.discover.packages import Package, Packager
 from parsl_context.discover.watching import NOTHING, Watch, observer
 from parsl_context.errors import ContextSerializationError
@@ -163,6 +164,9 @@ class Packer:
         self, function: Any, stream: bytes, needs: Needs | None, contexts: tuple[Context, ...], *, keep: Any
     ) -> Packed:
         package = None if needs is None else self._packager.package(needs)
+        if len(stream) > LARGE_BYTES:
+            # Of an ordinary app that Parsl has serialized, globals do not travel.
+            large_values.look_into(getattr(function, "body", function), with_globals=needs is not None)
         watches = [] if package is None else [package.watch]
         ready: dict[Digest, PackedContext] = {}
         for context in with_required(contexts):
