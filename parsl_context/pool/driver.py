@@ -100,6 +100,11 @@ class NodeDriver:
         """What builds of a context used to take here; None: nothing is known. [s]"""
         return self._state.usual_build_s(context)
 
+    @property
+    def held(self) -> dict[WorkerId, list[Digest]]:
+        """Contexts that workers hold."""
+        return {worker: sorted(member.resident) for worker, member in self._family.workers.items() if member.resident}
+
     def reset(self) -> None:
         """The interchange has given up the calls of this session; so do we. Idle workers keep their contexts."""
         self.tasks.clear()
@@ -107,12 +112,14 @@ class NodeDriver:
         self._family.forget_all()
         for key in list(self._family.templates):
             self._family.end_template(key)
-        self._state = NodeState(self._slots, self._nodes)
+        before, self._state = self._state, NodeState(self._slots, self._nodes)
         for worker, member in list(self._family.workers.items()):
             if member.tasks:
                 self._replace(member, None, kill=True)
             elif member.pid is not None:
                 self._state.handle(node.WorkerReady(worker=worker), now=time.monotonic())
+                for context in sorted(member.resident):
+                    self._state.handle(before.instance_kept(worker, context), now=time.monotonic())
 
     def start_anew(self, member: Member, *, kill: bool = False) -> None:
         """Have another process serve a worker; it has started none of the calls it holds, and will not."""

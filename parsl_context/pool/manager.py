@@ -89,7 +89,7 @@ class Manager:
             node=settings.uid,
             heartbeat_period_s=settings.heartbeat_period_s,
             heartbeat_threshold_s=settings.heartbeat_threshold_s,
-            join=lambda manager: describe_node(settings, manager, self._segments.proof),
+            join=lambda manager: describe_node(settings, manager, self._segments.proof, self._driver.held),
             on_message=self._from_interchange,
             on_welcome=self._set_limits,
             on_break=self._forget_session,

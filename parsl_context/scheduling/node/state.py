@@ -56,7 +56,7 @@ from parsl_context.scheduling.node.events import (
 from parsl_context.scheduling.node.placement import NodePlacement
 from parsl_context.scheduling.node.room import Room
 from parsl_context.scheduling.node.workers import NodeCall, Worker, WorkerLine
-from parsl_context.wire.messages import Digest, TaskId
+from parsl_context.wire.messages import Digest, TaskId, WorkerId
 
 
 class NodeState:
@@ -96,6 +96,11 @@ class NodeState:
         """What builds of a context used to take here; None: nothing is known. [s]"""
         known = self._room.builds.get(context)
         return None if known is None else known.mean_s
+
+    def instance_kept(self, worker: WorkerId, context: Digest) -> LoadEnded:
+        """What another state has to be told for a worker to hold a context there, too, with what is known of it."""
+        size_bytes = self._room.sizes.of(context)
+        return LoadEnded(worker=worker, context=context, load_s=self.usual_build_s(context), size_bytes=size_bytes)
 
     def next_deadline(self, now: float) -> float | None:
         """When `Tick` is due next, if ever."""
