@@ -112,6 +112,7 @@ class Cable:
 def opened(path: str) -> int:
     with open(path, "a") as file:
         file.write("x")
+    time.sleep(1.0)  # or one more would be built for the asking
     return os.getpid()
 
 

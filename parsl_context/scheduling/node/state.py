@@ -387,7 +387,7 @@ class NodeState:
             if not line.is_anywhere:
                 line.dismiss(worker)
         actions = self._placement.give_back_hopeless(event.context)
-        if event.kept_bytes > self._room.sizes.of(event.context) // 2 and worker.is_idle:
+        if worker.is_idle and self._room.is_wasted_on(worker, event.context, event.kept_bytes):
             return [*actions, self._builds.fork(worker)]  # its allocator keeps what the instance took
         return actions + self._placement.restart(now)
 
