@@ -273,7 +273,9 @@ class Interchange:
             self._managers.send(manager, m.Refuse(reason=f"{reason}; install the same parsl-context on both sides"))
             return
         shares_segments = joined.segments is not None and joined.segments == self._segments.proof
-        self._managers.sessions[manager] = Session(joined, shares_segments=shares_segments, has_built=bool(joined.held))
+        may_clean_up = bool(joined.held or joined.templates)
+        session = Session(joined, shares_segments=shares_segments, has_built=may_clean_up)
+        self._managers.sessions[manager] = session
         self._overview.report_joined(manager, joined)
         if self._config.check_versions and theirs != self._versions:
             del self._managers.sessions[manager]
@@ -325,6 +327,7 @@ def _joined_event(manager: ManagerId, joined: m.Joined, config: InterchangeConfi
         memory_bytes=config.limits.memory_bytes or joined.context_memory,
         contexts_per_worker=config.limits.contexts_per_worker,
         held=joined.held,
+        templates=joined.templates,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 from types import MappingProxyType
 
@@ -24,6 +24,7 @@ def describe_node(
     manager: m.ManagerId,
     segments: str | None,
     held: Mapping[m.WorkerId, list[m.Digest]] = MappingProxyType({}),
+    templates: Sequence[tuple[m.Digest, ...]] = (),
 ) -> m.Joined:
     """The first message of a session.
 
@@ -35,6 +36,8 @@ def describe_node(
         Proof that this node shares the executor's segments, if it does.
     held
         Contexts that workers kept from the session before.
+    templates
+        And those of the processes that workers can be forked from.
     """
     now = time.monotonic()
     return m.Joined(
@@ -58,6 +61,7 @@ def describe_node(
         context_memory=default_context_memory(),
         segments=segments,
         held=dict(held),
+        templates=list(templates),
     )
 
 

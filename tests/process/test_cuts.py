@@ -108,7 +108,6 @@ class Cable:
                 sink.shutdown(socket.SHUT_RDWR)
 
 
-@context
 def opened(path: str) -> int:
     with open(path, "a") as file:
         file.write("x")
@@ -121,9 +120,9 @@ def wait_with(pid: int, seconds: float = 0.0) -> int:
     return pid
 
 
-def user_of(file: Path) -> Callable[..., AppFuture]:
+def user_of(file: Path, share: str | None) -> Callable[..., AppFuture]:
     """An app with a context that notes its builds in a file."""
-    app: Callable[..., AppFuture] = context_app(context=opened(str(file)))(wait_with)
+    app: Callable[..., AppFuture] = context_app(context=context(share=share)(opened)(str(file)))(wait_with)
     return app
 
 
@@ -156,9 +155,9 @@ def launch(run_dir: Path, cable: Cable, prefix: str = "") -> str:
     return command.replace("{worker_port}", str(cable.port))
 
 
-def cut_and_mend(cable: Cable, run_dir: Path, cut: Callable[[], None], mend: Callable[[], None]) -> None:
+def cut_and_mend(run_dir: Path, cut: Callable[[], None], mend: Callable[[], None], share: str | None = None) -> None:
     """Two workers, each with a context and one of them busy: what the idle one holds is held after the cut."""
-    keep, work = user_of(run_dir / "kept"), user_of(run_dir / "worked_on")
+    keep, work = user_of(run_dir / "kept", share), user_of(run_dir / "worked_on", share)
     pid = keep().result(timeout=30)
     assert work().result(timeout=30) != pid
     lost = work(60.0)
@@ -175,14 +174,18 @@ def cut_and_mend(cable: Cable, run_dir: Path, cut: Callable[[], None], mend: Cal
     assert (run_dir / "kept").read_text() == "x"
 
 
-@pytest.mark.parametrize(("encrypted", "is_half"), [(True, False), (False, True)], ids=["whole", "half"])
+@pytest.mark.parametrize(
+    ("encrypted", "is_half", "share"),
+    [(True, False, None), (False, True, None), (True, False, "node")],
+    ids=["whole", "half", "shared"],
+)
 def test_contexts_wait_for_a_link_whose_other_end_says_nothing(
-    load: Callable[..., ContextExecutor], run_dir: Path, encrypted: bool, is_half: bool
+    load: Callable[..., ContextExecutor], run_dir: Path, encrypted: bool, is_half: bool, share: str | None
 ) -> None:
     with contextlib.closing(Cable("127.0.0.1", is_half=is_half)) as cable:
         executor = load(launch_cmd=launch(run_dir, cable), encrypted=encrypted)
         cable.interchange = ("127.0.0.1", executor.worker_port)
-        cut_and_mend(cable, run_dir, cable.cut, cable.mend)
+        cut_and_mend(run_dir, cable.cut, cable.mend, share)
 
 
 @pytest.mark.skipif(os.getuid() != 0 or shutil.which("ip") is None, reason="networks are root's to make, with iproute2")
@@ -206,7 +209,7 @@ def test_contexts_wait_for_a_network_that_is_not_there(
         prefix = f"nsenter --net=/run/netns/{name} "
         executor = load(launch_cmd=launch(run_dir, cable, prefix), address=f"{NETWORK}.1")
         cable.interchange = (f"{NETWORK}.1", executor.worker_port)
-        cut_and_mend(cable, run_dir, cut, mend)
+        cut_and_mend(run_dir, cut, mend)
 
 
 def test_a_manager_elsewhere_ends_soon_after_its_interchange_was_killed(
@@ -218,7 +221,7 @@ def test_a_manager_elsewhere_ends_soon_after_its_interchange_was_killed(
         launch_cmd=DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", f"{sys.executable} {script}"),
         heartbeat_threshold=120,
     )
-    user_of(run_dir / "kept")().result(timeout=30)
+    user_of(run_dir / "kept", None)().result(timeout=30)
     assert family(run_dir)
     executor.interchange_proc.kill()
     wait_for(lambda: not family(run_dir), 10)

@@ -82,6 +82,7 @@ class ManagerJoined:
     memory_bytes: int | None = None  # that contexts may take there; None: unknown. [bytes]
     contexts_per_worker: int | None = None  # that one worker keeps there; None: any number
     held: dict[WorkerId, list[Digest]] = field(default_factory=dict)  # contexts that workers kept from before
+    templates: list[tuple[Digest, ...]] = field(default_factory=list)  # and those that workers can be forked with
 
 
 class ManagerContact(Struct, frozen=True, kw_only=True, gc=False):

@@ -284,6 +284,8 @@ class ClusterState:
         for worker, contexts in event.held.items():
             for context in contexts:
                 self._enter_held(manager, worker, context)
+        for template in event.templates:
+            self._enter_template(manager, template)
         over_at, reason = self._over.get(event.block, (-math.inf, ""))
         if now - event.up_s < over_at:  # one that began later shows that the provider was wrong
             return actions + self._close(manager.id, Phase.DRAINING, now, reason)
@@ -409,15 +411,21 @@ class ClusterState:
 
     def _hold_template(self, event: TemplateHeld, now: float) -> list[Action]:
         manager = self._books.managers[event.manager]
-        if event.contexts in manager.templates:
+        if not self._enter_template(manager, event.contexts) or manager.ordered:
             return []
-        manager.templates[event.contexts] = None
+        return self._placement.serve(manager, now)
+
+    def _enter_template(self, manager: Manager, contexts: tuple[Digest, ...]) -> bool:
+        """Enter that workers can be forked with some contexts. False if that was known."""
+        if contexts in manager.templates:
+            return False
+        manager.templates[contexts] = None
         manager.taken = None
-        self._builds.follow_template(event.contexts, manager)
-        for line in self._lines_within(event.contexts):
+        self._builds.follow_template(contexts, manager)
+        for line in self._lines_within(contexts):
             line.pair(manager).templates += 1
             self._placement.count(line, manager)
-        return [] if manager.ordered else self._placement.serve(manager, now)
+        return True
 
     def _drop_template(self, event: TemplateGone, now: float) -> list[Action]:
         manager = self._books.managers[event.manager]

@@ -11,7 +11,7 @@ Cost of an event on a call's path: it grows with none of workers, contexts and w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from typing_extensions import assert_never
 
@@ -46,6 +46,7 @@ from parsl_context.scheduling.node.events import (
     TasksRevoked,
     TemplateBroke,
     TemplateEnded,
+    TemplateKey,
     TemplateLoaded,
     TemplateReady,
     TemplateUnsafe,
@@ -55,7 +56,7 @@ from parsl_context.scheduling.node.events import (
 )
 from parsl_context.scheduling.node.placement import NodePlacement
 from parsl_context.scheduling.node.room import Room
-from parsl_context.scheduling.node.workers import NodeCall, Worker, WorkerLine
+from parsl_context.scheduling.node.workers import NodeCall, Template, Worker, WorkerLine
 from parsl_context.wire.messages import Digest, TaskId, WorkerId
 
 
@@ -97,10 +98,24 @@ class NodeState:
         known = self._room.builds.get(context)
         return None if known is None else known.mean_s
 
-    def instance_kept(self, worker: WorkerId, context: Digest) -> LoadEnded:
-        """What another state has to be told for a worker to hold a context there, too, with what is known of it."""
-        size_bytes = self._room.sizes.of(context)
-        return LoadEnded(worker=worker, context=context, load_s=self.usual_build_s(context), size_bytes=size_bytes)
+    def kept(self, workers: Mapping[WorkerId, Collection[Digest]], templates: Sequence[TemplateKey]) -> list[Event]:
+        """What another state has to be told of processes that go on, and what they hold, to begin as this one ends."""
+        in_templates = {context for template in templates for context in template}
+        events: list[Event] = []
+        for context in sorted(in_templates):
+            if (load_s := self.usual_build_s(context)) is not None:
+                size_bytes = self._room.sizes.of(context)
+                events.append(TemplateLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
+        events += [TemplateReady(template=template, was_kept=True) for template in templates]
+        for worker, held in workers.items():
+            inherited = self._books.workers[worker].inherited.intersection(held, in_templates)
+            events.append(WorkerReady(worker=worker, inherited=inherited))
+            events += [self._held(worker, context) for context in sorted(set(held) - inherited)]
+        return events
+
+    def _held(self, worker: WorkerId, context: Digest) -> LoadEnded:
+        load_s, size_bytes = self.usual_build_s(context), self._room.sizes.of(context)
+        return LoadEnded(worker=worker, context=context, load_s=load_s, size_bytes=size_bytes)
 
     def next_deadline(self, now: float) -> float | None:
         """When `Tick` is due next, if ever."""
@@ -195,6 +210,10 @@ class NodeState:
                 room.measured(event.context, event.load_s, event.size_bytes)
                 return []
             case TemplateReady():
+                if event.was_kept:
+                    room.templates[event.template] = Template()
+                    for context in event.template:
+                        builds.share(context, True)
                 if event.template in room.templates:
                     room.templates[event.template].is_ready = True
                 return self._placement.restart(now)

@@ -447,6 +447,16 @@ def test_what_a_manager_kept_from_before_its_link_broke_serves_what_waits_there(
     assert state.handle(again, now=12.0) == [SendTask(task=TaskId(2), manager=M2)]
 
 
+def test_what_a_manager_shares_since_before_its_link_broke_is_not_built_again() -> None:
+    state = make({})
+    state.handle(cluster.ContextDeclared(context=A, options=ContextOptions(name="a()", reuse="node")), now=0.0)
+    submit(state, 1, A)
+    submit(state, 2, A)
+    again = joined(M2, 2, templates=[(A,)])
+    sent = [SendTask(task=TaskId(number), manager=M2) for number in (1, 2)]
+    assert state.handle(again, now=12.0) == sent
+
+
 def test_a_manager_that_joins_anew_takes_the_place_of_its_session_before() -> None:
     """Its link broke, and only its own end saw that."""
     state = make({M1: 2}, warm={M1: A})

@@ -73,6 +73,17 @@ def with_two(budget: int) -> NodeState:
     return state
 
 
+def take_over(
+    before: NodeState, held: dict[WorkerId, set[Digest]], *templates: tuple[Digest, ...], **limits: int
+) -> NodeState:
+    """The state of the next session, whose interchange has declared nothing yet."""
+    state = NodeState(len(held))
+    for event in before.kept(held, templates):
+        assert state.handle(event, now=10.0) == []
+    state.handle(node.LimitsSet(**limits), now=10.0)
+    return state
+
+
 def release(state: NodeState, now: float) -> list[node.Action]:
     """Calls have come for what was built, or none will."""
     return state.handle(node.OrderReleased(order=ORDER), now=now)
@@ -238,13 +249,24 @@ def test_what_does_not_return_costs_no_larger_instance_in_the_process_while_ther
 
 def test_what_was_kept_through_a_broken_link_serves_calls_and_counts_as_before() -> None:
     before = with_two(budget=1000 * MB)
-    state = make(workers=1, memory_bytes=250 * MB)
-    for context in (A, B):
-        state.handle(before.instance_kept(W0, context), now=10.0)
+    state = take_over(before, {W0: {A, B}}, memory_bytes=250 * MB)
     assert arrive(state, call(1, A), now=11.0) == [Assign(task=TaskId(1), worker=W0)]
     state.handle(node.TaskEnded(worker=W0, task=TaskId(1), run_s=1.0), now=12.0)
     state.handle(node.ContextDeclared(context=C, size_bytes=100 * MB), now=13.0)
     assert want(state, C, now=13.0) == [Evict(worker=W0, context=B)]
+
+
+def test_workers_are_forked_from_a_template_that_was_kept_through_a_broken_link() -> None:
+    before = make(shared=(A,))
+    want(before, A)
+    before.handle(node.TemplateLoaded(context=A, load_s=9.0, size_bytes=60 * MB), now=2.0)
+    share(before, W0, 1, A)
+    state = take_over(before, {W0: {A}, W1: set()}, (A,), memory_bytes=100 * MB)
+    assert state.usual_build_s(A) == 9.0
+    assert arrive(state, call(2, A), now=11.0) == [Assign(task=TaskId(2), worker=W0)]
+    assert arrive(state, call(3, A), now=11.0) == [Replace(worker=W1, template=(A,))]
+    state.handle(node.EvictionWanted(context=A), now=12.0)
+    assert state.handle(node.EvictionWanted(context=A), now=12.0) == [], "it was theirs, and the template's, once"
 
 
 def test_instances_in_use_are_not_given_up() -> None:
