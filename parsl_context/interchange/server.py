@@ -90,6 +90,7 @@ class Interchange:
         self._reports = ManagerReports(state, driver, executor, managers, content, overview, self._monitor, segments)
         self._parent = os.getppid()
         self._is_ending = False  # it waits for clean-ups only
+        self._looks: dict[float, bool] = {}  # at all links, by their delay: whether one broke since it was planned
         self._strangers = 0  # messages that were not understood
         self._versions = f"py.v={_minor(platform.python_version())} parsl.v={PARSL_VERSION}"
 
@@ -272,7 +273,9 @@ class Interchange:
             self._managers.send(manager, m.Refuse(reason=f"{reason}; install the same parsl-context on both sides"))
             return
         shares_segments = joined.segments is not None and joined.segments == self._segments.proof
-        self._managers.sessions[manager] = Session(joined, shares_segments=shares_segments)
+        may_clean_up = bool(joined.held or joined.templates)
+        session = Session(joined, shares_segments=shares_segments, has_built=may_clean_up)
+        self._managers.sessions[manager] = session
         self._overview.report_joined(manager, joined)
         if self._config.check_versions and theirs != self._versions:
             del self._managers.sessions[manager]
@@ -283,12 +286,25 @@ class Interchange:
         way = "segments" if shares_segments else "frames"
         text = "Manager %s of block %s joined with %d workers; it is sent large values in %s"
         logger.info(text, manager, joined.block, joined.slots, way)
-        self._managers.send(manager, m.Welcome(limits=self._config.limits))
-        self._driver.decide(_joined_event(manager, joined, self._config))
+        if self._managers.send(manager, m.Welcome(limits=self._config.limits)):  # or its link broke meanwhile
+            self._driver.decide(_joined_event(manager, joined, self._config))
 
     def _link_event(self, _parts: Frames) -> None:
+        """Some link broke. A look is for all that broke before it: with a switch many do, and come back, at once."""
         for delay_s in _PING_DELAYS_S:
-            self._loop.call_later(delay_s, self._managers.ping_all)
+            if delay_s in self._looks:
+                self._looks[delay_s] = True
+            else:
+                self._look_later(delay_s)
+
+    def _look_later(self, delay_s: float) -> None:
+        self._looks[delay_s] = False
+        self._loop.call_later(delay_s, lambda: self._look(delay_s))
+
+    def _look(self, delay_s: float) -> None:
+        self._managers.ping_all()
+        if self._looks.pop(delay_s):
+            self._look_later(delay_s)
 
     def _ignore(self, sender: str, error: MessageError) -> None:
         self._strangers += 1
@@ -310,6 +326,8 @@ def _joined_event(manager: ManagerId, joined: m.Joined, config: InterchangeConfi
         up_s=joined.up_s,
         memory_bytes=config.limits.memory_bytes or joined.context_memory,
         contexts_per_worker=config.limits.contexts_per_worker,
+        held=joined.held,
+        templates=joined.templates,
     )
 
 

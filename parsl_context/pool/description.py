@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
+from types import MappingProxyType
 
 import psutil
 from parsl.version import VERSION as PARSL_VERSION
@@ -17,7 +19,13 @@ from parsl_context.wire import messages as m
 _MEMORY_SHARE = 0.6
 
 
-def describe_node(settings: ManagerSettings, manager: m.ManagerId, segments: str | None) -> m.Joined:
+def describe_node(
+    settings: ManagerSettings,
+    manager: m.ManagerId,
+    segments: str | None,
+    held: Mapping[m.WorkerId, list[m.Digest]] = MappingProxyType({}),
+    templates: Sequence[tuple[m.Digest, ...]] = (),
+) -> m.Joined:
     """The first message of a session.
 
     Parameters
@@ -26,6 +34,10 @@ def describe_node(settings: ManagerSettings, manager: m.ManagerId, segments: str
         Identity in this session.
     segments
         Proof that this node shares the executor's segments, if it does.
+    held
+        Contexts that workers kept from the session before.
+    templates
+        And those of the processes that workers can be forked from.
     """
     now = time.monotonic()
     return m.Joined(
@@ -48,6 +60,8 @@ def describe_node(settings: ManagerSettings, manager: m.ManagerId, segments: str
         total_memory=psutil.virtual_memory().total,
         context_memory=default_context_memory(),
         segments=segments,
+        held=dict(held),
+        templates=list(templates),
     )
 
 

@@ -100,19 +100,31 @@ class NodeDriver:
         """What builds of a context used to take here; None: nothing is known. [s]"""
         return self._state.usual_build_s(context)
 
+    @property
+    def held(self) -> dict[WorkerId, list[Digest]]:
+        """Contexts that workers hold."""
+        return {worker: sorted(member.resident) for worker, member in self._family.workers.items() if member.resident}
+
+    @property
+    def ready_templates(self) -> list[TemplateKey]:
+        """Contexts of templates that workers can be forked from."""
+        return sorted(key for key, member in self._family.templates.items() if member.is_frozen)
+
     def reset(self) -> None:
-        """The interchange has given up the calls of this session; so do we. Idle workers keep their contexts."""
+        """The interchange has given up the calls of this session; so do we. What is idle keeps its contexts."""
         self.tasks.clear()
-        self._templates.clear()
         self._family.forget_all()
-        for key in list(self._family.templates):
+        for key in self._family.templates.keys() - self.ready_templates:
             self._family.end_template(key)
+        self._templates = set(self.ready_templates)
+        busy = [member for member in self._family.workers.values() if member.tasks]
+        kept = {w: each.resident for w, each in self._family.workers.items() if not each.tasks and each.pid is not None}
+        events = self._state.kept(kept, self.ready_templates)
         self._state = NodeState(self._slots, self._nodes)
-        for worker, member in list(self._family.workers.items()):
-            if member.tasks:
-                self._replace(member, None, kill=True)
-            elif member.pid is not None:
-                self._state.handle(node.WorkerReady(worker=worker), now=time.monotonic())
+        for event in events:
+            self._state.handle(event, now=time.monotonic())
+        for member in busy:
+            self._replace(member, None, kill=True)
 
     def start_anew(self, member: Member, *, kill: bool = False) -> None:
         """Have another process serve a worker; it has started none of the calls it holds, and will not."""

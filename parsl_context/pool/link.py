@@ -2,19 +2,24 @@
 
 A connection is a session. When it breaks, the interchange gives this manager's calls up at once; so the manager drops
 them too and joins anew, under another identity and with what its workers hold, for as long as an interchange may be
-there. When none answers it ends: no worker outlives its executor.
+there, which `Search` decides. When there is none it ends: no worker outlives its executor.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
+import time
 import uuid
 from collections.abc import Callable, Sequence
 
 import zmq
 from parsl import curvezmq
 from parsl.addresses import tcp_url
+from typing_extensions import assert_never
 
+from parsl_context.pool.probe import Probe
+from parsl_context.pool.search import Found, GiveUp, Join, Look, Next, Search
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import Channel, tell_of
 from parsl_context.wire.codec import BATCH_FRAMES, Buffer, Decoder, Frames, encode
@@ -24,8 +29,6 @@ from parsl_context.wire.local_link import connect
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
-# A link that breaks may come back; an interchange that died does not. [s]
-RECONNECT_WINDOW_S = 5.0
 _LINGER_MS = 1000
 
 
@@ -121,7 +124,9 @@ class InterchangeLink:
         self._channel: Channel | None = None  # the shorter way, or
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
-        self._silence: Timer | None = None
+        self._timer: Timer | None = None  # of what is waited for: a word, a welcome, or the time of the next look
+        self._probe: Probe | None = None
+        self._search: Search | None = None  # until the interchange has said welcome
         self._welcome = False
         self._leaving = False
         self._heard = True  # something arrived since the last check
@@ -134,17 +139,19 @@ class InterchangeLink:
         return m.ManagerId(self._node if self._sessions == 1 else f"{self._node}.{self._sessions}")
 
     def connect(self) -> None:
-        """Begin a session."""
+        """Begin the first session, with the interchange that `find_interchange` has found."""
+        self._search = Search(self._threshold_s, time.monotonic())
+        self._begin_session(connect(self._local), self._threshold_s)
+
+    def _begin_session(self, local: socket.socket | None, within_s: float) -> None:
         self._sessions += 1
-        self._welcome = False
-        if (local := connect(self._local)) is not None:
+        if local is not None:
             self._channel = Channel(self._loop, local, self._received, self._local_ended, who="the interchange")
             self._channel.send([self.manager.encode()])
         else:
             self._connect_far()
         self.send(self._join(self.manager))
-        window_s = self._threshold_s if self._sessions == 1 else min(RECONNECT_WINDOW_S, self._threshold_s)
-        self._expect_contact(window_s)
+        self._timer = self._loop.call_later(within_s, lambda: self._not_there(Found.SILENT))
 
     def _connect_far(self) -> None:
         sock = self._context.socket(zmq.DEALER)
@@ -152,13 +159,13 @@ class InterchangeLink:
         sock.setsockopt(zmq.LINGER, _LINGER_MS)
         sock.set_hwm(0)
         self._socket = sock
-        self._monitor = sock.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._monitor = sock.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED)
         self._loop.watch_zmq(self._monitor, self._link_event)
         self._loop.watch_zmq(sock, self._received)
         sock.connect(self._url)
 
     def send(self, message: m.FromManager, frames: Sequence[Buffer] = ()) -> None:
-        """Send a message in the present session."""
+        """Send a message in the present session; between two there is nobody to hear it."""
         if self._channel is not None:
             self._channel.send(encode(message, frames))
         elif self._socket is not None:
@@ -207,8 +214,11 @@ class InterchangeLink:
 
     def close(self) -> None:
         """End the session; what was sent is delivered if it can be."""
-        if self._silence is not None:
-            self._silence.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._probe is not None:
+            self._probe.cancel()
+        self._welcome = False
         if self._channel is not None:
             self._channel.finish(_LINGER_MS / 1000)
             self._channel = None
@@ -236,6 +246,7 @@ class InterchangeLink:
             case m.Welcome():
                 logger.info("Joined as %s", self.manager)
                 self._welcome = True
+                self._search = None
                 self._expect_contact(self._threshold_s)
                 self._on_welcome(message.limits)
             case m.Refuse():
@@ -250,11 +261,15 @@ class InterchangeLink:
     def _link_event(self, parts: Frames) -> None:
         if self._welcome:
             self._begin_anew("the connection to the interchange broke")
+        else:
+            self._not_there(Found.DROPPED)
 
     def _local_ended(self) -> None:
-        if not self._welcome:
+        if self._welcome:
+            self._begin_anew("the connection to the interchange broke")
+        else:
             self._local = None  # we were not let in that way
-        self._begin_anew("the connection to the interchange broke")
+            self._not_there(Found.DROPPED)
 
     def break_off(self, reason: str) -> None:
         """End this session and begin another: what was to be said in it cannot be."""
@@ -267,8 +282,41 @@ class InterchangeLink:
             return
         self.close()
         self._on_break()
+        self._search = self._search or Search(self._threshold_s, time.monotonic())
+        self._look()
+
+    def _look(self) -> None:
+        """See whether an interchange is there: on this host, or whoever answers at its address."""
+        local = connect(self._local)
+        if local is not None:
+            self._try_to_join(local, self._threshold_s)  # what breaks here is seen at once
+        else:
+            self._probe = Probe(self._loop, self._url, self._found)
+
+    def _not_there(self, found: Found) -> None:
+        """No welcome came of a session."""
+        logger.debug("No welcome as %s: %s", self.manager, found.value)
+        self.close()
+        self._found(found)
+
+    def _found(self, found: Found) -> None:
+        assert self._search is not None
+        self._follow(self._search.handle(found, time.monotonic()))
+
+    def _follow(self, action: Next) -> None:
+        match action:
+            case Look():
+                self._timer = self._loop.call_later(action.after_s, self._look)
+            case Join():
+                self._try_to_join(None, action.within_s)
+            case GiveUp():
+                self._on_end(action.reason)
+            case _:
+                assert_never(action)
+
+    def _try_to_join(self, local: socket.socket | None, within_s: float) -> None:
         try:
-            self.connect()
+            self._begin_session(local, within_s)
         except OSError as error:  # the node is not what it was: the run's folder is gone, or there are no descriptors
             self._on_end(f"no new session can begin: {error}")
 
@@ -279,8 +327,8 @@ class InterchangeLink:
 
     def _expect_contact(self, within_s: float) -> None:
         """End unless something arrives within this time, again and again."""
-        if self._silence is not None:
-            self._silence.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._heard = False
 
         def check() -> None:
@@ -289,4 +337,4 @@ class InterchangeLink:
             else:
                 self._expect_contact(within_s)
 
-        self._silence = self._loop.call_later(within_s, check)
+        self._timer = self._loop.call_later(within_s, check)

@@ -89,12 +89,16 @@ class Manager:
             node=settings.uid,
             heartbeat_period_s=settings.heartbeat_period_s,
             heartbeat_threshold_s=settings.heartbeat_threshold_s,
-            join=lambda manager: describe_node(settings, manager, self._segments.proof),
+            join=self._describe,
             on_message=self._from_interchange,
             on_welcome=self._set_limits,
             on_break=self._forget_session,
             on_end=self._end,
         )
+
+    def _describe(self, manager: m.ManagerId) -> m.Joined:
+        driver = self._driver
+        return describe_node(self._settings, manager, self._segments.proof, driver.held, driver.ready_templates)
 
     def run(self) -> int:
         """Serve the interchange until the end."""

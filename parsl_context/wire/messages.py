@@ -522,6 +522,8 @@ class Joined(Struct, frozen=True, kw_only=True, tag=True):
     total_memory: int  # [bytes]
     context_memory: int  # that contexts may take of it if the user does not say. [bytes]
     segments: str | None = None  # proof that it shares the run's segments; without one it is sent frames
+    held: dict[WorkerId, list[Digest]] = {}  # contexts that workers kept from the session before
+    templates: list[tuple[Digest, ...]] = []  # and those of the processes that workers can be forked from
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):

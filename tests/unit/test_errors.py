@@ -98,7 +98,7 @@ def test_the_context_of_an_exception_stays_visible(travel):
     assert not travel(e.UnservableTaskError("second")).__suppress_context__
 
 
-@pytest.mark.parametrize("kind", all_errors(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", sorted(all_errors(), key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
 def test_every_exception_is_one_of_ours_and_of_parsl(kind):
     assert issubclass(kind, e.ParslContextError)
     assert issubclass(kind, ParslError)

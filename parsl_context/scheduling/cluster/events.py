@@ -6,7 +6,7 @@ Those on the way of each call are structs, which are made in a fraction of the t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -81,6 +81,8 @@ class ManagerJoined:
     up_s: float = 0.0  # time since its process began. [s]
     memory_bytes: int | None = None  # that contexts may take there; None: unknown. [bytes]
     contexts_per_worker: int | None = None  # that one worker keeps there; None: any number
+    held: dict[WorkerId, list[Digest]] = field(default_factory=dict)  # contexts that workers kept from before
+    templates: list[tuple[Digest, ...]] = field(default_factory=list)  # and those that workers can be forked with
 
 
 class ManagerContact(Struct, frozen=True, kw_only=True, gc=False):

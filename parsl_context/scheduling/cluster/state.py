@@ -65,7 +65,7 @@ from parsl_context.scheduling.cluster.managers import Call, ClusterLine, Manager
 from parsl_context.scheduling.cluster.placement import ClusterPlacement
 from parsl_context.scheduling.cluster.registry import Record
 from parsl_context.scheduling.lines import Lane
-from parsl_context.wire.messages import ContextRow, Digest, ManagerId, TaskId
+from parsl_context.wire.messages import ContextRow, Digest, ManagerId, TaskId, WorkerId
 
 
 class ClusterState:
@@ -281,6 +281,11 @@ class ClusterState:
             if line.is_anywhere:
                 self._placement.count(line, manager)
         self._builds.free.update(manager)
+        for worker, contexts in event.held.items():
+            for context in contexts:
+                self._enter_held(manager, worker, context)
+        for template in event.templates:
+            self._enter_template(manager, template)
         over_at, reason = self._over.get(event.block, (-math.inf, ""))
         if now - event.up_s < over_at:  # one that began later shows that the provider was wrong
             return actions + self._close(manager.id, Phase.DRAINING, now, reason)
@@ -366,19 +371,25 @@ class ClusterState:
 
     def _hold(self, event: ContextHeld, now: float) -> list[Action]:
         manager = self._books.managers[event.manager]
-        if (record := self._books.records.get(event.context)) is not None:
-            record.prove(manager.id)
-        held = manager.hold(event.worker, event.context)
-        if held is None:
+        if not self._enter_held(manager, event.worker, event.context):
             return []
-        for line in self._books.lines_of.get(event.context, ()):
-            if not line.is_anywhere and held.issuperset(line.lane.contexts):
-                line.pair(manager).warm += 1
-                self._placement.count(line, manager)
         if manager.ordered:
             return []  # the worker may be busy until its order is settled
         manager.resume(max(1, manager.free))  # it was built ahead of calls: they may have come back because of that
         return self._placement.serve(manager, now)
+
+    def _enter_held(self, manager: Manager, worker: WorkerId, context: Digest) -> bool:
+        """Enter that a worker holds a context. False if that was known."""
+        if (record := self._books.records.get(context)) is not None:
+            record.prove(manager.id)
+        held = manager.hold(worker, context)
+        if held is None:
+            return False
+        for line in self._books.lines_of.get(context, ()):
+            if not line.is_anywhere and held.issuperset(line.lane.contexts):
+                line.pair(manager).warm += 1
+                self._placement.count(line, manager)
+        return True
 
     def _drop_instance(self, event: ContextGone, now: float) -> list[Action]:
         manager = self._books.managers[event.manager]
@@ -400,15 +411,21 @@ class ClusterState:
 
     def _hold_template(self, event: TemplateHeld, now: float) -> list[Action]:
         manager = self._books.managers[event.manager]
-        if event.contexts in manager.templates:
+        if not self._enter_template(manager, event.contexts) or manager.ordered:
             return []
-        manager.templates[event.contexts] = None
+        return self._placement.serve(manager, now)
+
+    def _enter_template(self, manager: Manager, contexts: tuple[Digest, ...]) -> bool:
+        """Enter that workers can be forked with some contexts. False if that was known."""
+        if contexts in manager.templates:
+            return False
+        manager.templates[contexts] = None
         manager.taken = None
-        self._builds.follow_template(event.contexts, manager)
-        for line in self._lines_within(event.contexts):
+        self._builds.follow_template(contexts, manager)
+        for line in self._lines_within(contexts):
             line.pair(manager).templates += 1
             self._placement.count(line, manager)
-        return [] if manager.ordered else self._placement.serve(manager, now)
+        return True
 
     def _drop_template(self, event: TemplateGone, now: float) -> list[Action]:
         manager = self._books.managers[event.manager]

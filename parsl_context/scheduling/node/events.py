@@ -67,6 +67,7 @@ class TemplateReady:
     """Workers can be forked from this template."""
 
     template: TemplateKey
+    was_kept: bool = False  # from the session before: nobody has asked for it in this one
 
 
 @dataclass(frozen=True, kw_only=True)

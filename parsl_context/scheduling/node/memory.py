@@ -9,6 +9,10 @@ from parsl_context.scheduling.node.events import TemplateKey
 from parsl_context.wire.messages import Digest, WorkerId
 
 _LEAST_BUILD_S = 0.01  # no context is cheaper to build again than this. [s]
+# So much a process may keep of what it freed. The allocator of glibc takes blocks up to this size from its heap, which
+# shrinks only at its end: one of them that stays is usual, and the next build takes its place (mallopt(3),
+# M_MMAP_THRESHOLD). The process that would come instead has the same to itself for its imports. [bytes]
+_USUAL_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,29 @@ class Sizes:
         """Size to reckon with. A context that nothing is known of is taken to be as large as the largest known."""
         known = self._measured.get(context, self._declared.get(context))
         return max(self._measured.values(), default=0) if known is None else known
+
+
+def is_worth_a_process(kept_bytes: int, size_bytes: int, others_bytes: int, spare_bytes: float) -> bool:
+    """Whether a process that keeps memory of an instance it gave up should make way for another.
+
+    Assumes that the other begins with nothing: what else this one holds would have to be built again. So it must keep
+    more than is usual, and more than half of the instance; and more than its other instances take, or more than there
+    is room for.
+
+    Parameters
+    ----------
+    kept_bytes
+        What did not return to the system.
+    size_bytes
+        What the instance took.
+    others_bytes
+        What the other instances take that the process holds.
+    spare_bytes
+        What is left of the node's budget, these included; infinity if there is none.
+    """
+    if kept_bytes <= max(_USUAL_BYTES, size_bytes // 2):
+        return False
+    return kept_bytes > others_bytes or kept_bytes > spare_bytes
 
 
 def choose_victims(holdings: Iterable[Holding], needed_bytes: float) -> list[Holding] | None:

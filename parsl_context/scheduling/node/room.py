@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 
 from parsl_context.scheduling.node.events import Action, EndTemplate, Evict, LimitsSet, TemplateKey
-from parsl_context.scheduling.node.memory import Holding, Sizes, choose_victims, least_valuable
+from parsl_context.scheduling.node.memory import Holding, Sizes, choose_victims, is_worth_a_process, least_valuable
 from parsl_context.scheduling.node.workers import Template, Worker, WorkerLine
 from parsl_context.scheduling.placement import BUILD_PRIOR_S, Estimate
 from parsl_context.wire.messages import Digest, WorkerId
@@ -110,6 +110,11 @@ class Room:
         limit = self.limits.contexts_per_worker
         held = worker.resident - worker.leaving
         return limit is not None and len(held) + len(more) > limit and not held.issubset(self.pinned)
+
+    def is_wasted_on(self, worker: Worker, context: Digest, kept_bytes: int) -> bool:
+        """Whether a worker keeps so much memory of an instance it gave up that it needs another process."""
+        others_bytes = sum(map(self.sizes.of, worker.kept))
+        return is_worth_a_process(kept_bytes, self.sizes.of(context), others_bytes, -self._lacking(()))
 
     def used_bytes(self) -> int:
         """What instances take, and those that are being built."""

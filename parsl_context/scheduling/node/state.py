@@ -11,7 +11,7 @@ Cost of an event on a call's path: it grows with none of workers, contexts and w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from typing_extensions import assert_never
 
@@ -46,6 +46,7 @@ from parsl_context.scheduling.node.events import (
     TasksRevoked,
     TemplateBroke,
     TemplateEnded,
+    TemplateKey,
     TemplateLoaded,
     TemplateReady,
     TemplateUnsafe,
@@ -55,8 +56,8 @@ from parsl_context.scheduling.node.events import (
 )
 from parsl_context.scheduling.node.placement import NodePlacement
 from parsl_context.scheduling.node.room import Room
-from parsl_context.scheduling.node.workers import NodeCall, Worker, WorkerLine
-from parsl_context.wire.messages import Digest, TaskId
+from parsl_context.scheduling.node.workers import NodeCall, Template, Worker, WorkerLine
+from parsl_context.wire.messages import Digest, TaskId, WorkerId
 
 
 class NodeState:
@@ -96,6 +97,25 @@ class NodeState:
         """What builds of a context used to take here; None: nothing is known. [s]"""
         known = self._room.builds.get(context)
         return None if known is None else known.mean_s
+
+    def kept(self, workers: Mapping[WorkerId, Collection[Digest]], templates: Sequence[TemplateKey]) -> list[Event]:
+        """What another state has to be told of processes that go on, and what they hold, to begin as this one ends."""
+        in_templates = {context for template in templates for context in template}
+        events: list[Event] = []
+        for context in sorted(in_templates):
+            if (load_s := self.usual_build_s(context)) is not None:
+                size_bytes = self._room.sizes.of(context)
+                events.append(TemplateLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
+        events += [TemplateReady(template=template, was_kept=True) for template in templates]
+        for worker, held in workers.items():
+            inherited = self._books.workers[worker].inherited.intersection(held, in_templates)
+            events.append(WorkerReady(worker=worker, inherited=inherited))
+            events += [self._held(worker, context) for context in sorted(set(held) - inherited)]
+        return events
+
+    def _held(self, worker: WorkerId, context: Digest) -> LoadEnded:
+        load_s, size_bytes = self.usual_build_s(context), self._room.sizes.of(context)
+        return LoadEnded(worker=worker, context=context, load_s=load_s, size_bytes=size_bytes)
 
     def next_deadline(self, now: float) -> float | None:
         """When `Tick` is due next, if ever."""
@@ -190,6 +210,10 @@ class NodeState:
                 room.measured(event.context, event.load_s, event.size_bytes)
                 return []
             case TemplateReady():
+                if event.was_kept:
+                    room.templates[event.template] = Template()
+                    for context in event.template:
+                        builds.share(context, True)
                 if event.template in room.templates:
                     room.templates[event.template].is_ready = True
                 return self._placement.restart(now)
@@ -382,7 +406,7 @@ class NodeState:
             if not line.is_anywhere:
                 line.dismiss(worker)
         actions = self._placement.give_back_hopeless(event.context)
-        if event.kept_bytes > self._room.sizes.of(event.context) // 2 and worker.is_idle:
+        if worker.is_idle and self._room.is_wasted_on(worker, event.context, event.kept_bytes):
             return [*actions, self._builds.fork(worker)]  # its allocator keeps what the instance took
         return actions + self._placement.restart(now)
 

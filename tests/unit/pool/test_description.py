@@ -16,9 +16,11 @@ COMMAND = "-a 127.0.0.1 -P 1 --cert_dir None --cpu-affinity none -b 7 -u n1 -p 2
 
 def test_a_node_is_described_by_its_settings_and_by_what_is_found_on_it():
     settings = parse_settings(COMMAND.split(), started_at=0.0)
-    joined = describe_node(settings, m.ManagerId("n1.2"), "token")
+    held = {m.WorkerId(1): [m.Digest("a")]}
+    joined = describe_node(settings, m.ManagerId("n1.2"), "token", held, [("b", "c")])
     assert (joined.manager, joined.node, joined.block, joined.prefetch) == ("n1.2", "n1", "7", 2)
     assert (joined.slots, joined.pid, joined.segments) == (settings.workers, os.getpid(), "token")
+    assert (joined.held, joined.templates) == (held, [("b", "c")])
     assert joined.protocol == m.PROTOCOL_VERSION
     assert "parsl" in joined.packages
     assert joined.up_s > 0.0

@@ -23,21 +23,43 @@ def test_a_session_with_something_else_at_the_address_ends_and_takes_messages_me
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            connection.sendall(b"220 another service is ready, how can it help?\r\n" * 20)
+        with contextlib.ExitStack() as connections, contextlib.suppress(OSError):
+            while True:
+                connection = connections.enter_context(listener.accept()[0])
+                with contextlib.suppress(ConnectionError):  # it was a look
+                    connection.sendall(b"220 another service is ready, how can it help?\r\n" * 20)
 
     threading.Thread(target=answer, daemon=True).start()
-    with session(listener, tmp_path, lambda: None) as (link, loop, ended):
+    with session(listener, tmp_path, lambda: None, threshold_s=60.0) as (link, loop, ended):
         link.connect()
         loop.run()
         begun = time.monotonic()
         link.send(m.Left(reason="the test is over"))
-        assert ended
+        assert ended == ["no interchange of this run answers there, for 5 s"]
         assert time.monotonic() - begun < 5
+
+
+@pytest.mark.timeout(15)
+def test_a_session_that_breaks_ends_soon_where_nobody_listens(tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with session(listener, tmp_path, lambda: None, threshold_s=60.0) as (link, loop, ended):
+        listener.close()
+        begun = time.monotonic()
+        loop.call_later(0.0, lambda: link.break_off("the interchange was killed"))
+        loop.run()
+        assert ended == ["nobody listens there, for 5 s"]
+        assert 4 < time.monotonic() - begun < 8
+
+
+@pytest.mark.timeout(15)
+def test_a_session_that_breaks_waits_where_somebody_listens_and_says_nothing(tmp_path: Path) -> None:
+    """The interchange is stopped, or something on the way answers for it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    with session(listener, tmp_path, lambda: None, threshold_s=60.0) as (link, loop, ended):
+        loop.call_later(0.0, lambda: link.break_off("the link was cut"))
+        loop.call_later(7.0, loop.stop)
+        loop.run()
+        assert ended == []
 
 
 @pytest.mark.timeout(15)

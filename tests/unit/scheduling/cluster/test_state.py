@@ -437,6 +437,37 @@ def test_what_a_block_that_is_over_returns_runs_elsewhere() -> None:
     assert StopManager(manager=M1, reason="it has drained") in returned
 
 
+def test_what_a_manager_kept_from_before_its_link_broke_serves_what_waits_there() -> None:
+    """The call that ran is lost; that which waits is sent, and nothing is built."""
+    state = make({M1: 2}, warm={M1: A})
+    submit(state, 1, A)
+    state.handle(cluster.ManagerLeft(manager=M1, reason="its connection broke"), now=2.0)
+    assert submit(state, 2, A) == []
+    again = joined(M2, 2, node=str(M1), held={WorkerId(1): [A]})
+    assert state.handle(again, now=12.0) == [SendTask(task=TaskId(2), manager=M2)]
+
+
+def test_what_a_manager_shares_since_before_its_link_broke_is_not_built_again() -> None:
+    state = make({})
+    state.handle(cluster.ContextDeclared(context=A, options=ContextOptions(name="a()", reuse="node")), now=0.0)
+    submit(state, 1, A)
+    submit(state, 2, A)
+    again = joined(M2, 2, templates=[(A,)])
+    sent = [SendTask(task=TaskId(number), manager=M2) for number in (1, 2)]
+    assert state.handle(again, now=12.0) == sent
+
+
+def test_a_manager_that_joins_anew_takes_the_place_of_its_session_before() -> None:
+    """Its link broke, and only its own end saw that."""
+    state = make({M1: 2}, warm={M1: A})
+    submit(state, 1, A)
+    again = joined(M2, 2, node=str(M1), held={WorkerId(1): [A]})
+    reason = "it joined anew after its link broke"
+    assert state.handle(again, now=12.0) == [FailTasks(tasks=[TaskId(1)], manager=M1, reason=reason)]
+    assert state.handle(cluster.ManagerLeft(manager=M1, reason="its connection broke"), now=13.0) == [], "settled once"
+    assert submit(state, 2, A, now=14.0) == [SendTask(task=TaskId(2), manager=M2)]
+
+
 def test_a_manager_that_outlived_its_block_is_not_taken_back() -> None:
     """Its link broke before the provider said that the job is over; it joins anew."""
     state = make({})

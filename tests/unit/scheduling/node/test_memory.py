@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from parsl_context.scheduling.node.memory import Holding, Sizes, choose_victims, least_valuable
+import math
+
+from parsl_context.scheduling.node.memory import Holding, Sizes, choose_victims, is_worth_a_process, least_valuable
 from parsl_context.wire.messages import Digest, WorkerId
 
+MB = 1 << 20
 A, B, C = Digest("a"), Digest("b"), Digest("c")
 
 
@@ -30,6 +33,18 @@ def test_nothing_is_given_up_if_all_of_it_would_not_do() -> None:
 
 def test_instances_without_size_are_left_alone() -> None:
     assert [h.context for h in choose_victims([held(A, size=0, idle_s=99), held(B)], 5) or []] == [B]
+
+
+def test_a_process_is_replaced_for_much_memory_that_did_not_return() -> None:
+    assert is_worth_a_process(100 * MB, 150 * MB, 0, math.inf)
+    assert not is_worth_a_process(70 * MB, 150 * MB, 0, math.inf), "half of it returned"
+    assert not is_worth_a_process(32 * MB, 33 * MB, 0, math.inf), "no more than allocators are used to keep"
+
+
+def test_other_instances_of_a_process_are_worth_what_they_take_while_there_is_room() -> None:
+    assert is_worth_a_process(100 * MB, 150 * MB, 99 * MB, math.inf)
+    assert not is_worth_a_process(100 * MB, 150 * MB, 100 * MB, 100 * MB)
+    assert is_worth_a_process(100 * MB, 150 * MB, 100 * MB, 99 * MB), "what stays has no room"
 
 
 def test_a_measurement_counts_more_than_what_was_declared_and_the_largest_counts() -> None:

@@ -22,6 +22,7 @@ from parsl_context.wire.messages import Digest, OrderId, TaskId, WorkerId
 A, B, C, CODE = Digest("a"), Digest("b"), Digest("c"), Digest("code")
 W0, W1 = WorkerId(0), WorkerId(1)
 ORDER = OrderId(0)
+MB = 1 << 20
 
 
 def call(number: int, *contexts: Digest) -> node.NodeTask:
@@ -54,6 +55,33 @@ def build(state: NodeState, worker: WorkerId, *contexts: Digest, now: float, siz
         ended = node.LoadEnded(worker=worker, context=context, load_s=1.0, size_bytes=size)
         actions = state.handle(ended, now=now)
     return actions + release(state, now)
+
+
+def give_up(state: NodeState, worker: WorkerId, context: Digest, kept: int) -> list[node.Action]:
+    """The worker ends an instance, and keeps memory of it."""
+    assert state.handle(node.EvictionWanted(context=context), now=5.0) == [Evict(worker=worker, context=context)]
+    return state.handle(node.ContextGone(worker=worker, context=context, kept_bytes=kept), now=6.0)
+
+
+def with_two(budget: int) -> NodeState:
+    """A worker that holds a small and a large instance."""
+    state = make(workers=1, memory_bytes=budget)
+    for number, (context, size) in enumerate([(A, 80 * MB), (B, 160 * MB)]):
+        state.handle(node.LoadBegan(worker=W0, context=context), now=2.0 + number)
+        ended = node.LoadEnded(worker=W0, context=context, load_s=1.0, size_bytes=size)
+        state.handle(ended, now=2.5 + number)
+    return state
+
+
+def take_over(
+    before: NodeState, held: dict[WorkerId, set[Digest]], *templates: tuple[Digest, ...], **limits: int
+) -> NodeState:
+    """The state of the next session, whose interchange has declared nothing yet."""
+    state = NodeState(len(held))
+    for event in before.kept(held, templates):
+        assert state.handle(event, now=10.0) == []
+    state.handle(node.LimitsSet(**limits), now=10.0)
+    return state
 
 
 def release(state: NodeState, now: float) -> list[node.Action]:
@@ -201,11 +229,44 @@ def test_a_template_waits_for_room_as_any_build() -> None:
 
 
 def test_a_process_whose_allocator_keeps_the_memory_is_replaced() -> None:
-    state = make(workers=1, memory_bytes=100)
+    state = make(workers=1, memory_bytes=1000 * MB)
     want(state, A)
-    build(state, W0, A, now=2.0, size=60)
-    state.handle(node.EvictionWanted(context=A), now=3.0)
-    assert state.handle(node.ContextGone(worker=W0, context=A, kept_bytes=50), now=4.0) == [Replace(worker=W0)]
+    build(state, W0, A, now=2.0, size=600 * MB)
+    assert give_up(state, W0, A, kept=500 * MB) == [Replace(worker=W0)]
+
+
+def test_a_few_megabytes_that_do_not_return_replace_no_process() -> None:
+    state = make(workers=1, memory_bytes=1000 * MB)
+    want(state, A)
+    build(state, W0, A, now=2.0, size=8 * MB)
+    assert give_up(state, W0, A, kept=8 * MB) == []
+
+
+def test_what_does_not_return_costs_no_larger_instance_in_the_process_while_there_is_room() -> None:
+    assert give_up(with_two(budget=1000 * MB), W0, A, kept=60 * MB) == []
+    assert give_up(with_two(budget=210 * MB), W0, A, kept=60 * MB) == [Replace(worker=W0)], "there is no room for it"
+
+
+def test_what_was_kept_through_a_broken_link_serves_calls_and_counts_as_before() -> None:
+    before = with_two(budget=1000 * MB)
+    state = take_over(before, {W0: {A, B}}, memory_bytes=250 * MB)
+    assert arrive(state, call(1, A), now=11.0) == [Assign(task=TaskId(1), worker=W0)]
+    state.handle(node.TaskEnded(worker=W0, task=TaskId(1), run_s=1.0), now=12.0)
+    state.handle(node.ContextDeclared(context=C, size_bytes=100 * MB), now=13.0)
+    assert want(state, C, now=13.0) == [Evict(worker=W0, context=B)]
+
+
+def test_workers_are_forked_from_a_template_that_was_kept_through_a_broken_link() -> None:
+    before = make(shared=(A,))
+    want(before, A)
+    before.handle(node.TemplateLoaded(context=A, load_s=9.0, size_bytes=60 * MB), now=2.0)
+    share(before, W0, 1, A)
+    state = take_over(before, {W0: {A}, W1: set()}, (A,), memory_bytes=100 * MB)
+    assert state.usual_build_s(A) == 9.0
+    assert arrive(state, call(2, A), now=11.0) == [Assign(task=TaskId(2), worker=W0)]
+    assert arrive(state, call(3, A), now=11.0) == [Replace(worker=W1, template=(A,))]
+    state.handle(node.EvictionWanted(context=A), now=12.0)
+    assert state.handle(node.EvictionWanted(context=A), now=12.0) == [], "it was theirs, and the template's, once"
 
 
 def test_instances_in_use_are_not_given_up() -> None:
