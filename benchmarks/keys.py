@@ -147,7 +147,8 @@ def main() -> None:
     for number in range(arguments.rounds):
         ways = WAYS if number % 2 == 0 else WAYS[::-1]
         rounds.append({way: run(way, arguments.calls, number) for way in ways})
-        print(f"round {number + 1}: " + ", ".join(f"{way} {f['calls_per_s']:.0f}/s" for way, f in rounds[-1].items()))
+        seen = (f"{way} {f['calls_per_s']:.0f}/s, {f['builds']:.0f} builds" for way, f in rounds[-1].items())
+        print(f"round {number + 1}: " + "; ".join(seen))
     Console().print(table(rounds))
     RESULTS.write_text(json.dumps(rounds, indent=1) + "\n")
 
