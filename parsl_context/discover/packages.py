@@ -199,7 +199,7 @@ class Packager:
                     walk.names[module, name] = bound
                     needs.update(bound.item.needs)
             # In modules that code names itself, functions may be defined anew, as in a test.
-            watched = {*static.literals, *anew, *(static.first if module in walk.named else ())}
+            watched = {*static.simple, *anew, *(static.first if module in walk.named else ())}
             walk.watched += [(names, name) for name in watched]
         return needs
 
