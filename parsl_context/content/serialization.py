@@ -25,7 +25,7 @@ from parsl.serialize.concretes import DillSerializer
 
 from parsl_context.content.carrying import Needs, carry, carry_slowly
 from parsl_context.content.modules import is_installed
-from parsl_context.content.reducing import reduce_code
+from parsl_context.content.reducers import reduce_code
 from parsl_context.wire.codec import MAX_BUFFERS, Buffer
 
 _PICKLE_START = 0x80  # opcode PROTO; no identifier of a Parsl serializer starts with it

@@ -18,11 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from parsl_context.content import space as there
 from parsl_context.content.carrying import Needs, carry, carry_slowly
 from parsl_context.content.digests import digest_bytes
 from parsl_context.content.modules import Home, home_of
-from parsl_context.content.space import Id, space
+from parsl_context.content.space import Id, module_here, space
 from parsl_context.content.statics import Static, bound_anew
 from parsl_context.discover.watching import ABSENT
 from parsl_context.errors import ContextSerializationError
@@ -100,7 +99,7 @@ class Definitions:
     def binding(self, place: tuple[str, str], limit_bytes: int | None = None) -> Bound | None:
         """A name of a namespace with the content of its value; None if it stands for nothing. As `definition`."""
         namespace, name = place
-        value = vars(there.module_here(namespace)).get(name, ABSENT)
+        value = vars(module_here(namespace)).get(name, ABSENT)
         if value is ABSENT:
             return None
         found = self._bound.get((namespace, name))
@@ -143,7 +142,7 @@ class Definitions:
 
     def attempt(self, key: Any, make: Callable[[Any, int], _T | None]) -> _T | None:
         """What may be left out if it cannot be sent, or is large; not tried again while it is the same object."""
-        value = vars(there.module_here(key[0])).get(key[1]) if isinstance(key, tuple) else space.find(key)
+        value = vars(module_here(key[0])).get(key[1]) if isinstance(key, tuple) else space.find(key)
         if key in self._left_out and self._left_out[key] is value:
             return None
         try:

@@ -15,12 +15,11 @@ from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from parsl_context.content import space as there
 from parsl_context.content.carried import Binding, Header
 from parsl_context.content.carrying import Needs
 from parsl_context.content.digests import digest_bytes
 from parsl_context.content.modules import Home, home_of
-from parsl_context.content.space import Id, space
+from parsl_context.content.space import MAIN, Id, module_here, space
 from parsl_context.content.statics import static_of
 from parsl_context.discover.definitions import Bound, Definitions, Item
 from parsl_context.discover.project import Project
@@ -100,7 +99,7 @@ class Packager:
         walk = _Walk()
         self._walk(walk, needs)
         spare = _Walk()
-        self._walk(spare, Needs(names={(there.MAIN, name) for name in known}), beyond=walk)
+        self._walk(spare, Needs(names={(MAIN, name) for name in known}), beyond=walk)
         also |= spare.modules
         tree, files, modules = self._project.tree(walk.modules, also)
         walk.named |= needs.modules
@@ -174,13 +173,13 @@ class Packager:
                     waiting += [item.needs, Needs(names=_name_of(name))]
             for place in found.names - walk.names.keys() - sure.names.keys():
                 bound = found_by.binding(place) if is_strict else found_by.attempt(place, found_by.binding)
-                if bound is None and place[1] not in vars(there.module_here(place[0])):
+                if bound is None and place[1] not in vars(module_here(place[0])):
                     walk.absent.add(place)
                 elif bound is not None:
                     walk.names[place] = bound
                     waiting.append(bound.item.needs)
             for namespace in {name for name, _ in found.names}:
-                package = vars(there.module_here(namespace)).get("__package__")
+                package = vars(module_here(namespace)).get("__package__")
                 if package:
                     walk.modules.add(str(package))  # for relative imports
 
@@ -205,15 +204,15 @@ class Packager:
 
     @staticmethod
     def _watch(walk: _Walk, known: Set[str], epoch: int | None) -> Watch:
-        places = {(there.MAIN, name) for name in known}
+        places = {(MAIN, name) for name in known}
         places |= {place for place in (*walk.names, *walk.absent) if place[0] not in walk.looked_at}
-        watched = [(vars(there.module_here(namespace)), name) for namespace, name in places]
+        watched = [(vars(module_here(namespace)), name) for namespace, name in places]
         watched += walk.watched
         return Watch(tuple((names, name, names.get(name, ABSENT)) for names, name in watched), epoch)
 
     @staticmethod
     def _namespace_of(name: Id) -> str:
-        return str(getattr(space.find(name), "__module__", there.MAIN))
+        return str(getattr(space.find(name), "__module__", MAIN))
 
 
 @functools.cache
@@ -250,17 +249,17 @@ def _name_of(definition: Id) -> set[tuple[str, str]]:
     """The name that a definition stands under in its namespace: pickle looks for it there."""
     value = space.find(definition)
     namespace, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
-    module = there.module_here(namespace) if isinstance(namespace, str) else None
+    module = module_here(namespace) if isinstance(namespace, str) else None
     return {(str(namespace), name)} if module is not None and vars(module).get(name) is value else set()
 
 
 def _defined_in_main() -> frozenset[str]:
     """Names of classes and functions that the script defines."""
-    names = list(vars(there.module_here(there.MAIN)).items())
+    names = list(vars(module_here(MAIN)).items())
     return frozenset(
         name
         for name, value in names
-        if isinstance(value, type | types.FunctionType) and (value.__module__, value.__qualname__) == (there.MAIN, name)
+        if isinstance(value, type | types.FunctionType) and (value.__module__, value.__qualname__) == (MAIN, name)
     )
 
 
@@ -270,7 +269,7 @@ def _modules_of_user() -> list[str]:
 
 
 def _facts(namespace: str) -> dict[str, str | None]:
-    names = vars(there.module_here(namespace))
+    names = vars(module_here(namespace))
     return {
         name: names[name]
         for name in ("__file__", "__package__", "__doc__")
