@@ -98,11 +98,6 @@ def pack_app(function: Callable[..., Any]) -> bytes:
     return parsl_serialize(function, buffer_threshold=_QUIET_SIZE)
 
 
-def unpack_code(data: Buffer) -> Any:
-    """What `pack_code` or `pack_app` packed."""
-    return unpack_value([data])
-
-
 def _only_stock_serializer() -> bool:
     methods = facade.methods_for_data
     return len(methods) == 1 and type(next(iter(methods.values()))) is DillSerializer
