@@ -31,8 +31,6 @@ def literals_of(body: list[ast.stmt]) -> dict[str, Any]:
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as expression):
                 pass
             case _:
-                if any(isinstance(each, ast.alias) and each.name == "*" for each in ast.walk(statement)):
-                    found.clear()  # what has been bound before may be another now
                 continue
         try:
             value = ast.literal_eval(expression)
@@ -44,7 +42,10 @@ def literals_of(body: list[ast.stmt]) -> dict[str, Any]:
 
 
 def names_made_by_code(body: list[ast.stmt]) -> set[str]:
-    """Names that code which importing runs may bind otherwise than by statements at the top: their value is its own."""
+    """Names that code which importing runs may bind otherwise than by statements at the top: their value is its own.
+
+    Only those that it says: a name that is put together as the code runs is not among them.
+    """
     return {name for node in _run_by_importing(body) for name in _bound_by_code(node)}
 
 
@@ -121,16 +122,15 @@ def _bound_by_code(node: ast.AST) -> Iterator[str]:
     match node:
         case ast.Global(names=names):
             yield from names
-        case ast.Subscript(value=names, slice=key, ctx=ast.Store() | ast.Del()) if _is_globals(names):
-            yield _text_of(key)
-        case ast.Call(func=ast.Attribute(value=names, attr="update" | "pop" | "setdefault")) if _is_globals(names):
-            yield ANY
-        case ast.Attribute(value=module, attr=name, ctx=ast.Store() | ast.Del()) if _is_module(module):
+        case ast.Subscript(value=names, slice=ast.Constant(value=str(name)), ctx=ast.Store()) if _is_globals(names):
             yield name
-        case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[module, key, *_]) if _is_module(module):
-            yield _text_of(key)
-        case ast.Call(func=ast.Name(id="exec"), args=[_] | [_, ast.Call()]):
-            yield ANY
+        case ast.Call(func=ast.Attribute(value=names, attr="update"), keywords=given) if _is_globals(names):
+            yield from (each.arg for each in given if each.arg is not None)
+        case ast.Attribute(value=module, attr=name, ctx=ast.Store()) if _is_module(module):
+            yield name
+        case ast.Call(func=ast.Name(id="setattr"), args=[module, ast.Constant(value=str(name)), _]):
+            if _is_module(module):
+                yield name
         case _:
             pass
 
@@ -152,11 +152,3 @@ def _is_module(node: ast.expr) -> bool:
             return True
         case _:
             return False
-
-
-def _text_of(key: ast.expr) -> str:
-    match key:
-        case ast.Constant(value=str(text)):
-            return text
-        case _:
-            return ANY

@@ -104,12 +104,10 @@ def _read(module: types.ModuleType) -> Static:
     except (OSError, SyntaxError, ValueError, TypeError):
         return Static(module.__spec__, first=first)
     bound = names_bound(body)
-    literals, made = literals_of(body), names_made_by_code(body)
-    simple = frozenset(literals)
-    if made:  # which is to be what the node has found, where it has not been bound since
-        literals = {name: value for name, value in literals.items() if made.isdisjoint((name, ANY))}
+    simple, made = literals_of(body), names_made_by_code(body)
+    literals = {name: value for name, value in simple.items() if name not in made}
     first = {name: value for name, value in first.items() if name not in literals}
-    return Static(module.__spec__, simple, literals, frozenset(bound), is_open=ANY in bound, first=first)
+    return Static(module.__spec__, frozenset(simple), literals, frozenset(bound), is_open=ANY in bound, first=first)
 
 
 def _source_of(module: types.ModuleType) -> bytes:
