@@ -280,8 +280,8 @@ WAYS: dict[str, Way] = {
 
 LIBRARIES = {"pytest_xdist": ("xdist",), "notebook": ("nbclient", "ipykernel")}  # what a way needs
 
-# How code gets to a worker depends on the way; what a level makes of it there hardly does. So not every way has to be asked
-# at each level each time, and each level is asked in ways that differ.
+# How code gets to a worker depends on the way; what a level makes of it there hardly does. So not every way has to be
+# asked at each level each time, and each level is asked in ways that differ.
 PROJECT = Project(
     "project",
     tuple(WAYS),
