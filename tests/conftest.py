@@ -1,4 +1,7 @@
-"""Tests that need large libraries: skipped where these are missing, or failed where none may be (`--all-libraries`)."""
+"""Tests that need large libraries: skipped where these are missing, or failed where none may be (`--all-libraries`).
+
+`--all-levels` is for `process/faithful`: options must be known before tests are found.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-libraries", action="store_true", help="a test whose libraries are missing fails")
+    parser.addoption("--all-levels", action="store_true", help="user code is run in each way at each level of reuse")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

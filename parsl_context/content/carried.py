@@ -51,13 +51,6 @@ class Header:
     tree: Digest | None = None
     packages: frozenset[str] = frozenset()  # top-level names of modules that are sure to be needed
 
-    @property
-    def content(self) -> tuple[Digest, ...]:
-        """Everything that must be there to act on it, but for the files of the tree."""
-        names = (each.value for each in (*self.bindings, *self.spare))
-        found = (*self.definitions.values(), *names, *self.sources.values())
-        return found if self.tree is None else (*found, self.tree)
-
 
 def pack_code(header: Digest | None, stream: bytes) -> bytes:
     """Code with the header that must be acted on before it is unpickled."""

@@ -23,7 +23,8 @@ import cloudpickle.cloudpickle as cp
 import dill
 
 from parsl_context.content import imports
-from parsl_context.content import space as there
+from parsl_context.content import making as there
+from parsl_context.content.cells import filled_values, is_filled
 from parsl_context.content.modules import Home, home_of
 from parsl_context.content.reducers import (
     REDUCERS,
@@ -31,11 +32,11 @@ from parsl_context.content.reducers import (
     makes_members,
     native_args,
     own_attributes,
+    reduce_code,
     reduce_exception,
     reduce_plainly,
 )
-from parsl_context.content.reducing import reduce_code
-from parsl_context.content.space import Id, space
+from parsl_context.content.space import MAIN, Id, module_here, space
 from parsl_context.content.standing import owner_of, place_of, place_under
 from parsl_context.content.statics import is_of_file
 
@@ -240,12 +241,12 @@ class _Reducer:
     def _module(self, obj: types.ModuleType) -> Any:
         name = obj.__name__
         home = home_of(name)
-        if home is Home.INSTALLED or there.module_here(name) is not obj:
+        if home is Home.INSTALLED or module_here(name) is not obj:
             return NotImplemented
         if home is Home.CARRIED:
             self.needs.modules.add(name)
             return there.module, (name,)
-        if name != there.MAIN:  # its attributes are used, and nobody knows which
+        if name != MAIN:  # its attributes are used, and nobody knows which
             self.needs.names.update((name, each) for each in vars(obj) if not each.startswith("__"))
         return there.namespace, (name,)
 
@@ -290,7 +291,7 @@ class _Reducer:
 
     def _in_module(self, module: str, place: str, name: str | None) -> Any:
         self.needs.modules.add(module)
-        return NotImplemented if place == name else (there.attribute, (there.module_here(module), place))
+        return NotImplemented if place == name else (there.attribute, (module_here(module), place))
 
     def _begin(self, reduced: tuple[Any, ...]) -> Any:
         make, args, *rest = reduced
@@ -309,14 +310,14 @@ class _Reducer:
             names = [name for name in wanted if name not in _BUILT_IN or name in obj.__globals__]
             self.needs.names.update((obj.__module__, name) for name in names)
             self.needs.sources.add(code.co_filename)
-            if obj.__module__ != there.MAIN:  # which nobody else may have named
+            if obj.__module__ != MAIN:  # which nobody else may have named
                 self.needs.names.add((obj.__module__, "__name__"))
         elif home_of(obj.__module__) is Home.CARRIED:
             self.needs.modules.add(obj.__module__)
         cells = obj.__closure__ or ()
         # Parts of packages that the code reaches as attributes are to be imported there, too.
         used = [obj.__globals__[name] for name in cp._extract_code_globals(code) if name in obj.__globals__]
-        used += [cell.cell_contents for cell in cells if _is_filled(cell)]
+        used += filled_values(cells)
         parts = cp._find_imported_submodules(code, used)
         ids = [space.known(cell) for cell in cells]
         shared = [found for found in ids if found is not None]
@@ -356,7 +357,7 @@ class _Reducer:
         return cp._make_skeleton_enum, of_enum, (attributes, slots), None, None, there.complete_class
 
     def _use_names(self, namespace: str, names: Iterable[str]) -> None:
-        known = vars(there.module_here(namespace))
+        known = vars(module_here(namespace))
         self.needs.names.update((namespace, name) for name in names if name in known)
 
 
@@ -379,21 +380,13 @@ def _words(annotations: dict[str, Any]) -> Iterator[str]:
             yield from _WORD.findall(value)
 
 
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
-
-
 def _has_names_of_module(obj: types.FunctionType) -> bool:
-    module = there.module_here(obj.__module__)
+    module = module_here(obj.__module__)
     return module is not None and obj.__globals__ is vars(module)
 
 
 def _content_of(cell: types.CellType) -> tuple[Any, ...]:
-    return (cell.cell_contents,) if _is_filled(cell) else ()
+    return (cell.cell_contents,) if is_filled(cell) else ()
 
 
 class _Names:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from parsl_context.content.atoms import ATOMS, is_flat, marked, marked_items
+from parsl_context.content.cells import is_filled
 from parsl_context.content.code_parts import Chain, CodeParts, Uses, parts_of
 from parsl_context.content.modules import is_installed
 from parsl_context.content.stacks import on_a_fresh_stack
@@ -37,7 +38,6 @@ _SMALL_BYTES = 1024  # to copy so much is quicker than another call
 Escape = Callable[[object], "str | None"]
 
 
-_EMPTY_CELL = types.CellType()
 _NO_CONTENT_OF_MODULES = {
     "__builtins__",
     "__cached__",
@@ -270,10 +270,10 @@ class _ContentHasher:
         self.add(code)
         parts = parts_of(code)
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            if cell == _EMPTY_CELL:
-                self._mark("cell", b"empty")
-            else:
+            if is_filled(cell):
                 self._add_used(cell.cell_contents, parts.free[name])
+            else:
+                self._mark("cell", b"empty")
         self._add_given("defaults", function.__defaults__)
         self._add_given("keyword defaults", function.__kwdefaults__)
         skipped_before, self._may_skip = self._may_skip, True

@@ -22,8 +22,8 @@ from parsl.serialize import serialize as parsl_serialize
 from parsl.serialize.errors import DeserializationError
 from tblib import Traceback
 
+from parsl_context.content.making import built_in, make_exception
 from parsl_context.content.serialization import pack_value, unpack_value
-from parsl_context.content.space import built_in, make_exception
 from parsl_context.errors import RemoteError
 
 # Exceptions that led to one another: more than anybody reads, and fewer than pickle and others can nest.

@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from parsl_context.content.cells import is_filled
 from parsl_context.content.code_parts import parts_of
 
 _SHOWN = 40  # characters of a key
@@ -64,7 +65,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     code = function.__code__
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        if cell != types.CellType():
+        if is_filled(cell):
             yield f" its variable {name!r} ", cell.cell_contents
     for name in sorted(parts_of(code).globals):
         if name in function.__globals__:

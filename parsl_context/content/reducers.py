@@ -15,10 +15,20 @@ from typing import Any
 
 import cloudpickle.cloudpickle as cp
 
-from parsl_context.content import space as there
+from parsl_context.content import making as there
 from parsl_context.content.modules import Home, home_of
 
 _GROUP: type[BaseException] | tuple[()] = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.10 has none
+
+
+def reduce_code(value: object) -> Any:
+    """What stands for an object that is made of functions, as `object.__reduce__` says it; NotImplemented for others.
+
+    Such an object says it by a method `__reduce_code__`. Unlike what its `__reduce__` may give, that must not hold a
+    pickle: the object may know itself by way of the globals of its functions.
+    """
+    reduce = getattr(type(value), "__reduce_code__", None)
+    return NotImplemented if reduce is None else reduce(value)
 
 
 def has_stock_reduce(kind: Any) -> bool:

@@ -25,7 +25,7 @@ from parsl.serialize.concretes import DillSerializer
 
 from parsl_context.content.carrying import Needs, carry, carry_slowly
 from parsl_context.content.modules import is_installed
-from parsl_context.content.reducing import reduce_code
+from parsl_context.content.reducers import reduce_code
 from parsl_context.wire.codec import MAX_BUFFERS, Buffer
 
 _PICKLE_START = 0x80  # opcode PROTO; no identifier of a Parsl serializer starts with it
@@ -96,11 +96,6 @@ def pack_code(value: object, replace: Callable[[object], Any] | None = None) -> 
 def pack_app(function: Callable[..., Any]) -> bytes:
     """An ordinary app, serialized by Parsl."""
     return parsl_serialize(function, buffer_threshold=_QUIET_SIZE)
-
-
-def unpack_code(data: Buffer) -> Any:
-    """What `pack_code` or `pack_app` packed."""
-    return unpack_value([data])
 
 
 def _only_stock_serializer() -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import types
 from typing import Any
 
-from parsl_context.content import space as there
+from parsl_context.content.making import attribute
+from parsl_context.content.space import module_here
 
 _WRAPPERS = (staticmethod, classmethod, property)
 
@@ -16,10 +17,10 @@ def place_of(obj: Any) -> str | None:
 
 
 def place_under(obj: Any, name: str) -> str | None:
-    module = there.module_here(obj.__module__)
+    module = module_here(obj.__module__)
     if "<locals>" not in name:
         try:
-            found = there.attribute(module, name)
+            found = attribute(module, name)
         except (AttributeError, KeyError):
             found = None
         if found is obj:
@@ -37,10 +38,10 @@ def place_under(obj: Any, name: str) -> str | None:
 def owner_of(module: str, place: str) -> tuple[type | None, str]:
     """The innermost class that something stands in, and where in there."""
     owner, inside, rest = None, place, place
-    found = there.module_here(module)
+    found = module_here(module)
     while "." in rest:
         name, _, rest = rest.partition(".")
-        found = there.attribute(found, name)
+        found = attribute(found, name)
         if isinstance(found, type):
             owner, inside = found, rest
     return owner, inside

@@ -3,7 +3,8 @@
 Modules travel as files, and a worker imports them. What the script has changed in a module after it was imported, as
 ``settings.DEBUG = True``, is not in its file. A name counts as bound anew if
 
-- its source binds it once, to a number, a text, None or a tuple of such, and it stands for something else now, or
+- its source binds it once, to a number, a text, None or a tuple of such, and no code that importing runs binds it, and
+  it stands for something else now, or
 - its source does not bind it at all, or
 - it stood for another object when the module was looked at first.
 """
@@ -11,16 +12,13 @@ Modules travel as files, and a worker imports them. What the script has changed 
 from __future__ import annotations
 
 import ast
-import collections
 import importlib.util
 import sys
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-_ATOMS = (type(None), bool, int, float, complex, str, bytes)
-_CLOSED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)  # scopes of their own
+from parsl_context.content.bindings import ANY, is_plain, literals_of, names_bound, names_made_by_code
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,10 @@ class Static:
     ----------
     spec : object
         That it was loaded with; another one means that it was loaded anew.
+    simple : frozenset
+        Names that are bound to literals, whatever code makes of them.
     literals : dict
-        Values of names that are bound to literals.
+        Values of those that code which importing runs does not bind.
     bound : frozenset
         Names that the source binds.
     is_open : bool
@@ -42,6 +42,7 @@ class Static:
     """
 
     spec: Any
+    simple: frozenset[str] = frozenset()
     literals: dict[str, Any] = field(default_factory=dict)
     bound: frozenset[str] = frozenset()
     is_open: bool = True
@@ -102,11 +103,11 @@ def _read(module: types.ModuleType) -> Static:
         body = ast.parse(source).body
     except (OSError, SyntaxError, ValueError, TypeError):
         return Static(module.__spec__, first=first)
-    bound = collections.Counter(_bindings(body))
-    literals = {name: value for name, value in _literals(body) if bound[name] == 1}
-    bound.update(_of_functions(body))
+    bound = names_bound(body)
+    simple, made = literals_of(body), names_made_by_code(body)
+    literals = {name: value for name, value in simple.items() if name not in made}
     first = {name: value for name, value in first.items() if name not in literals}
-    return Static(module.__spec__, literals, frozenset(bound), is_open="*" in bound, first=first)
+    return Static(module.__spec__, frozenset(simple), literals, frozenset(bound), is_open=ANY in bound, first=first)
 
 
 def _source_of(module: types.ModuleType) -> bytes:
@@ -114,59 +115,5 @@ def _source_of(module: types.ModuleType) -> bytes:
         return file.read()
 
 
-def _literals(body: list[ast.stmt]) -> Iterator[tuple[str, Any]]:
-    for statement in body:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=expression):
-                pass
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as expression):
-                pass
-            case _:
-                continue
-        try:
-            value = ast.literal_eval(expression)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            continue
-        if _is_plain(value):
-            yield name, value
-
-
-def _bindings(nodes: list[ast.stmt]) -> Iterator[str]:
-    """Each binding of a name at the top of a module; a star stands for any name."""
-    waiting: list[tuple[ast.AST, bool]] = [(node, True) for node in nodes]
-    while waiting:
-        node, is_top = waiting.pop()
-        match node:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) if is_top:
-                yield name
-            case ast.Call(func=ast.Name(id="globals" | "exec")):
-                yield "*"
-            case ast.alias(name=name, asname=asname) if is_top:
-                yield asname or name.partition(".")[0]
-            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                if is_top:
-                    yield name
-            case ast.MatchMapping(rest=str(name)) if is_top:
-                yield name
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name) if is_top:
-                yield name
-            case _:
-                pass
-        inside = is_top and not isinstance(node, _CLOSED)
-        waiting += [(child, inside) for child in ast.iter_child_nodes(node)]
-
-
-def _of_functions(nodes: list[ast.stmt]) -> Iterator[str]:
-    """Names of the module that functions bind."""
-    for node in nodes:
-        for each in ast.walk(node):
-            if isinstance(each, ast.Global):
-                yield from each.names
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, _ATOMS) or (type(value) is tuple and all(map(_is_plain, value)))
-
-
 def _same(value: object, literal: object) -> bool:
-    return value is literal or (type(value) is type(literal) and _is_plain(value) and repr(value) == repr(literal))
+    return value is literal or (type(value) is type(literal) and is_plain(value) and repr(value) == repr(literal))

@@ -21,7 +21,7 @@ import cloudpickle
 
 from parsl_context.content.code_parts import UserModules
 from parsl_context.content.modules import is_installed
-from parsl_context.content.reducing import reduce_code
+from parsl_context.content.reducers import reduce_code
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of a class that code made, not one that is part of the interpreter
 _DERIVED = {  # members of classes that Python, abc, enum, copyreg, inspect and pydantic derive from the others

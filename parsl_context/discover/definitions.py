@@ -18,11 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from parsl_context.content import space as there
 from parsl_context.content.carrying import Needs, carry, carry_slowly
 from parsl_context.content.digests import digest_bytes
 from parsl_context.content.modules import Home, home_of
-from parsl_context.content.space import Id, space
+from parsl_context.content.space import Id, module_here, space
 from parsl_context.content.statics import Static, bound_anew
 from parsl_context.discover.large import LARGE_BYTES, large_values
 from parsl_context.discover.watching import ABSENT
@@ -51,6 +50,16 @@ _UNSENT = Item(b"", digest_bytes(b""), Needs())  # stands for what cannot be sen
 
 @dataclass(frozen=True)
 class Bound:
+    """A name with what it stands for.
+
+    Attributes
+    ----------
+    version : int
+        One for all names: a higher one is of a later binding.
+    item : Item
+        Content of the value.
+    """
+
     value: Any
     version: int
     item: Item
@@ -63,7 +72,8 @@ class Definitions:
         self._items: dict[Id, Item] = {}
         self._bound: dict[tuple[str, str], Bound] = {}
         self._anew: dict[str, tuple[Static, set[str]]] = {}  # names of modules that were bound anew at any time
-        self._left_out: dict[Any, Any] = {}  # what cannot be sent, and need not be
+        # What cannot be sent, and need not be: names with what they stood for, and identifiers.
+        self._left_out: dict[Id | tuple[str, str], Any] = {}
         self._versions = itertools.count(1)
         self._classes: OrderedDict[Id, type] = OrderedDict()
         self._lock = threading.Lock()
@@ -92,16 +102,13 @@ class Definitions:
                 self._classes[name] = value
                 if len(self._classes) > _CLASSES_KEPT:
                     self._classes.popitem(last=False)
-        owners: list[Any] = [*space.owners(name)] or [value]
-        for owner in owners:
-            with contextlib.suppress(TypeError):  # or it stays
-                weakref.finalize(owner, self._items.pop, name, None).atexit = False
+        _forget_with(value, name, self._items)
         return item
 
     def binding(self, place: tuple[str, str], limit_bytes: int | None = None) -> Bound | None:
         """A name of a namespace with the content of its value; None if it stands for nothing. As `definition`."""
         namespace, name = place
-        value = vars(there.module_here(namespace)).get(name, ABSENT)
+        value = vars(module_here(namespace)).get(name, ABSENT)
         if value is ABSENT:
             return None
         found = self._bound.get((namespace, name))
@@ -144,7 +151,7 @@ class Definitions:
 
     def attempt(self, key: Any, make: Callable[[Any, int], _T | None]) -> _T | None:
         """What may be left out if it cannot be sent, or is large; not tried again while it is the same object."""
-        value = vars(there.module_here(key[0])).get(key[1]) if isinstance(key, tuple) else space.find(key)
+        value = vars(module_here(key[0])).get(key[1]) if isinstance(key, tuple) else None
         if key in self._left_out and self._left_out[key] is value:
             return None
         try:
@@ -152,6 +159,8 @@ class Definitions:
         except ContextSerializationError as error:
             logger.debug("Left out: %s", error)
             self._left_out[key] = value
+            if not isinstance(key, tuple):
+                _forget_with(space.find(key), key, self._left_out)
             return None
 
     @staticmethod
@@ -178,3 +187,11 @@ def _tell(value: object, root: Id | None, what: str, size_bytes: int) -> None:
     owners: list[Any] = [*space.owners(root)] or [value]
     for code in owners:
         large_values.look_into(code)
+
+
+def _forget_with(value: object, name: Id, table: dict[Any, Any]) -> None:
+    """Have a table lose what it has of a definition when that is gone."""
+    owners: list[Any] = [*space.owners(name)] or [value]
+    for owner in owners:
+        with contextlib.suppress(TypeError):  # or it stays
+            weakref.finalize(owner, table.pop, name, None).atexit = False

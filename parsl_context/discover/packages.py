@@ -7,6 +7,7 @@ modules that it has loaded, come along with any code, because that may read file
 from __future__ import annotations
 
 import functools
+import itertools
 import linecache
 import pickle
 import sys
@@ -15,12 +16,11 @@ from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from parsl_context.content import space as there
-from parsl_context.content.carried import Binding, Header
+from parsl_context.content.carried import Binding, Header, Tree
 from parsl_context.content.carrying import Needs
 from parsl_context.content.digests import digest_bytes
 from parsl_context.content.modules import Home, home_of
-from parsl_context.content.space import Id, space
+from parsl_context.content.space import MAIN, Id, module_here, space
 from parsl_context.content.statics import static_of
 from parsl_context.discover.definitions import Bound, Definitions, Item
 from parsl_context.discover.project import Project
@@ -68,6 +68,47 @@ class _Walk:
     looked_at: set[str] = field(default_factory=set)  # modules whose names were looked at
     watched: list[tuple[dict[str, Any], str]] = field(default_factory=list)  # names of theirs
 
+    def __bool__(self) -> bool:
+        return bool(self.definitions or self.names or self.absent)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """All that one pickle needs."""
+
+    sure: _Walk
+    spare: _Walk  # what files may ask for which the script has pickled
+    also: Set[str]  # modules that these may ask for
+    tree: Tree | None
+    files: Mapping[Digest, bytes]  # of the tree
+    modules: Collection[str]  # to be looked at again: those that are needed, and those that nobody could import yet
+
+    def __bool__(self) -> bool:
+        return bool(self.sure or self.spare.names or self.tree or self.modules)
+
+    @property
+    def definitions(self) -> Mapping[Id, Item]:
+        return self.spare.definitions | self.sure.definitions
+
+    @property
+    def bound(self) -> Iterator[Bound]:
+        """Names with their values."""
+        return itertools.chain(self.sure.names.values(), self.spare.names.values())
+
+    @property
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """What is known of the files in which code of namespaces is written."""
+        for name in self.sure.sources | self.spare.sources:
+            text = "".join(linecache.getlines(name))
+            if text:
+                yield name, text
+
+    @property
+    def namespaces(self) -> list[str]:
+        of_names = {namespace for namespace, _ in (*self.sure.names, *self.spare.names)}
+        of_definitions = {str(getattr(space.find(name), "__module__", MAIN)) for name in self.definitions}
+        return sorted(name for name in of_names | of_definitions if home_of(name) is Home.NAMESPACE)
+
 
 class Packager:
     """Finds what pickles of this process need. Thread-safe; no lock is held while code of the user's runs."""
@@ -97,58 +138,35 @@ class Packager:
         if not (needs or known or also):
             return None
         epoch = observer.epoch  # before anything is looked at
-        walk = _Walk()
-        self._walk(walk, needs)
-        spare = _Walk()
-        self._walk(spare, Needs(names={(there.MAIN, name) for name in known}), beyond=walk)
-        also |= spare.modules
-        tree, files, modules = self._project.tree(walk.modules, also)
-        walk.named |= needs.modules
-        while more := self._bound_anew(walk, modules):
-            self._walk(walk, more)
-            tree, files, modules = self._project.tree(walk.modules, also)
-        found_texts = ((name, "".join(linecache.getlines(name))) for name in walk.sources | spare.sources)
-        # Pickled, or the text of a script that is also a module would be content that is sent as a file.
-        texts = {name: pickle.dumps(text, protocol=5) for name, text in found_texts if text}
-        sources = {name: digest_bytes(text) for name, text in texts.items()}
-        if not (walk.definitions or walk.names or walk.absent or tree or modules or spare.names):
+        found = self._find(needs, known, also)
+        if not found:
             return None
-        definitions = spare.definitions | walk.definitions
-        found = {name for name, _ in [*walk.names, *spare.names]} | {self._namespace_of(each) for each in definitions}
-        namespaces = sorted(name for name in found if home_of(name) is Home.NAMESPACE)
-        content = dict(files)
-        content |= {sources[name]: text for name, text in texts.items()}
-        content |= {item.digest: item.data for item in definitions.values()}
-        content |= {bound.item.digest: bound.item.data for bound in (*walk.names.values(), *spare.names.values())}
-        tree_digest = None
-        if tree is not None:
-            data = pickle.dumps(tree, protocol=5)
-            tree_digest = digest_bytes(data)
-            content[tree_digest] = data
-        header = Header(
-            definitions={name: item.digest for name, item in definitions.items()},
-            bindings=_bindings(walk),
-            spare=_bindings(spare),
-            namespaces={name: _facts(name) for name in namespaces},
-            sources=sources,
-            tree=tree_digest,
-            packages=frozenset(name.partition(".")[0] for name in modules) if tree is not None else frozenset(),
-        )
+        header, content = _sealed(found)
         data = pickle.dumps(header, protocol=5)
-        packages = () if tree is None else tree.origins.keys()
-        observer.watch({name.partition(".")[0] for name in (*modules, *also)})
-        watch = self._watch(walk, known, epoch if modules or also else None)
-        names = walk.names.keys() | walk.absent
+        observer.watch({name.partition(".")[0] for name in (*found.modules, *found.also)})
         return Package(
-            digest_bytes(data),
-            data,
-            content,
-            watch,
-            walk.definitions.keys(),
-            names,
-            packages,
-            frozenset(files),
+            digest=digest_bytes(data),
+            data=data,
+            content=content,
+            watch=self._watch(found.sure, known, epoch if found.modules or found.also else None),
+            definitions=found.sure.definitions.keys(),
+            names=found.sure.names.keys() | found.sure.absent,
+            packages=() if found.tree is None else found.tree.origins.keys(),
+            files=frozenset(found.files),
         )
+
+    def _find(self, needs: Needs, known: Set[str], also: Set[str]) -> _Found:
+        """What a pickle needs, what files may ask for that the script defines, and the modules of all that."""
+        sure, spare = _Walk(named=set(needs.modules)), _Walk()
+        self._walk(sure, needs)
+        self._walk(spare, Needs(names={(MAIN, name) for name in known}), beyond=sure)
+        also = also | spare.modules
+        while True:
+            tree, files, modules = self._project.tree(sure.modules, also)
+            more = self._bound_anew(sure, modules)
+            if not more:
+                return _Found(sure, spare, also, tree, files, modules)
+            self._walk(sure, more)
 
     def _walk(self, walk: _Walk, needs: Needs, *, beyond: _Walk | None = None) -> None:
         """Find what a pickle needs, and what that needs.
@@ -161,7 +179,7 @@ class Packager:
         """
         found_by = self._definitions
         is_strict = beyond is None
-        sure = beyond or _Walk()
+        sure = _Walk() if beyond is None else beyond
         waiting = [needs]
         while waiting:
             found = waiting.pop()
@@ -174,13 +192,13 @@ class Packager:
                     waiting += [item.needs, Needs(names=_name_of(name))]
             for place in found.names - walk.names.keys() - sure.names.keys():
                 bound = found_by.binding(place) if is_strict else found_by.attempt(place, found_by.binding)
-                if bound is None and place[1] not in vars(there.module_here(place[0])):
+                if bound is None and place[1] not in vars(module_here(place[0])):
                     walk.absent.add(place)
                 elif bound is not None:
                     walk.names[place] = bound
                     waiting.append(bound.item.needs)
             for namespace in {name for name, _ in found.names}:
-                package = vars(there.module_here(namespace)).get("__package__")
+                package = vars(module_here(namespace)).get("__package__")
                 if package:
                     walk.modules.add(str(package))  # for relative imports
 
@@ -199,27 +217,50 @@ class Packager:
                     walk.names[module, name] = bound
                     needs.update(bound.item.needs)
             # In modules that code names itself, functions may be defined anew, as in a test.
-            watched = {*static.literals, *anew, *(static.first if module in walk.named else ())}
+            watched = {*static.simple, *anew, *(static.first if module in walk.named else ())}
             walk.watched += [(names, name) for name in watched]
         return needs
 
     @staticmethod
     def _watch(walk: _Walk, known: Set[str], epoch: int | None) -> Watch:
-        places = {(there.MAIN, name) for name in known}
+        places = {(MAIN, name) for name in known}
         places |= {place for place in (*walk.names, *walk.absent) if place[0] not in walk.looked_at}
-        watched = [(vars(there.module_here(namespace)), name) for namespace, name in places]
+        watched = [(vars(module_here(namespace)), name) for namespace, name in places]
         watched += walk.watched
         return Watch(tuple((names, name, names.get(name, ABSENT)) for names, name in watched), epoch)
-
-    @staticmethod
-    def _namespace_of(name: Id) -> str:
-        return str(getattr(space.find(name), "__module__", there.MAIN))
 
 
 @functools.cache
 def packager() -> Packager:
     """That of this process, for all its executors."""
     return Packager()
+
+
+def _sealed(found: _Found) -> tuple[Header, dict[Digest, bytes]]:
+    """What was found as a header, and the content that it names."""
+    content = dict(found.files)
+
+    def put(value: object) -> Digest:
+        data = pickle.dumps(value, protocol=5)
+        digest = digest_bytes(data)
+        content[digest] = data
+        return digest
+
+    # Texts are pickled, or that of a script which is also a module would be content that is sent as a file.
+    sources = {name: put(text) for name, text in found.texts}
+    content |= {item.digest: item.data for item in found.definitions.values()}
+    content |= {bound.item.digest: bound.item.data for bound in found.bound}
+    has_tree = found.tree is not None
+    header = Header(
+        definitions={name: item.digest for name, item in found.definitions.items()},
+        bindings=_bindings(found.sure),
+        spare=_bindings(found.spare),
+        namespaces={name: _facts(name) for name in found.namespaces},
+        sources=sources,
+        tree=put(found.tree) if has_tree else None,
+        packages=frozenset(name.partition(".")[0] for name in found.modules) if has_tree else frozenset(),
+    )
+    return header, content
 
 
 def _bindings(walk: _Walk) -> tuple[Binding, ...]:
@@ -250,17 +291,17 @@ def _name_of(definition: Id) -> set[tuple[str, str]]:
     """The name that a definition stands under in its namespace: pickle looks for it there."""
     value = space.find(definition)
     namespace, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
-    module = there.module_here(namespace) if isinstance(namespace, str) else None
+    module = module_here(namespace) if isinstance(namespace, str) else None
     return {(str(namespace), name)} if module is not None and vars(module).get(name) is value else set()
 
 
 def _defined_in_main() -> frozenset[str]:
     """Names of classes and functions that the script defines."""
-    names = list(vars(there.module_here(there.MAIN)).items())
+    names = list(vars(module_here(MAIN)).items())
     return frozenset(
         name
         for name, value in names
-        if isinstance(value, type | types.FunctionType) and (value.__module__, value.__qualname__) == (there.MAIN, name)
+        if isinstance(value, type | types.FunctionType) and (value.__module__, value.__qualname__) == (MAIN, name)
     )
 
 
@@ -270,7 +311,7 @@ def _modules_of_user() -> list[str]:
 
 
 def _facts(namespace: str) -> dict[str, str | None]:
-    names = vars(there.module_here(namespace))
+    names = vars(module_here(namespace))
     return {
         name: names[name]
         for name in ("__file__", "__package__", "__doc__")

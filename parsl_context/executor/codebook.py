@@ -19,6 +19,7 @@ from parsl_context.apps.app import ContextApp
 from parsl_context.apps.context import Context, ContextFunction
 from parsl_context.apps.context_call import ContextCall
 from parsl_context.content.carrying import Needs
+from parsl_context.content.cells import filled_values, is_filled
 from parsl_context.content.modules import is_installed
 from parsl_context.content.serialization import pack_app
 from parsl_context.discover.packages import Package, Packager, packager
@@ -286,7 +287,7 @@ def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:
     yield value
     inner: list[Any] = []
     if isinstance(value, types.FunctionType):
-        inner = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+        inner = filled_values(value.__closure__)
     elif isinstance(value, functools.partial):
         inner = [value.func, *value.args]
     for item in inner if depth else ():
@@ -305,19 +306,11 @@ def _modules(function: Any) -> set[str]:
     return {getattr(found, "__module__", None) or "builtins" for found in _callables(function)}
 
 
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
-
-
 def _key(function: Any) -> Any:
     """Key of a function: itself; for wrappers that Parsl makes anew for each call, what they are made of."""
     if isinstance(function, types.FunctionType) and function.__closure__:
         module = function.__globals__.get("__name__", "")
-        if module.startswith("parsl.") and all(map(_is_filled, function.__closure__)):
+        if module.startswith("parsl.") and all(map(is_filled, function.__closure__)):
             return (function.__code__, *(_key(cell.cell_contents) for cell in function.__closure__))
     if isinstance(function, int | float | str):  # a walltime, say; equal ones need not be one object
         return (type(function), function)

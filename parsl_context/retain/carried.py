@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from parsl_context.content import space as there
 from parsl_context.content.carried import Binding, Header, Tree
+from parsl_context.content.making import module
 from parsl_context.content.serialization import unpack_value
-from parsl_context.content.space import Id, space
+from parsl_context.content.space import MAIN, Id, space
 from parsl_context.errors import CarriedCodeError
 from parsl_context.retain.codetree import CodeTree
 from parsl_context.retain.spawned import MainSpec
@@ -89,25 +89,25 @@ class Carried:
     def _bind(self, binding: Binding, content: Buffer) -> None:
         place = (binding.namespace, binding.name)
         value = unpack_value([content])
-        vars(there.module(binding.namespace))[binding.name] = value
+        vars(module(binding.namespace))[binding.name] = value
         self._versions[place], self._values[place] = binding.version, binding.value
         self._changes += 1  # whatever becomes of the rest
 
     def _find_in_main(self, name: str) -> Any:
         """What the script has under a name that nothing which was sent has named: a file that it has pickled does."""
-        if (there.MAIN, name) in self._spare:
+        if (MAIN, name) in self._spare:
             self._bind_spare()
         try:
             return vars(space.adopt_main())[name]
         except KeyError:
-            raise AttributeError(f"module {there.MAIN!r} has no attribute {name!r}") from None
+            raise AttributeError(f"module {MAIN!r} has no attribute {name!r}") from None
 
     def _bind_spare(self) -> None:
         """Have all that the script defines. It takes imports that calls as such do without."""
         spare, self._spare = self._spare, {}
         for place, each in spare.items():
             version = self._versions.get(place)
-            if version == each.version or (version is None and each.name in vars(there.module(each.namespace))):
+            if version == each.version or (version is None and each.name in vars(module(each.namespace))):
                 continue
             try:
                 self._bind(each, self._kept[each.value])
@@ -152,11 +152,11 @@ class Carried:
         self._spare |= {(each.namespace, each.name): each for each in header.spare}
         self._definitions |= header.definitions
         for name, facts in header.namespaces.items():
-            if name == there.MAIN:
+            if name == MAIN:
                 main = vars(space.adopt_main())
                 main["__spec__"] = MainSpec(self._write_main, facts.get("__package__"))
                 main.setdefault("__getattr__", self._find_in_main)
-            vars(there.namespace(name)).update(facts)
+            vars(space.namespace(name)).update(facts)
         for name, text in header.sources.items():
             self._kept[text] = self.content(text)
             if name not in linecache.cache:

@@ -2,5 +2,6 @@
 
 `project/` is what a user might have; its `main.py` looks at itself in a hundred probes. `ways` runs that as a script, a
 module, under pytest, in a notebook, at a prompt, each in plain Python and on workers; the values must be the same.
+Tests ask for some levels of reuse in each way, and for all with `pytest --all-levels`.
 `python -m tests.process.faithful` prints what differs.
 """

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,15 @@ class Project:
     name: str  # of its folder, and of the list of rows that fail
     ways: tuple[str, ...]
     libraries: tuple[str, ...] = ()
+    more_levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def folder(self) -> Path:
         return HERE / self.name
+
+    def usual_levels(self, way: str) -> tuple[str, ...]:
+        """Levels that tests ask for unless they are told to ask for all."""
+        return self.more_levels.get(way, ("memory",))
 
     def needs(self, way: str) -> tuple[str, ...]:
         """Modules that must be installed."""
@@ -275,8 +280,23 @@ WAYS: dict[str, Way] = {
 
 LIBRARIES = {"pytest_xdist": ("xdist",), "notebook": ("nbclient", "ipykernel")}  # what a way needs
 
-PROJECT = Project("project", tuple(WAYS))
+# How code gets to a worker depends on the way; what a level makes of it there hardly does. So not every way has to be
+# asked at each level each time, and each level is asked in ways that differ.
+PROJECT = Project(
+    "project",
+    tuple(WAYS),
+    more_levels={
+        "script": LEVELS,
+        "far": ("memory", "node"),
+        "pytest_importlib": ("memory", "isolated"),
+        "notebook": ("memory", "node"),
+        "repl": ("memory", "isolated"),
+    },
+)
 LIBRARY_PROJECT = Project(
-    "library_project", ("script", "far", "notebook"), ("sklearn", "torch", "pydantic", "rdkit", "pandas")
+    "library_project",
+    ("script", "far", "notebook"),
+    ("sklearn", "torch", "pydantic", "rdkit", "pandas"),
+    more_levels={"script": LEVELS},
 )
 PROJECTS = {project.name: project for project in (PROJECT, LIBRARY_PROJECT)}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from parsl.serialize import facade
 from parsl.serialize.base import SerializerBase
 
-from parsl_context.content.serialization import pack_app, pack_code, pack_value, unpack_code, unpack_value
+from parsl_context.content.serialization import pack_app, pack_code, pack_value, unpack_value
 from tests.unit.builders import script, user_module
 
 simple = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
@@ -29,6 +29,10 @@ def travelled(value):
     """A value as it comes out at the other end."""
     stream, buffers = pack_value(value)
     return unpack_value([bytes(stream), *map(bytes, buffers)])
+
+
+def unpack_code(data):
+    return unpack_value([data])
 
 
 @given(values)

@@ -7,7 +7,6 @@ import types
 
 import pytest
 
-from parsl_context.content import space as there
 from parsl_context.content.space import Id, Space
 from parsl_context.errors import CarriedCodeError
 
@@ -137,32 +136,3 @@ def test_the_script_of_a_worker_is_a_module_of_its_own(space, monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", before)  # a body has put another there
     assert space.namespace("__main__") is main
     assert vars(main)["__builtins__"]
-
-
-def test_of_a_class_an_attribute_is_what_stands_there():
-    class A:
-        @property
-        def x(self):
-            return 1
-
-        @classmethod
-        def made(cls):
-            return cls()
-
-    assert there.attribute(A, "x") is vars(A)["x"]
-    assert there.attribute(A, "made.__func__") is vars(A)["made"].__func__
-
-
-def test_a_class_is_made_again_without_a_word_to_its_bases():
-    told = []
-
-    class Base:
-        def __init_subclass__(cls, *, tag):
-            told.append(cls)
-
-    there.space.identify(Base)
-    before = vars(Base)["__init_subclass__"]
-    made = there.make_class(type, "A", (Base,), {"__module__": "__main__"})
-    assert made.__mro__ == (made, Base, object)
-    assert told == []
-    assert vars(Base)["__init_subclass__"] is before

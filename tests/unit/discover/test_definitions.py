@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import weakref
 
 import pytest
 
@@ -156,6 +157,22 @@ def test_what_is_dead_is_forgotten(cell):
     gc.collect()
     assert len(made._definitions._items) < 10
     assert len(made._definitions._bound) < 10
+
+
+def test_what_is_dead_is_no_longer_known_as_one_that_cannot_be_sent(cell):
+    main = cell("def f(): return 1")
+    made = Packager()
+    seen = []
+    for _ in range(20):
+        cell("class A:\n kept = (each for each in [])\n def use(self): return f")
+        made.package(carry(main.f, defines=True)[1])
+        seen.append(weakref.ref(main.A))
+    assert any(key == space.known(main.A) for key in made._definitions._left_out)
+    cell("del A")
+    made.package(carry(main.f, defines=True)[1])
+    gc.collect()
+    assert len(made._definitions._left_out) < 3
+    assert sum(each() is not None for each in seen) < 3
 
 
 def test_classes_are_kept_for_results_that_are_to_come_but_not_all(cell, monkeypatch):

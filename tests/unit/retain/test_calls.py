@@ -6,7 +6,7 @@ import time
 import pytest
 from parsl.app.errors import AppTimeout
 
-from parsl_context.content.serialization import pack_code, unpack_code
+from parsl_context.content.serialization import pack_code, unpack_value
 from parsl_context.retain import calls
 from parsl_context.retain.calls import BodyCall, ChunkCall, bind
 from parsl_context.retain.instances import Instances, build
@@ -72,7 +72,7 @@ def test_a_body_that_takes_too_long_is_ended(resident, call):
 @pytest.mark.parametrize("walltime_s", [None, 5.0])
 def test_a_call_travels(resident, walltime_s):
     call = BodyCall(lambda context, x: context + x, [None], ["a"], walltime_s)
-    assert unpack_code(pack_code(call))(1) == 11
+    assert unpack_value([pack_code(call)])(1) == 11
 
 
 def test_a_call_holds_digests_and_no_instances(resident):

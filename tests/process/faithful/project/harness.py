@@ -10,7 +10,7 @@ import os
 import traceback
 
 LEVELS = {"memory": {}, "node": {"share": "node"}, "isolated": {"isolation": "call"}, "app": {}}
-TIMEOUT_S = 20
+TIMEOUT_S = 60  # of a call, which may start children that import PyTorch, on a busy machine
 SAME = "the value in plain Python"  # what is expected of a row where nothing else is said
 
 PROBES = {}
