@@ -12,6 +12,7 @@ import linecache
 import pickle
 import sys
 import types
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ from parsl_context.discover.definitions import Bound, Definitions, Item
 from parsl_context.discover.project import Project
 from parsl_context.discover.watching import ABSENT, Watch, observer
 from parsl_context.wire.messages import Digest
+
+_MAX_PACKAGES = 64
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class Packager:
     def __init__(self) -> None:
         self._definitions = Definitions()
         self._project = Project()
+        self._packages: OrderedDict[Any, Package] = OrderedDict()  # many pickles need the same
 
     def package(self, needs: Needs, *, is_code: bool = True) -> Package | None:
         """The header of what a pickle needs, with its content; None if it needs nothing.
@@ -134,7 +138,23 @@ class Packager:
             If a module of the user's cannot be carried.
         """
         known = _defined_in_main() if is_code else frozenset()
-        also = set(_modules_of_user()) if is_code else set()
+        key = needs.key, is_code, known, len(sys.modules)
+        package = self._packages.get(key)
+        if package is None or not package.watch.is_current():
+            package = self._make(needs, known, set(_modules_of_user()) if is_code else set())
+            if package is not None:
+                self._remember(key, package)
+        return package
+
+    def _remember(self, key: Any, package: Package) -> None:
+        """Keep a package, and none that knows values which their names do not stand for any more."""
+        for old in [old for old, each in list(self._packages.items()) if not each.watch.is_current()]:
+            self._packages.pop(old, None)
+        self._packages[key] = package
+        if len(self._packages) > _MAX_PACKAGES:
+            self._packages.popitem(last=False)
+
+    def _make(self, needs: Needs, known: Set[str], also: Set[str]) -> Package | None:
         if not (needs or known or also):
             return None
         epoch = observer.epoch  # before anything is looked at

@@ -53,7 +53,7 @@ def app_of(main):
 def test_a_large_value_is_named_once(cell, book, told, source, name):
     app = app_of(cell(source.format(LARGE)))
     for _ in range(3):
-        book.code(app, {})
+        book.code(app, (), {})
     (message,) = told()
     assert message.startswith(name)
     assert "Make it a context" in message
@@ -73,8 +73,8 @@ def test_large_values_of_an_ordinary_app_are_named_if_they_travel(cell, book, to
     """Parsl sends defaults, and no globals."""
     main = cell(f"TABLE = bytes({LARGE})\ndef f(x=bytes({LARGE})): return TABLE")
     app = python_app(main.f)
-    book.code(app.func, {})
-    book.code(app.func, {})
+    book.code(app.func, (), {})
+    book.code(app.func, (), {})
     (message,) = told()
     assert message.startswith("The default of parameter 'x' of f")
 
@@ -88,11 +88,11 @@ def test_smaller_values_and_arguments_of_contexts_are_not_named(cell, book, told
 def test_code_that_is_known_is_not_looked_at_again(cell, book, monkeypatch):
     """So that it costs a warm call nothing."""
     app = app_of(cell(f"TABLE = bytes({LARGE})\ndef f(c): return TABLE"))
-    book.code(app, {})
+    book.code(app, (), {})
 
     def fail(*_):
         raise AssertionError
 
     monkeypatch.setattr(LargeValues, "tell", fail)
     monkeypatch.setattr(LargeValues, "look_into", fail)
-    book.code(app, {})
+    book.code(app, (), {})
