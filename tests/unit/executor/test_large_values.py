@@ -61,11 +61,11 @@ def test_a_large_value_is_named_once(cell, book, told, source, name):
 
 def test_a_large_value_is_named_once_for_all_that_use_it(cell, book, told):
     main = cell(f"TABLE = bytes({LARGE})\ndef f(c): return TABLE\ndef load(): return TABLE")
-    book.code(app_of(main), {})
-    book.code(context_app(context=context(main.load))(main.f).func, {})
-    CodeBook(lambda message, frames: None, lambda: (), "memory").code(app_of(main), {})
+    book.code(app_of(main), (), {})
+    book.code(context_app(context=context(main.load))(main.f).func, (), {})
+    CodeBook(lambda message, frames: None, lambda: (), "memory").code(app_of(main), (), {})
     cell(f"TABLE = bytes({LARGE} + 1)")
-    book.code(app_of(main), {})
+    book.code(app_of(main), (), {})
     assert len(told()) == 1
 
 
@@ -81,7 +81,7 @@ def test_large_values_of_an_ordinary_app_are_named_if_they_travel(cell, book, to
 
 def test_smaller_values_and_arguments_of_contexts_are_not_named(cell, book, told):
     main = cell(f"TABLE = bytes({LARGE} - 100)\ndef load(table): return table\ndef f(c): return TABLE")
-    book.code(context_app(context=context(main.load)(bytes(LARGE)))(main.f).func, {})
+    book.code(context_app(context=context(main.load)(bytes(LARGE)))(main.f).func, (), {})
     assert told() == []
 
 
