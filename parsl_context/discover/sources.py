@@ -7,6 +7,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import builtins
 import functools
 import importlib.machinery
 import inspect
@@ -62,7 +63,7 @@ class Source:
             if name in cells:
                 return cells[name].cell_contents
             names = self.function.__globals__
-            return names[name] if name in names else self.function.__builtins__[name]  # type: ignore[attr-defined]
+            return names[name] if name in names else vars(builtins)[name]
         except (KeyError, ValueError):
             raise NameError(f"name {name!r} is not defined") from None
 
