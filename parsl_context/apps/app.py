@@ -22,10 +22,11 @@ from parsl.dataflow.futures import AppFuture
 from parsl.errors import NoDataFlowKernelError
 from rich.progress import track
 
+from parsl_context.apps.automatic import parts_of
 from parsl_context.apps.chunks import ChunkSizer, in_groups
 from parsl_context.apps.context import Context
 from parsl_context.apps.context_call import ContextCall, call_of, check_of, place_contexts
-from parsl_context.apps.keys import KeyedContext, KeyUses, as_app_context
+from parsl_context.apps.keys import KeyedContext, Keys, KeyUses, as_app_context
 from parsl_context.apps.lexical import block_of, context_of, split
 from parsl_context.apps.options import UNKEPT_LEVELS
 from parsl_context.discover.halves import Split
@@ -71,6 +72,7 @@ class ContextApp(AppBase):
         contexts: Mapping[str | None, Context | KeyedContext],
         *,
         split: Split | None = None,
+        keys: Keys | None = None,
         data_flow_kernel: DataFlowKernel | None = None,
         executors: Any = "all",
         cache: bool = False,
@@ -83,7 +85,7 @@ class ContextApp(AppBase):
         self.set_up = None if split is None else split.context
         names, placed = place_contexts(body, contexts)
         signature = None if split is None else inspect.signature(split.function)
-        call, self._awaited = call_of(body, names, placed, signature)
+        call, self._awaited = call_of(body, names, placed, signature, keys)
         super().__init__(
             call,
             data_flow_kernel=data_flow_kernel,
@@ -108,7 +110,7 @@ class ContextApp(AppBase):
         self._check(*args, **invocation_kwargs)
         if self.func.keys is not None:
             args, invocation_kwargs = self.func.keys.shield(args, invocation_kwargs)
-            if self.func.uses.is_wasteful and not self._has_warned:
+            if self.func.uses.is_wasteful and self.func.keys.names and not self._has_warned:
                 self._warn_of_keys()
         if calls.resident is not None and not self._has_kernel():
             return self.func(*args, **invocation_kwargs)  # type: ignore[no-any-return]
@@ -305,6 +307,7 @@ def context_app(
     /,
     *,
     context: Any = None,
+    discover: bool = False,
     data_flow_kernel: DataFlowKernel | None = None,
     executors: Any = "all",
     cache: bool = False,
@@ -320,6 +323,8 @@ def context_app(
         parameters that the block uses are keys: each value of them has a context of its own.
     context : Context, KeyedContext, callable or mapping
         The context (a function without arguments stands for the context it builds), or contexts by parameter.
+    discover : bool
+        Find the context: leading work of the function that does not depend on its call, as far as can be told for sure.
     data_flow_kernel, executors, cache, ignore_for_cache
         As in `parsl.python_app`.
 
@@ -332,8 +337,10 @@ def context_app(
     SplitError
         If there is no context, and the function cannot be split.
     ConfigurationError
-        If the body does not take the contexts.
+        If the body does not take the contexts, or there is one and another is to be found.
     """
+    if context is not None and discover:
+        raise ConfigurationError("context_app(context=..., discover=True): give the context, or have it found.")
     options: dict[str, Any] = {
         "data_flow_kernel": data_flow_kernel,
         "executors": executors,
@@ -344,6 +351,9 @@ def context_app(
     def decorate(body: Callable[..., Any]) -> ContextApp:
         if context is not None:
             return ContextApp(body, contexts, **options)
+        if discover:
+            found, either, found_context, keys = parts_of(body)
+            return ContextApp(either, {None: found_context}, split=found, keys=keys, **options)
         found = split(body)
         return ContextApp(found.body, {None: context_of(found, block_of(found))}, split=found, **options)
 

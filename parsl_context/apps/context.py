@@ -58,7 +58,7 @@ class Context:
     def name(self) -> str:
         """The function and its arguments, shortened, as people know the context."""
         shown = [_shorten(arg) for arg in self._args]
-        shown += [f"{key}={_shorten(arg)}" for key, arg in self._kwargs.items()]
+        shown += [f"{key}={_shorten(arg)}" for key, arg in self._kwargs.items() if not key.startswith("_")]
         return f"{self._function.__name__}({', '.join(shown)})"
 
     @property

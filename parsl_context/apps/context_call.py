@@ -357,6 +357,7 @@ def call_of(
     names: tuple[str | None, ...],
     contexts: tuple[Context | KeyedContext, ...],
     signature: inspect.Signature | None = None,
+    keys: Keys | None = None,
 ) -> tuple[ContextCall, dict[str, Future[Any]]]:
     """The call of an app, with futures in its contexts replaced by keys, and the futures by key.
 
@@ -364,19 +365,22 @@ def call_of(
     ----------
     signature
         What calls may give, if the body does not tell.
+    keys
+        What tells calls apart, if that is not what its contexts say.
     """
     awaited: dict[str, Future[Any]] = {}
-    keys: dict[int, str] = {}
+    places: dict[int, str] = {}
     for future in itertools.chain.from_iterable(context.futures for context in contexts):
-        if id(future) not in keys:
-            keys[id(future)] = _AWAITED.format(len(keys))
-            awaited[keys[id(future)]] = future
+        if id(future) not in places:
+            places[id(future)] = _AWAITED.format(len(places))
+            awaited[places[id(future)]] = future
 
     def swap(leaf: Any) -> Any:
-        return _Awaited(keys[id(leaf)]) if isinstance(leaf, Future) else leaf
+        return _Awaited(places[id(leaf)]) if isinstance(leaf, Future) else leaf
 
     made = tuple(context.substituted(swap) if awaited else context for context in contexts)
-    return ContextCall(body, names, made, late=bool(awaited), keys=_keys_of(body, names, contexts, signature)), awaited
+    keys = keys or _keys_of(body, names, contexts, signature)
+    return ContextCall(body, names, made, late=bool(awaited), keys=keys), awaited
 
 
 def _keys_of(

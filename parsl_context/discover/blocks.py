@@ -41,12 +41,11 @@ def split_block(function: Any, is_marker: Callable[[object], bool]) -> Split:
     SplitError
         If it has no block, or cannot be split there.
     """
-    function = _plain_function(function)
+    function = plain_function(function)
     source = source_of(function)
     node = source.node
     block, marker = _find_block(source, is_marker)
-    if (decorator := _kind_of_method(source)) is not None:
-        raise source.refusal(decorator)
+    check_kind(source)
     at = node.body.index(block)
     _check_block(source, block)
     parameters = [each.arg for each in all_arguments(node.args)]
@@ -69,7 +68,7 @@ def split_block(function: Any, is_marker: Callable[[object], bool]) -> Split:
 # --- what can be split
 
 
-def _plain_function(function: Any) -> types.FunctionType:
+def plain_function(function: Any) -> types.FunctionType:
     """The function, if it is one that Python code was compiled to."""
     name = getattr(function, "__qualname__", None) or repr(function)
     if not isinstance(function, types.FunctionType):
@@ -89,15 +88,19 @@ def _plain_function(function: Any) -> types.FunctionType:
     return function
 
 
-def _kind_of_method(source: Source) -> str | None:
-    """Why a function in a class is none that can be an app."""
+def check_kind(source: Source) -> None:
+    """Refuse methods, and functions whose values do not come at once.
+
+    Raises
+    ------
+    SplitError
+    """
     decorators = {each.id for each in source.node.decorator_list if isinstance(each, ast.Name)}
-    if source.class_name is None or "staticmethod" in decorators:
-        return None
-    return (
-        f"it is a method of {source.class_name}, and an app does not know on what it is called. Write a function, or "
-        "put @staticmethod above @context_app."
-    )
+    if source.class_name is not None and "staticmethod" not in decorators:
+        raise source.refusal(
+            f"it is a method of {source.class_name}, and an app does not know on what it is called. Write a function, "
+            "or put @staticmethod above @context_app."
+        )
 
 
 def _find_block(source: Source, is_marker: Callable[[object], bool]) -> tuple[ast.With, Any]:
@@ -189,6 +192,16 @@ def _check_block(source: Source, block: ast.With) -> None:
             case _:
                 continue
         raise source.refusal(reason, each)
+    check_gives_at_once(source)
+
+
+def check_gives_at_once(source: Source) -> None:
+    """Refuse generator functions.
+
+    Raises
+    ------
+    SplitError
+    """
     for each in _in_scope(source.node.body):
         if isinstance(each, ast.Yield | ast.YieldFrom):
             raise source.refusal(

@@ -15,6 +15,28 @@ CONTEXT = "__context__"  # parameter of the body: what the set-up has bound, by 
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """Where a statement goes.
+
+    Attributes
+    ----------
+    node : ast.stmt
+        The statement.
+    place : str
+        "context", "both" (imports and constants) or "body".
+    reason : str
+        Why it does not move; empty if it does.
+    line : int
+        Where what is in the way stands.
+    """
+
+    node: ast.stmt
+    place: str
+    reason: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
 class Split:
     """A function split into a context function and a body.
 
@@ -33,6 +55,8 @@ class Split:
         Variables that flow from the set-up to the body.
     marker : object
         What the block is marked with: ``context``, or what ``context(...)`` gave; None if the split is automatic.
+    verdicts : tuple of Verdict
+        Where each statement goes, and why, if the split is automatic.
     """
 
     function: types.FunctionType
@@ -41,6 +65,7 @@ class Split:
     keys: tuple[str, ...]
     names: tuple[str, ...]
     marker: Any
+    verdicts: tuple[Verdict, ...] = ()
 
 
 def context_half(

@@ -1,0 +1,80 @@
+"""Apps that are written as one function whose context is found: ``@context_app(discover=True)``."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from parsl_context.apps.context import Context, ContextFunction
+from parsl_context.apps.keys import KeyedContext, Keys
+from parsl_context.apps.options import Options
+from parsl_context.discover.automatic import split_by_itself
+from parsl_context.discover.halves import Split
+from parsl_context.retain.undivided import EitherWay, LeadingWork
+
+_FILES = "_files"
+_MOST_PATHS = 32
+_LOOKS_LIKE_A_PATH = re.compile(r"^[\w.~/@+-]*[\w-]\.\w{1,8}$|^[~.]?/?[\w.@+-]+(/[\w.@+-]+)+/?$")
+
+
+class LiteralFiles(Keys):
+    """Files that an automatic context names: it is another one when one of these has changed.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    signature
+        What calls may give.
+    """
+
+    def __init__(self, paths: Sequence[str], signature: inspect.Signature) -> None:
+        super().__init__((), signature, ())
+        self._paths = tuple(paths)
+
+    def take(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[dict[str, Any], tuple[Any, ...], dict[str, Any]]:
+        """How the files are now, and the arguments of the call."""
+        return {_FILES: tuple(map(_stamp, self._paths))}, args, kwargs
+
+
+def parts_of(function: Any) -> tuple[Split, EitherWay, Context | KeyedContext, Keys | None]:
+    """A split, the body and the context of the app, and what its calls are told apart by.
+
+    Raises
+    ------
+    SplitError
+        If nothing of the function may become a context.
+    """
+    found = split_by_itself(function)
+    made = ContextFunction(LeadingWork(found.context), Options())
+    made.is_block = True
+    paths = list(literal_paths(found))
+    body = EitherWay(found.body, found.function)
+    if not paths:
+        return found, body, made(), None
+    return found, body, KeyedContext(made, (_FILES,), {}), LiteralFiles(paths, inspect.signature(found.function))
+
+
+def literal_paths(found: Split) -> Iterator[str]:
+    """Texts in what has moved that are, or look like, paths of files."""
+    nodes = [part for each in found.verdicts if each.place != "body" for part in ast.walk(each.node)]
+    texts = [each.value for each in nodes if isinstance(each, ast.Constant)]
+    names = {each.id for each in nodes if isinstance(each, ast.Name)}
+    texts += [value for name, value in found.function.__globals__.items() if name in names]
+    paths = (each for each in texts if isinstance(each, str) and 1 < len(each) < 1024)
+    known = dict.fromkeys(each for each in paths if _LOOKS_LIKE_A_PATH.match(each) or os.path.exists(each))
+    yield from list(known)[:_MOST_PATHS]
+
+
+def _stamp(path: str) -> tuple[str, int, int]:
+    try:
+        status = os.stat(os.path.expanduser(path))
+    except (OSError, ValueError):
+        return path, -1, -1
+    return path, status.st_size, status.st_mtime_ns

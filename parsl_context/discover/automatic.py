@@ -1,0 +1,297 @@
+"""The automatic split: leading work of a function that does not depend on its call becomes its context.
+
+    def infer(x):
+        import torch                                both: the context imports it too
+        if x is None:                               body: a guard, runs with every call
+            raise ValueError("no input")
+        model = torch.load("w.pt").eval()           context
+        y = model(preprocess(x))                    body: from here on all runs with every call
+        return y.argmax()
+
+Precision comes before recall: a statement moves only if it gives the same whenever it runs
+(`parsl_context.discover.leading`), and if the body leaves what it made as it is (`parsl_context.discover.uses`). A
+value that is not left so is made in the body, where what it was made of is looked at in turn. Each statement gets a
+reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import collections
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from parsl_context.discover import known_names as known
+from parsl_context.discover.blocks import check_gives_at_once, check_kind, plain_function
+from parsl_context.discover.halves import (
+    Split,
+    Verdict,
+    all_arguments,
+    body_half,
+    context_half,
+    located,
+    parsed,
+    part,
+)
+from parsl_context.discover.leading import Names, Unknown, is_plain_error, names_of, why_not
+from parsl_context.discover.scopes import scope_of
+from parsl_context.discover.sources import Source, source_of
+from parsl_context.discover.uses import Uses
+
+CONTEXT, BOTH, BODY = "context", "both", "body"
+_CONSTANTS = (int, float, complex, str, bytes, type(None))
+
+
+@dataclass
+class _Moving:
+    """What moves as far as is known."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    made_by: dict[str, list[ast.stmt]] = field(default_factory=dict)  # of each variable that moves
+    constants: set[str] = field(default_factory=set)
+
+
+def split_by_itself(function: Any) -> Split:
+    """Split a function at what does not depend on its call.
+
+    Raises
+    ------
+    SplitError
+        If nothing of it may move, with the reason of each statement; or if it is none that could be split.
+    """
+    function = plain_function(function)
+    source = source_of(function)
+    check_kind(source)
+    check_gives_at_once(source)
+    verdicts = verdicts_of(source)
+    moved = [each.node for each in verdicts if each.place == CONTEXT]
+    rest = [each.node for each in verdicts if each.place != CONTEXT]
+    in_body = scope_of(source, part(source.node, source.node.args, rest or [ast.Pass()]))
+    names = sorted({name for each in moved for name in _bound_by(each)} & in_body.used)
+    if not names:
+        raise source.refusal(_why_nothing(verdicts))
+    last = max(i for i, each in enumerate(verdicts) if each.place == CONTEXT)
+    first = [_for_context(each) for each in verdicts[: last + 1] if each.place != BODY]
+    sure = frozenset(names)
+    context = context_half(source, first, (), names, sure)
+    kept = [each.arg for each in all_arguments(source.node.args)]
+    body = body_half(source, (), rest or [ast.Pass()], rest[0] if rest else source.node, kept, names, sure)
+    return Split(function, context, body, (), tuple(names), None, tuple(verdicts))
+
+
+def _bound_by(node: ast.stmt) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+
+
+def _for_context(verdict: Verdict) -> ast.stmt:
+    """A statement as the context runs it. An import that fails there fails in the body, too, which says so."""
+    node = verdict.node
+    if not isinstance(node, ast.Import | ast.ImportFrom):
+        return node
+    made = parsed("try:\n    pass\nexcept Exception:\n    pass")[0]
+    assert isinstance(made, ast.Try)
+    located(made, node)
+    made.body = [node]
+    return made
+
+
+def _why_nothing(verdicts: Sequence[Verdict]) -> str:
+    reasons = [f"line {each.node.lineno}: {each.reason}" for each in verdicts if each.place == BODY][:5]
+    return f"nothing of it may become a context. {'; '.join(reasons) or 'It has no statements'}."
+
+
+def verdicts_of(source: Source) -> list[Verdict]:
+    """Where each statement of a function goes, docstring aside."""
+    body = source.node.body
+    body = body[1:] if ast.get_docstring(source.node, clean=False) is not None else body
+    staying: dict[str, Unknown] = {}  # variables that must not move
+    while True:
+        moving = _leading(source, body, staying)
+        rest = [each.node for each in moving.verdicts if each.place != CONTEXT]
+        names = names_of(source)
+        whole = frozenset(moving.made_by)
+        walkable = frozenset(name for name in whole if all(_is_walkable(made) for made in moving.made_by[name]))
+        misused = Uses(names, whole, walkable).look(rest)
+        if not misused:
+            return moving.verdicts
+        # What these were made of is looked at again, now that they are made in the body.
+        staying.update(misused)
+
+
+def _leading(source: Source, body: Sequence[ast.stmt], staying: dict[str, Unknown]) -> _Moving:
+    """What moves, if these variables do not."""
+    names, moving = names_of(source), _Moving()
+    bound = _times_bound(source.node)
+    end: str = ""  # why nothing after it moves
+    for node in body:
+        if end:
+            moving.verdicts.append(Verdict(node, BODY, end, node.lineno))
+            continue
+        verdict = _verdict(node, names, bound, staying, moving)
+        moving.verdicts.append(verdict)
+        if verdict.place == BODY and not _lets_pass(node, names):
+            end = f"it comes after line {node.lineno}, which runs with every call"
+    return moving
+
+
+def _verdict(
+    node: ast.stmt, names: Names, bound: dict[str, int], staying: dict[str, Unknown], moving: _Moving
+) -> Verdict:
+    match node:
+        case ast.Import() | ast.ImportFrom():
+            names.add_import(node)
+            again = [alias for alias in _imported(node) if bound[alias] > 1]
+            return Verdict(node, BODY if again else BOTH, f"{again[0]} is bound more than once" if again else "")
+        case ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value):
+            variables = _variables(target)
+            if variables is None:
+                return Verdict(node, BODY, "it stores into an object", node.lineno)
+            for name in variables:
+                if bound[name] > 1:
+                    return Verdict(node, BODY, f"{name} is bound more than once", node.lineno)
+                if name in staying:
+                    return _stays(node, name, staying)
+            if isinstance(value, ast.Constant) and isinstance(value.value, _CONSTANTS):
+                names.free.update(variables)
+                moving.constants.update(variables)
+                return Verdict(node, BOTH)
+            if (unknown := why_not(value, names)) is not None:
+                return Verdict(node, BODY, unknown.reason, getattr(unknown.node, "lineno", node.lineno))
+            names.free.update(variables)
+            for name in variables:
+                moving.made_by.setdefault(name, []).append(node)
+            return Verdict(node, CONTEXT)
+        case ast.Expr(value=ast.Call(func=ast.Attribute() as method) as call):
+            root = _root(method)
+            if root in moving.made_by:
+                if root in staying:
+                    return _stays(node, root, staying)
+                if (unknown := why_not(call, names)) is not None:
+                    return Verdict(node, BODY, unknown.reason, getattr(unknown.node, "lineno", node.lineno))
+                moving.made_by[root].append(node)
+                return Verdict(node, CONTEXT)
+    return Verdict(node, BODY, "it is no assignment", node.lineno)
+
+
+def _stays(node: ast.stmt, name: str, staying: dict[str, Unknown]) -> Verdict:
+    unknown = staying[name]
+    return Verdict(node, BODY, f"{name} {unknown.reason}", getattr(unknown.node, "lineno", node.lineno))
+
+
+def _lets_pass(node: ast.stmt, names: Names) -> bool:
+    """Whether what comes after a statement that stays may move: imports, guards, and what was moved if it could be.
+
+    A guard asks for parameters and raises or returns; it calls nothing that is not known.
+    """
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.Pass():
+            return True
+        case ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value):
+            # A value that is only misused later on, or bound twice: making it disturbs nothing.
+            return _variables(target) is not None and why_not(value, _all_free(names, value)) is None
+        case ast.If(test=test, body=body, orelse=other):
+            inside = _with_parameters(names)
+            return why_not(test, inside) is None and all(_is_of_guard(each, inside) for each in (*body, *other))
+        case ast.Assert(test=test):
+            return why_not(test, _with_parameters(names)) is None
+    return False
+
+
+def _is_of_guard(node: ast.stmt, names: Names) -> bool:
+    match node:
+        case ast.Raise(exc=ast.expr() as error):
+            return is_plain_error(error, names)
+        case ast.Return(value=value):
+            return value is None or why_not(value, names) is None
+        case ast.Pass():
+            return True
+        case ast.If(test=test, body=body, orelse=other):
+            return why_not(test, names) is None and all(_is_of_guard(each, names) for each in (*body, *other))
+    return False
+
+
+def _with_parameters(names: Names) -> Names:
+    code = names.source.function.__code__
+    count = code.co_argcount + code.co_kwonlyargcount
+    return Names(names.source, names.imports, names.free | {*code.co_varnames[:count]}, names.own, names.depth)
+
+
+def _all_free(names: Names, value: ast.expr) -> Names:
+    """Names for what was to move but for its variables, which are known by now."""
+    return Names(
+        names.source, names.imports, names.free | (_read_in(value) & names.own - _parameters(names)), names.own
+    )
+
+
+def _parameters(names: Names) -> set[str]:
+    code = names.source.function.__code__
+    flags = bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)  # *args, **kwargs
+    return {*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + flags]}
+
+
+# --- small things
+
+
+def _times_bound(node: ast.FunctionDef) -> dict[str, int]:
+    """How often each name is bound in a function, or declared to be another's."""
+    found: dict[str, int] = collections.defaultdict(int)
+    for each in ast.walk(node):
+        match each:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
+                found[name] += 1
+            case ast.Import() | ast.ImportFrom():
+                for name in _imported(each):
+                    found[name] += 1
+            case ast.Global(names=names) | ast.Nonlocal(names=names):
+                for name in names:
+                    found[name] += 2
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.ExceptHandler(name=str(name)):
+                found[name] += 1
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+                found[name] += 1
+            case _:
+                pass
+    return found
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+    return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+
+
+def _variables(target: ast.expr) -> list[str] | None:
+    """The names of a target; None if it is none."""
+    elements = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+    found = [each.id for each in elements if isinstance(each, ast.Name)]
+    return found if len(found) == len(elements) else None
+
+
+def _root(node: ast.expr) -> str:
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _read_in(node: ast.AST) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+
+def _is_walkable(made: ast.stmt) -> bool:
+    """Whether what a statement makes can be iterated over again and again, for sure."""
+    value: Any = getattr(made, "value", None)
+    if isinstance(made, ast.Expr):
+        return True  # it makes nothing
+    match value:
+        case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.ListComp() | ast.SetComp() | ast.DictComp():
+            return isinstance(made, ast.Assign | ast.AnnAssign) and not isinstance(_target(made), ast.Tuple | ast.List)
+        case ast.Call(func=ast.Name(id=name)):
+            return name in known.CONSUMERS | {"range", "frozenset"}
+        case ast.Call(func=ast.Attribute(attr=name)):
+            return name in ("split", "splitlines", "rsplit", "keys", "items", "values")
+        case ast.Constant() | ast.JoinedStr():
+            return True
+    return False
+
+
+def _target(made: ast.Assign | ast.AnnAssign) -> ast.expr:
+    return made.targets[0] if isinstance(made, ast.Assign) else made.target

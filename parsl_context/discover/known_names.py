@@ -1,0 +1,150 @@
+"""What names say about calls: which look at the outside world, draw random numbers, make iterators, or change things.
+
+The automatic split relies on these tables. They err towards refusal: a name that stands here without need costs a split
+that could have been, one that is missing makes a wrong one possible.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Modules whose functions look at, or change, what is outside of the process, or its state; or make what is used up.
+OUTSIDE_MODULES = _words(
+    """
+    asyncio atexit concurrent contextlib contextvars ctypes datetime fileinput ftplib gc getpass glob http inspect
+    io itertools locale logging mmap multiprocessing numbers os platform poplib pty queue random requests resource
+    sched secrets select selectors shelve shutil signal smtplib socket socketserver sqlite3 ssl subprocess sys
+    sysconfig tempfile termios threading time traceback tty urllib urllib3 uuid warnings weakref webbrowser xmlrpc
+    zmq aiohttp boto3 dask dbm duckdb h5py httpx ibis lmdb mpi4py netCDF4 paramiko parsl parsl_context peewee
+    psycopg psycopg2 pymongo pymysql ray redis smart_open sqlalchemy tables websockets zarr
+    """
+)
+# Functions in them that compute from their arguments alone.
+PLAIN_FUNCTIONS = _words(
+    """
+    os.path.join os.path.basename os.path.dirname os.path.splitext os.path.normpath os.fspath
+    datetime.timedelta datetime.date datetime.datetime datetime.timezone datetime.datetime.strptime
+    urllib.parse.quote urllib.parse.unquote urllib.parse.urlencode urllib.parse.urljoin urllib.parse.urlparse
+    urllib.parse.urlsplit
+    """
+)
+
+# Parts of dotted names that say so wherever they stand.
+_OUTSIDE_NAME = re.compile(
+    r"""(?x)^(
+      .*rand.* | .*seed.* | .*shuffle.* | .*permut.* | .*sampl.* | .*choice.* | noise | normal | uniform | dropout
+    | bootstrap | resample | train_test_split | .*_?split | make_[a-z_]+ | now | today | utcnow | time | time_ns
+    | monotonic.* | perf_counter.* | clock | .*timestamp | getenv | environ | getcwd | cwd | home | expanduser
+    | getpid | getuser | hostname | cpu_count | device_count | is_available | current_device | get_device.* | argv
+    | open | connect.* | .*connection | cursor | session | client | urlopen | request.* | download.* | fetch.*
+    | upload.* | socket | popen | run | system | call | check_output | spawn.* | fork | submit | start | input
+    | stdin | stdout | stderr | print | getpass | uuid\d? | token_hex | token_bytes | token_urlsafe
+    | mkdtemp | mkstemp | gettempdir | tempnam | .*tempfile.*
+    | iter.* | itertuples | stream.* | .*reader | .*_iter | generat.* | cycle | tee | chain | count | accumulate
+    | zip | map | filter | enumerate | reversed | exists | isfile | isdir | listdir | scandir | walk | glob | rglob
+    | iterdir | stat | getmtime | getsize | lock | rlock | event | condition | semaphore | thread | process | pool
+    | queue | timer | write.* | save.* | dump | to_csv | to_pickle | to_json | to_sql | to_parquet | to_excel
+    | mkdir | makedirs | touch | unlink | remove | rename | replace_file | rmtree | copyfile | symlink
+    | set_[a-z_]+ | register.* | config | basicconfig | configure | use | reset.* | enable.* | disable.* | init
+    | setup | install
+    )$"""
+)
+# Not those, which sound alike and compute.
+_PLAIN_NAMES = _words(
+    """
+    replace normalize counter resolve cumcount value_counts split rsplit splitlines count operand operands
+    make_pipeline make_union make_column_transformer make_column_selector make_scorer
+    """
+)
+
+# Methods that change what they are called on, and functions that change their arguments.
+_CHANGING_NAME = re.compile(
+    r"""(?x)^(
+      append.* | extend.* | insert.* | remove.* | pop.* | clear.* | update.* | add | add_.* | discard.*
+    | setdefault | sort | reverse | rotate | write.* | seek.* | read.* | next.* | send | throw | close | flush
+    | truncate | fit.* | partial_fit | train | step | backward | learn.* | register.* | unregister.* | set.*
+    | put.* | push.* | increment.* | inc | decrement.* | reset.* | delete.* | drain | load.* | init.* | build.*
+    | consume | advance | acquire | release | start.* | stop.* | execute.* | commit | rollback | fetch.* | feed.*
+    | record.* | log_.* | enter.* | exit.* | connect.* | disconnect.* | .*shuffle.* | swap.* | move.* | fill.*
+    | resize.* | .*_update | evolve | mutate.* | tick | emit.* | enqueue.* | dequeue.* | heap.* | insort.* | copyto
+    | place | putmask | itemset | setflags | setitem | delitem | iadd | isub | imul | subtract | apply_ | assign_.*
+    | attach.* | detach_ | store.* | merge_.* | bump.* | toggle.* | rand.* | normal | uniform | choice.* | integers
+    | permutation | permuted | shuffle | sample.* | gauss | getrandbits | seed | __.*
+    )$"""
+)
+_NOT_CHANGING = _words(
+    """
+    readable fillna settings setting set_index reset_index nextafter
+    """
+)
+
+# Built-in functions that compute from their arguments alone, and keep nothing of them.
+PLAIN_BUILTINS = _words(
+    """
+    abs all any ascii bin bool bytearray bytes chr complex dict divmod float format frozenset hex int isinstance
+    issubclass len list max min oct ord pow range repr round set slice sorted str sum tuple
+    """
+)
+# Built-in functions that make iterators: fine as the argument of one that uses it up at once.
+ITERATORS = frozenset({"zip", "map", "filter", "enumerate", "reversed"})
+CONSUMERS = _words(
+    """
+    all any bytes dict frozenset list max min set sorted sum tuple
+    """
+)
+# What these give shares nothing with their arguments.
+FRESH_BUILTINS = _words(
+    """
+    abs all any ascii bin bool bytes chr complex float format hex int isinstance len oct ord repr round str
+    """
+)
+EXCEPTIONS = re.compile(r"^[A-Z]\w*(Error|Exception|Warning)$")
+
+# Estimators that draw random numbers unless they are told a state to begin with.
+RANDOM_UNLESS_TOLD = re.compile(
+    r"""(?x)^(
+      .*Forest.* | ExtraTree.* | .*Boost.* | MLP.* | .*KMeans | SGD.* | TSNE | UMAP | NMF | .*Bagging.*
+    | Dec.*Tree.* | .*PCA | TruncatedSVD | FastICA | .*Mixture | Perceptron | PassiveAggressive.* | .*Sampler
+    | LatentDirichlet.* | RBM | .*KFold | ShuffleSplit | .*SearchCV | .*Projection | LinearSVC | SVC
+    | LogisticRegression.* | Nystroem | .*GaussianProcess.* | Word2Vec | Doc2Vec | FastText
+    )$"""
+)
+STATES = frozenset({"random_state", "seed", "rng", "random_seed", "generator", "key"})
+RANDOM_ONLY_IF = {"SVC": "probability", "LinearSVC": "dual", "LogisticRegression": "solver", "PCA": "svd_solver"}
+
+
+def is_outside(dotted: str) -> bool:
+    """Whether a function of a library, by its full name, does more than compute from its arguments."""
+    if dotted in PLAIN_FUNCTIONS:
+        return False
+    parts = dotted.split(".")
+    return parts[0] in OUTSIDE_MODULES or any(map(is_outside_name, parts[1:]))
+
+
+def is_outside_name(name: str) -> bool:
+    """Whether a single name of a function or method says so."""
+    if RANDOM_UNLESS_TOLD.match(name):
+        return False  # that depends on what it is told
+    name = name.lower()
+    return name not in _PLAIN_NAMES and _OUTSIDE_NAME.match(name) is not None
+
+
+def is_changing(name: str) -> bool:
+    """Whether a method changes what it is called on, or a function what it is given, by its name."""
+    if name.endswith("_") and not name.endswith("__"):
+        return True  # as of PyTorch
+    name = name.lower()
+    return name not in _NOT_CHANGING and _CHANGING_NAME.match(name) is not None
+
+
+def draws_random_numbers(name: str, keywords: frozenset[str]) -> bool:
+    """Whether something is made that draws random numbers, by its name and the keywords that it is given."""
+    if not RANDOM_UNLESS_TOLD.match(name) or keywords & STATES:
+        return False
+    only_if = RANDOM_ONLY_IF.get(name)
+    return only_if is None or only_if in keywords

@@ -1,0 +1,312 @@
+"""Which leading statements of a function do not depend on its call, and would give the same whenever they run.
+
+The first half of the automatic split, see `parsl_context.discover.automatic`. An expression may move if it is built
+from constants, imports, names that move and globals that cannot change unseen, by calls that compute from their
+arguments alone, as far as their names tell (`parsl_context.discover.known_names`).
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+import types
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from parsl_context.content.modules import Home, home_of
+from parsl_context.discover import known_names as known
+from parsl_context.discover.sources import Source, source_of
+from parsl_context.errors import SplitError
+
+_FIXED = (int, float, complex, str, bytes, type(None))
+_DEEPEST = 3  # functions of the user's that call one another
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Why something may not move, and where."""
+
+    reason: str
+    node: ast.AST
+
+
+@dataclass
+class Names:
+    """What the names in a function stand for, as far as was seen.
+
+    Attributes
+    ----------
+    source : Source
+        The function.
+    imports : dict
+        Names that it imports, with the full names of what they stand for.
+    free : set
+        Names that may be used: those that move, literals, variables of comprehensions.
+    own : set
+        All its variables and parameters.
+    depth : int
+        How many functions of the user's call one another here.
+    """
+
+    source: Source
+    imports: dict[str, str] = field(default_factory=dict)
+    free: set[str] = field(default_factory=set)
+    own: frozenset[str] = frozenset()
+    depth: int = 0
+
+    def full_name(self, node: ast.expr) -> str | None:
+        """The full name of what a dotted name stands for, if a module or what is installed has it."""
+        match node:
+            case ast.Name(id=name):
+                if name in self.imports:
+                    return self.imports[name]
+                return None if name in self.own else _full_name(self.value_of(name))
+            case ast.Attribute(value=inner, attr=name):
+                above = self.full_name(inner)
+                return None if above is None else f"{above}.{name}"
+        return None
+
+    def value_of(self, name: str) -> Any:
+        """What a global stands for; None if it is none, or stands for nothing."""
+        try:
+            return None if name in self.own else self.source.value_of(name)
+        except NameError:
+            return None
+
+    def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
+        """Take note of an import."""
+        module = self.source.function.__globals__.get("__package__") or ""
+        for alias in node.names:
+            if isinstance(node, ast.Import):
+                name = alias.name if alias.asname else alias.name.partition(".")[0]
+            else:
+                parent = "." * node.level + (node.module or "")
+                name = f"{importlib.util.resolve_name(parent, module) if node.level else parent}.{alias.name}"
+            self.imports[alias.asname or alias.name.partition(".")[0]] = name
+
+
+def why_not(node: ast.expr, names: Names, *, is_used_up: bool = False) -> Unknown | None:
+    """Why an expression may not move; None if it may.
+
+    Parameters
+    ----------
+    is_used_up
+        Whether what it gives is used up at once, so it may be an iterator.
+    """
+    match node:
+        case ast.Constant():
+            return None
+        case ast.Name(id=name):
+            return _why_not_name(node, name, names)
+        case ast.Attribute(value=value, attr=attr):
+            full = names.full_name(node)
+            if full is not None and known.is_outside(full):
+                return Unknown(f"{full} is of the outside world", node)
+            return Unknown(f".{attr} is private", node) if attr.startswith("__") else why_not(value, names)
+        case ast.Call():
+            return _why_not_call(node, names, is_used_up=is_used_up)
+        case ast.GeneratorExp() if not is_used_up:
+            return Unknown("a generator can be used once", node)
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            return _why_not_comprehension(node, names)
+        case ast.Lambda():
+            return Unknown("a function of its own may be called at any time", node)
+        case ast.NamedExpr() | ast.Await() | ast.Yield() | ast.YieldFrom():
+            return Unknown("it does more than give a value", node)
+        case _:
+            return _first(why_not(each, names) for each in _parts(node))
+
+
+def _why_not_name(node: ast.AST, name: str, names: Names) -> Unknown | None:
+    if name in names.free or name in names.imports:
+        return None
+    if name in names.own:
+        return Unknown(f"it depends on {name}", node)
+    try:
+        value = names.source.value_of(name)
+    except NameError:
+        return Unknown(f"{name} stands for nothing yet", node)
+    if isinstance(value, types.ModuleType):
+        return None
+    if name in names.source.function.__code__.co_freevars and _full_name(value) is None:
+        return Unknown(f"{name} is a variable of the function around it", node)
+    if isinstance(value, _FIXED) or _is_fixed_tuple(value):
+        return None
+    if isinstance(value, types.FunctionType) and home_of(value.__module__) is not Home.INSTALLED:
+        return _why_not_function(node, value, names)
+    if _full_name(value) is not None:
+        return None
+    if isinstance(value, type):
+        return Unknown(f"{name} is a class of the user's, which may do anything", node)
+    return Unknown(f"the global {name} may be changed", node)
+
+
+def _why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown | None:
+    function = node.func
+    full = names.full_name(function)
+    keywords = frozenset(each.arg or "" for each in node.keywords)
+    uses_up = False
+    if isinstance(function, ast.Name) and full is not None and full.startswith("builtins."):
+        name = function.id
+        if name not in known.PLAIN_BUILTINS and not (name in known.ITERATORS and is_used_up):
+            return Unknown(f"{name}() does more than compute, or gives what can be used once", node)
+        uses_up = name in known.CONSUMERS or name in known.ITERATORS
+    elif full is not None:
+        if known.is_outside(full):
+            return Unknown(f"{full}() looks at the outside world, or gives another value each time", node)
+        if full.endswith("defaultdict"):
+            return Unknown("a defaultdict makes entries when it is asked for them", node)
+        if known.draws_random_numbers(full.rpartition(".")[2], keywords):
+            return Unknown(f"{full} draws random numbers unless random_state= is given", node)
+    elif isinstance(function, ast.Attribute):
+        if known.is_outside_name(function.attr) or function.attr.startswith("__"):
+            return Unknown(f".{function.attr}() may look at the outside world, or give another value each time", node)
+        if (unknown := why_not(function.value, names)) is not None:
+            return unknown
+        uses_up = function.attr == "join"
+    elif (unknown := why_not(function, names)) is not None:
+        return unknown
+    for given in (*node.args, *(each.value for each in node.keywords)):
+        if isinstance(given, ast.Lambda):
+            unknown = _why_not_lambda(given, names)
+        else:
+            inner = given.value if isinstance(given, ast.Starred) else given
+            unknown = why_not(inner, names, is_used_up=uses_up or isinstance(given, ast.Starred))
+        if unknown is not None:
+            return unknown
+    return None
+
+
+def _why_not_lambda(node: ast.Lambda, names: Names) -> Unknown | None:
+    given = node.args
+    own = {each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+    if given.vararg or given.kwarg:
+        return Unknown("its lambda takes any arguments", node)
+    return _first(why_not(each, names) for each in (*given.defaults, *filter(None, given.kw_defaults))) or _within(
+        names, own, [node.body]
+    )
+
+
+def _why_not_comprehension(node: ast.expr, names: Names) -> Unknown | None:
+    assert isinstance(node, _COMPREHENSIONS)
+    own: set[str] = set()
+    for each in node.generators:
+        if each.is_async:
+            return Unknown("it is asynchronous", node)
+        before = Names(names.source, names.imports, names.free | own, names.own - own, names.depth)
+        if (unknown := why_not(each.iter, before, is_used_up=True)) is not None:
+            return unknown
+        own |= {at.id for at in ast.walk(each.target) if isinstance(at, ast.Name)}
+        if (unknown := _within(names, own, each.ifs)) is not None:
+            return unknown
+    elements = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+    return _within(names, own, elements)
+
+
+def _within(names: Names, own: set[str], parts: Iterable[ast.expr]) -> Unknown | None:
+    inner = Names(names.source, names.imports, names.free | own, names.own - own, names.depth)
+    return _first(why_not(each, inner) for each in parts)
+
+
+def _why_not_function(node: ast.AST, function: types.FunctionType, names: Names) -> Unknown | None:
+    """Why calling a function of the user's may do more than give a value, or not the same each time."""
+    what = f"{function.__name__}()"
+    if names.depth >= _DEEPEST:
+        return Unknown(f"{what} is too deep to be looked into", node)
+    try:
+        source = source_of(function)
+    except SplitError:
+        return Unknown(f"the source of {what} cannot be read", node)
+    inside = names_of(source, names.depth + 1)
+    inside.free |= inside.own  # arguments are what moves, and variables are made here
+    unknown = _first(_why_not_inside(each, inside) for each in source.node.body)
+    return None if unknown is None else Unknown(f"in {what}, line {_line(unknown)}: {unknown.reason}", node)
+
+
+def _why_not_inside(node: ast.stmt, names: Names) -> Unknown | None:
+    """Why a statement of a function that is called may do more than compute."""
+    match node:
+        case ast.Import() | ast.ImportFrom():
+            names.add_import(node)
+            return None
+        case ast.Pass() | ast.Break() | ast.Continue():
+            return None
+        case ast.Assign(targets=targets, value=value) if all(map(_is_variable, targets)):
+            return why_not(value, names)
+        case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value) | ast.Return(value=ast.expr() as value):
+            return why_not(value, names)
+        case ast.AnnAssign(value=None) | ast.Return(value=None):
+            return None
+        case ast.Expr(value=value):
+            return why_not(value, names)
+        case ast.If(test=test, body=body, orelse=other) | ast.While(test=test, body=body, orelse=other):
+            return why_not(test, names) or _first(_why_not_inside(each, names) for each in (*body, *other))
+        case ast.For(target=target, iter=values, body=body, orelse=other) if _is_variable(target):
+            unknown = why_not(values, names, is_used_up=True)
+            return unknown or _first(_why_not_inside(each, names) for each in (*body, *other))
+        case ast.Raise(exc=ast.expr() as error) if is_plain_error(error, names):
+            return None
+        case ast.Assert(test=test):
+            return why_not(test, names)
+    return Unknown("it does more than compute", node)
+
+
+def is_plain_error(error: ast.expr, names: Names) -> bool:
+    """Whether what is raised is one of Python's exceptions, made of what is known."""
+    kind = error.func if isinstance(error, ast.Call) else error
+    if not isinstance(kind, ast.Name) or not known.EXCEPTIONS.match(kind.id):
+        return False
+    if names.full_name(kind) != f"builtins.{kind.id}":
+        return False
+    given = error.args if isinstance(error, ast.Call) else []
+    return all(why_not(each, names) is None for each in given)
+
+
+def names_of(source: Source, depth: int = 0) -> Names:
+    """The names of a function, before any of its statements."""
+    code = source.function.__code__
+    return Names(source, own=frozenset((*code.co_varnames, *code.co_cellvars)), depth=depth)
+
+
+# --- small things
+
+
+def _first(found: Iterable[Unknown | None]) -> Unknown | None:
+    return next((each for each in found if each is not None), None)
+
+
+def _parts(node: ast.AST) -> Iterator[ast.expr]:
+    for each in ast.iter_child_nodes(node):
+        if isinstance(each, ast.expr):
+            yield each
+        elif not isinstance(each, ast.expr_context | ast.operator | ast.boolop | ast.unaryop | ast.cmpop):
+            yield from _parts(each)
+
+
+def _is_variable(node: ast.expr) -> bool:
+    """Whether a target is a name, or names that are unpacked to."""
+    elements: Sequence[ast.expr] = node.elts if isinstance(node, ast.Tuple | ast.List) else [node]
+    return all(isinstance(each, ast.Name) for each in elements)
+
+
+def _is_fixed_tuple(value: object) -> bool:
+    return type(value) is tuple and all(isinstance(each, _FIXED) or _is_fixed_tuple(each) for each in value)
+
+
+def _full_name(value: Any) -> str | None:
+    """The full name of a module, or of a function or class that is installed."""
+    if isinstance(value, types.ModuleType):
+        return value.__name__
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or not callable(value):
+        return None
+    if module == "__main__" or home_of(module) is not Home.INSTALLED or module not in sys.modules:
+        return None
+    return f"{module}.{name}"
+
+
+def _line(unknown: Unknown) -> int:
+    return int(getattr(unknown.node, "lineno", 0))

@@ -1,0 +1,374 @@
+"""Whether a body leaves as they are the values that move to the context.
+
+The second half of the automatic split, see `parsl_context.discover.automatic`. A value is *kept whole* if it is only
+called, asked by methods that are not known to change it, computed with, or given to code of libraries; what is taken
+out of it (an item, an attribute, the result of a method) may go anywhere, but must not be changed either.
+"""
+
+from __future__ import annotations
+
+import ast
+import types
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from parsl_context.content.modules import Home, home_of
+from parsl_context.discover import known_names as known
+from parsl_context.discover.leading import Names, Unknown, names_of
+from parsl_context.discover.sources import source_of
+from parsl_context.errors import SplitError
+
+_READ, _GIVEN, _KEPT, _WALKED = "read", "given", "kept", "walked"
+_HARMLESS = frozenset({"print", "repr", "getattr", "hasattr", "type", "callable", "hash", "id", "format"})
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_DEEPEST = 3
+
+
+@dataclass
+class Uses:
+    """Looks through statements for what changes, keeps or uses up some values.
+
+    Attributes
+    ----------
+    names : Names
+        What names stand for.
+    whole : frozenset
+        Variables that are the values.
+    walkable : frozenset
+        Of these: those that may be iterated over again and again.
+    parts : set
+        Variables that may be something in one of them.
+    copies : set
+        Variables that are new containers of such.
+    found : dict
+        The first misuse of each, by the variable that it goes back to.
+    """
+
+    names: Names
+    whole: frozenset[str]
+    walkable: frozenset[str] = frozenset()
+    origins: dict[str, set[str]] = field(default_factory=dict)  # variables, and the values that they may be parts of
+    copies: set[str] = field(default_factory=set)
+    found: dict[str, Unknown] = field(default_factory=dict)
+
+    def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
+        """The first misuse of each value."""
+        while True:
+            before = {name: set(of) for name, of in self.origins.items()}, set(self.copies)
+            self.found = {}
+            for each in body:
+                self._statement(each)
+            if before == (self.origins, self.copies):
+                return self.found
+
+    # --- statements
+
+    def _statement(self, node: ast.stmt) -> None:
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                self._bind_all(targets, value)
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                self._bind_all([target], value)
+            case ast.AugAssign(target=target, value=value):
+                self._change(target, "is changed in place", deep=False)
+                self._use(value, _GIVEN)
+                self._bind(target, self._origins(value), is_copy=True)
+            case ast.Return(value=ast.expr() as value):
+                self._use(value, _KEPT)
+            case ast.Expr(value=value):
+                self._use(value, _READ)
+            case ast.For(target=target, iter=values, body=body, orelse=other):
+                self._use(values, _WALKED)
+                self._bind(target, self._origins(values))
+                self._all([*body, *other])
+            case ast.If(test=test, body=body, orelse=other) | ast.While(test=test, body=body, orelse=other):
+                self._use(test, _READ)
+                self._all([*body, *other])
+            case ast.With(items=items, body=body):
+                for item in items:
+                    self._entered(item)
+                self._all(body)
+            case ast.Try(body=body, handlers=handlers, orelse=other, finalbody=final):
+                self._all([*body, *(each for handler in handlers for each in handler.body), *other, *final])
+            case ast.Delete(targets=targets):
+                for target in targets:
+                    self._change(target, "is deleted", deep=False)
+            case ast.Raise():
+                for part in (node.exc, node.cause):
+                    if part is not None:
+                        self._use(part, _GIVEN)
+            case ast.Assert(test=test, msg=message):
+                self._use(test, _READ)
+                if message is not None:
+                    self._use(message, _GIVEN)
+            case ast.Import() | ast.ImportFrom():
+                self.names.add_import(node)
+            case ast.Pass() | ast.Break() | ast.Continue() | ast.AnnAssign():
+                pass
+            case _:
+                self._inside(node, "is used in a statement that is not looked into")
+
+    def _all(self, body: Iterable[ast.stmt]) -> None:
+        for each in body:
+            self._statement(each)
+
+    def _entered(self, item: ast.withitem) -> None:
+        self._change(item.context_expr, "is entered by `with`", deep=False)
+        self._use(item.context_expr, _READ)
+        if item.optional_vars is not None:
+            self._bind(item.optional_vars, self._origins(item.context_expr))
+
+    # --- names that are bound
+
+    def _bind_all(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
+        self._use(value, _KEPT)
+        for target in targets:
+            self._bind(target, self._origins(value), is_copy=self._is_copy(value))
+
+    def _bind(self, target: ast.expr, origins: set[str], *, is_copy: bool = False) -> None:
+        match target:
+            case ast.Name(id=name):
+                if name in self.whole:
+                    self._blame({name}, "is bound anew", target)
+                elif origins:
+                    self.origins.setdefault(name, set()).update(origins)
+                    if is_copy:
+                        self.copies.add(name)
+                    else:
+                        self.copies.discard(name)
+            case ast.Starred(value=inner):
+                self._bind(inner, origins, is_copy=is_copy)
+            case ast.Tuple(elts=elements) | ast.List(elts=elements):
+                for each in elements:
+                    self._bind(each, origins)
+            case _:
+                self._change(target, "is changed", deep=False)
+                for part in ast.iter_child_nodes(target):
+                    if isinstance(part, ast.expr):
+                        self._use(part, _READ)
+
+    # --- expressions
+
+    def _use(self, node: ast.expr, how: str) -> None:
+        match node:
+            case ast.Name(id=name) if name in self.whole:
+                if how == _KEPT:
+                    self._blame({name}, "is returned, stored, or given another name", node)
+                elif how == _WALKED and name not in self.walkable:
+                    self._blame({name}, "is iterated over, and may be an iterator", node)
+            case ast.Call():
+                self._call(node)
+            case ast.Attribute(value=value):
+                self._use(value, _READ)
+            case ast.Subscript(value=value, slice=index):
+                self._use(value, _READ)
+                self._use(index, _READ)
+            case ast.BoolOp(values=values):
+                for each in values:
+                    self._use(each, how)
+            case ast.IfExp(test=test, body=first, orelse=second):
+                self._use(test, _READ)
+                self._use(first, how)
+                self._use(second, how)
+            case ast.Compare(left=left, ops=operators, comparators=others):
+                uses_up = any(isinstance(each, ast.In | ast.NotIn) for each in operators)
+                self._use(left, _READ)
+                for each in others:
+                    self._use(each, _WALKED if uses_up else _READ)
+            case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
+                for each in elements:
+                    self._use(each, _KEPT)
+            case ast.Dict(keys=keys, values=values):
+                for part in (*keys, *values):
+                    if part is not None:
+                        self._use(part, _KEPT)
+            case ast.Starred(value=value):
+                self._use(value, _WALKED)
+            case ast.NamedExpr(target=target, value=value):
+                self._use(value, _KEPT)
+                self._bind(target, self._origins(value))
+            case ast.ListComp() | ast.SetComp() | ast.DictComp():
+                self._comprehension(node)
+            case ast.GeneratorExp():
+                self._inside(node, "is used in a generator, which may run later")
+            case ast.Lambda():
+                self._inside(node, "is used in a lambda, which may be called later")
+            case ast.Yield() | ast.YieldFrom() | ast.Await():
+                self._inside(node, "is yielded")
+            case _:
+                for part in _children(node):
+                    self._use(part, _READ)
+
+    def _comprehension(self, node: Any) -> None:
+        for each in node.generators:
+            self._use(each.iter, _WALKED)
+            self._bind(each.target, self._origins(each.iter))
+            for test in each.ifs:
+                self._use(test, _READ)
+        for part in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
+            self._use(part, _KEPT)
+
+    def _call(self, node: ast.Call) -> None:
+        function = node.func
+        given = [*node.args, *(each.value for each in node.keywords)]
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        full = self.names.full_name(function)
+        changes = known.is_changing(name)
+        if isinstance(function, ast.Attribute) and full is None:
+            if changes:
+                self._change(function.value, f"is changed by .{name}()", deep=True)
+            self._use(function.value, _READ)
+        elif not isinstance(function, ast.Name | ast.Attribute):
+            self._use(function, _READ)
+        for keyword in node.keywords:
+            if keyword.arg == "inplace" and not (isinstance(keyword.value, ast.Constant) and not keyword.value.value):
+                self._change(function, "is changed in place", deep=True)
+            if keyword.arg == "out":
+                self._change(keyword.value, "is written to by out=", deep=False)
+        for each in given if changes else ():
+            if isinstance(function, ast.Attribute) and full is None:
+                self._use(each, _KEPT)  # in what the method changes
+            else:
+                self._change(each, f"is given to {name}(), which may change it", deep=False)
+        reader = self._reader(function, full)
+        for i, each in enumerate(given):
+            reader(each, i, node)
+
+    def _reader(self, function: ast.expr, full: str | None) -> Callable[[ast.expr, int, ast.Call], None]:
+        """How a callee treats its arguments."""
+        if full is not None and full.startswith("builtins."):
+            name = full.removeprefix("builtins.")
+            if name in known.FRESH_BUILTINS | _HARMLESS - {"all", "any"} and name not in ("all", "any"):
+                return lambda each, i, node: self._use(each, _READ)
+            if name in known.PLAIN_BUILTINS | known.ITERATORS:
+                return self._consumed
+            if known.EXCEPTIONS.match(name):
+                return lambda each, i, node: self._use(each, _GIVEN)
+            return lambda each, i, node: self._inside(each, f"is given to {name}()")
+        if full is not None:
+            return self._to_library
+        if isinstance(function, ast.Name) and function.id not in self.names.own:
+            value = self.names.value_of(function.id)
+            if isinstance(value, types.FunctionType) and home_of(value.__module__) is not Home.INSTALLED:
+                return lambda each, i, node: self._to_function(each, i, node, value)
+            return lambda each, i, node: self._inside(each, f"is given to {function.id}, which is not known")
+        if isinstance(function, ast.Name) and function.id not in self.whole and function.id not in self.origins:
+            return lambda each, i, node: self._inside(each, f"is given to {function.id}, which is not known")
+        return self._to_library
+
+    def _consumed(self, each: ast.expr, index: int, node: ast.Call) -> None:
+        if isinstance(each, ast.GeneratorExp):
+            self._comprehension(each)
+        elif isinstance(each, ast.Lambda):
+            self._use(each.body, _READ)
+        else:
+            self._use(each, _WALKED)
+
+    def _to_library(self, each: ast.expr, index: int, node: ast.Call) -> None:
+        if isinstance(each, ast.Lambda):
+            self._use(each.body, _GIVEN)
+        elif isinstance(each, ast.GeneratorExp) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
+            self._comprehension(each)
+        else:
+            self._use(each, _GIVEN)
+
+    def _to_function(self, each: ast.expr, index: int, node: ast.Call, function: types.FunctionType) -> None:
+        """A function of the user's, which is looked into."""
+        self._use(each, _GIVEN)
+        origins = self._origins(each)
+        if not origins:
+            return
+        what = f"{function.__name__}()"
+        if self.names.depth >= _DEEPEST or any(isinstance(one, ast.Starred) for one in node.args):
+            self._blame(origins, f"is given to {what}, which is not looked into", each)
+            return
+        try:
+            source = source_of(function)
+        except SplitError:
+            self._blame(origins, f"is given to {what}, whose source cannot be read", each)
+            return
+        given = source.node.args
+        places = [one.arg for one in (*given.posonlyargs, *given.args)]
+        keyword = None if index < len(node.args) else node.keywords[index - len(node.args)].arg
+        parameter = keyword or (places[index] if index < len(places) else None)
+        if parameter is None or parameter not in {*places, *(one.arg for one in given.kwonlyargs)}:
+            self._blame(origins, f"is given to {what} among others", each)
+            return
+        is_whole = isinstance(each, ast.Name) and each.id in self.whole
+        inside = Uses(names_of(source, self.names.depth + 1), frozenset({parameter}))
+        if not is_whole:
+            inside.whole, inside.origins = frozenset(), {parameter: {parameter}}
+        for unknown in inside.look(source.node.body).values():
+            line = getattr(unknown.node, "lineno", 0)
+            self._blame(origins, f"is given to {what}, where in line {line} it {unknown.reason}", each)
+
+    # --- what a value goes back to
+
+    def _origins(self, node: ast.expr | None) -> set[str]:
+        """The values that what an expression gives may be, or be a part of."""
+        match node:
+            case None | ast.Constant() | ast.Compare() | ast.JoinedStr() | ast.UnaryOp(op=ast.Not()):
+                return set()
+            case ast.Name(id=name):
+                return {name} if name in self.whole else set(self.origins.get(name, ()))
+            case ast.Call(func=ast.Name(id=name)) if self._is_fresh(name):
+                return set()
+            case ast.Lambda():
+                return set()
+        found: set[str] = set()
+        for part in _children(node):
+            found |= self._origins(part)
+        return found
+
+    def _is_fresh(self, name: str) -> bool:
+        return name in known.FRESH_BUILTINS and self.names.full_name(ast.Name(id=name)) == f"builtins.{name}"
+
+    def _is_copy(self, node: ast.expr) -> bool:
+        """Whether an expression gives a new object, whatever is in it."""
+        match node:
+            case ast.BinOp() | ast.UnaryOp() | ast.List() | ast.Dict() | ast.Set() | ast.Tuple():
+                return True
+            case ast.ListComp() | ast.SetComp() | ast.DictComp():
+                return True
+            case ast.Call(func=ast.Name(id="list" | "dict" | "set" | "sorted" | "tuple" | "frozenset" as name)):
+                return self.names.full_name(ast.Name(id=name)) == f"builtins.{name}"
+            case ast.Call(func=ast.Attribute(attr="copy" | "deepcopy" | "clone")):
+                return True
+        return False
+
+    # --- misuse
+
+    def _change(self, node: ast.expr, reason: str, *, deep: bool) -> None:
+        """An object is changed: the one that an expression gives, or (a target) the one that it is in."""
+        inner, steps = node, 0
+        while isinstance(inner, ast.Attribute | ast.Subscript | ast.Call | ast.Starred):
+            inner = inner.func if isinstance(inner, ast.Call) else inner.value
+            steps += 1
+        if isinstance(inner, ast.Name) and inner.id in self.copies and steps <= (0 if deep else 1):
+            return  # a new container may change; what is in it may not
+        if not self._is_copy(node):
+            self._blame(self._origins(inner if isinstance(inner, ast.Name) else node), reason, node)
+
+    def _inside(self, node: ast.AST, reason: str) -> None:
+        """Everything in it is out of sight."""
+        for each in ast.walk(node):
+            if isinstance(each, ast.Name):
+                self._blame(self._origins(each), reason, each)
+            elif isinstance(each, ast.Global | ast.Nonlocal):
+                self._blame(set(each.names) & self.whole, "is declared to be of another scope", each)
+
+    def _blame(self, origins: Iterable[str], reason: str, node: ast.AST) -> None:
+        for name in origins:
+            self.found.setdefault(name, Unknown(reason, node))
+
+
+def _children(node: ast.AST | None) -> list[ast.expr]:
+    found: list[ast.expr] = []
+    for each in ast.iter_child_nodes(node) if node is not None else ():
+        if isinstance(each, ast.expr):
+            found.append(each)
+        elif isinstance(each, ast.keyword | ast.comprehension | ast.FormattedValue):
+            found += _children(each)
+    return found

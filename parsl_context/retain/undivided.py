@@ -1,0 +1,108 @@
+"""An automatic context, and the body that goes on without it: where it cannot be built or kept, a call runs undivided.
+
+So errors and guards are Python's, and what turns out to be an iterator, a connection or an object of the user's classes
+when it is made is not shared by calls.
+"""
+
+from __future__ import annotations
+
+import collections
+import inspect
+import io
+import logging
+import random
+import re
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any
+
+from parsl_context.content.modules import Home, home_of
+
+logger = logging.getLogger(f"parsl.{__name__}")
+
+_USED_UP = (Iterator, AsyncIterator, io.IOBase, socket.socket, random.Random, collections.defaultdict)
+_LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Event, threading.Condition, threading.Thread)
+# Kinds that libraries have of their own: what is asked of them changes them, or they belong to one call.
+_SOUNDS_LIVE = re.compile(
+    r"(Connection|Cursor|Client|Socket|Lock|Reader|Writer|Generator|Iterator|RandomState|Stream)$"
+)
+_LOOKED_INTO = 100  # items of a container
+
+
+class LeadingWork:
+    """The context function of an automatic split.
+
+    Parameters
+    ----------
+    function
+        Runs the statements that have moved, and gives variables by name.
+    """
+
+    def __init__(self, function: Callable[[], Mapping[str, Any]]) -> None:
+        self.function = function
+        self.__name__ = function.__name__
+        self.__qualname__ = function.__qualname__
+        self.__module__ = function.__module__
+
+    def __call__(self, _files: object = ()) -> Mapping[str, Any] | None:
+        """The variables; None if they cannot be made, or must not be kept.
+
+        Parameters
+        ----------
+        _files
+            Tells contexts apart that read files whose content differs.
+        """
+        try:
+            made = self.function()
+        except Exception:
+            logger.info("Calls of %s run undivided: what precedes them failed", self.__name__, exc_info=True)
+            return None
+        for name, value in made.items():
+            if (reason := why_not_kept(value)) is not None:
+                logger.warning("Calls of %s run undivided: %s is %s", self.__name__, name, reason)
+                return None
+        return made
+
+
+class EitherWay:
+    """The body of an automatic split.
+
+    Parameters
+    ----------
+    body
+        Gets the variables, and runs the rest of the function.
+    whole
+        The function undivided.
+    """
+
+    def __init__(self, body: Callable[..., Any], whole: Callable[..., Any]) -> None:
+        self.body = body
+        self.whole = whole
+        self.__name__ = whole.__name__
+        self.__qualname__ = whole.__qualname__
+        self.__module__ = whole.__module__
+        self.__doc__ = whole.__doc__
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.body)
+
+    def __call__(self, made: Mapping[str, Any] | None, /, *args: Any, **kwargs: Any) -> Any:
+        return self.whole(*args, **kwargs) if made is None else self.body(made, *args, **kwargs)
+
+
+def why_not_kept(value: object, depth: int = 1) -> str | None:
+    """What a value is that calls must not share; None if they may, as far as can be seen."""
+    kind = type(value)
+    if isinstance(value, _USED_UP):
+        return f"used up or changed by reading it ({kind.__qualname__})"
+    if isinstance(value, _LOCKS) or _SOUNDS_LIVE.search(kind.__name__):
+        return f"live ({kind.__qualname__})"
+    if home_of(kind.__module__) is not Home.INSTALLED:
+        return f"an object of a class of yours ({kind.__qualname__})"
+    if depth and kind in (list, tuple, dict):
+        items = list(value.values() if isinstance(value, dict) else value)[:_LOOKED_INTO]  # type: ignore[call-overload]
+        reasons = (why_not_kept(each, depth - 1) for each in items)
+        return next((f"a container of what is {reason}" for reason in reasons if reason is not None), None)
+    return None

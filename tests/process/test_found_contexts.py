@@ -1,0 +1,119 @@
+"""Contexts that are found (`discover=True`), on real workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import parsl
+import pytest
+from parsl.executors import ThreadPoolExecutor
+
+from parsl_context import ContextExecutor, context_app
+from tests.process.conftest import wait_for
+from tests.unit.discover.automatic_samples import SAMPLES
+
+pytestmark = pytest.mark.process
+Load = Callable[..., ContextExecutor]
+LIMIT = 3
+
+
+def said(call: Callable[[], Any]) -> Any:
+    try:
+        return repr(call())
+    except Exception as error:
+        return type(error).__name__, str(error)
+
+
+def loads(executor: ContextExecutor) -> int:
+    return sum(row.loads for row in executor.contexts())
+
+
+def test_functions_do_on_workers_what_they_do_here(load: Load) -> None:
+    """Each has a context of its own: many more than workers."""
+    load()
+    made = [(f, context_app(discover=True)(f), calls) for f, _, says, calls in SAMPLES if says is None]
+    calls = [(f, app, args) for f, app, given in made for args in given * 3]
+    random.Random(5).shuffle(calls)
+    futures = [app(*args) for _, app, args in calls]
+    for (function, _, args), future in zip(calls, futures, strict=True):
+        assert said(lambda f=future: f.result(timeout=60)) == said(lambda f=function, a=args: f(*a)), function.__name__
+
+
+@context_app(discover=True)
+def costly(x: int) -> tuple[int, int]:
+    import hashlib
+
+    key = hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 300_000)
+    return key[0] + x, len(key)
+
+
+def test_leading_work_is_done_once(load: Load) -> None:
+    executor = load(max_workers_per_node=1)
+    results = [future.result(timeout=60) for future in [costly(i) for i in range(20)]]
+    assert results == [costly.__wrapped__(i) for i in range(20)]
+    (row,) = executor.contexts()
+    assert (row.name, row.loads, row.calls) == ("costly()", 1, 20)
+
+
+@context_app(discover=True)
+def uses_a_global(x: int) -> int:
+    table = list(range(LIMIT))
+    return len(table) + x
+
+
+def test_a_global_that_is_bound_anew_makes_another_context(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(max_workers_per_node=1)
+    assert uses_a_global(1).result(timeout=30) == 4
+    monkeypatch.setitem(globals(), "LIMIT", 5)
+    assert uses_a_global(1).result(timeout=30) == 6
+
+
+def test_a_file_that_changed_makes_another_context(load: Load, run_dir: Path) -> None:
+    path = run_dir / "table.json"
+    path.write_text("[1]")
+    os.chdir(run_dir)
+
+    @context_app(discover=True)
+    def rows(x: int) -> int:
+        from pathlib import Path
+
+        table = json.loads(Path("table.json").read_text())
+        return len(table) + x
+
+    executor = load(max_workers_per_node=1)
+    workers_here = wait_for(executor.connected_managers)
+    assert workers_here
+    first = said(lambda: rows(1).result(timeout=30))
+    time.sleep(0.01)
+    path.write_text("[1, 2, 3]")
+    second = said(lambda: rows(1).result(timeout=30))
+    assert (first, second) == (said(lambda: 2), said(lambda: 4))
+
+
+@context_app(discover=True)
+def breaks(x: int) -> int:
+    if x == 0:
+        raise KeyError("zero")
+    table = json.loads("no json")
+    return len(table) + x
+
+
+def test_where_a_build_fails_the_call_runs_undivided(load: Load) -> None:
+    """Its errors are those of the function: a guard's, or what the statement raised."""
+    load(max_workers_per_node=1)
+    for x in (0, 1, 0):
+        assert said(lambda x=x: breaks(x).result(timeout=30)) == said(lambda x=x: breaks.__wrapped__(x))
+
+
+def test_other_executors_keep_what_was_found_too(run_dir: Path) -> None:
+    config = parsl.Config(executors=[ThreadPoolExecutor(label="x")], run_dir=str(run_dir), usage_tracking=0)
+    with parsl.load(config):
+        assert [costly(i).result(timeout=30) for i in range(3)] == [costly.__wrapped__(i) for i in range(3)]
+        assert breaks.split is not None
+        assert said(lambda: breaks(0).result(timeout=30)) == said(lambda: breaks.__wrapped__(0))

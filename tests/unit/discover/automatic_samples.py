@@ -1,0 +1,784 @@
+"""Functions as people write them: what of them moves to a context that is found, or why nothing does."""
+# ruff: noqa
+
+import collections
+import copy
+import csv
+import datetime
+import functools
+import itertools
+import json
+import math
+import os
+import random
+import re
+import statistics
+import string
+import time
+from pathlib import Path
+
+import numpy as np
+
+SAMPLES = []  # function, names that flow, what the reason of a refusal says, calls
+
+WORDS = ("a", "b")
+LIMIT = 3
+CACHE = {}
+RATES = {"a": 1.0}
+
+
+def moves(*names, calls=((1,),)):
+    def note(function):
+        SAMPLES.append((function, names, None, calls))
+        return function
+
+    return note
+
+
+def refused(says):
+    def note(function):
+        SAMPLES.append((function, (), says, ()))
+        return function
+
+    return note
+
+
+def helper(table, key):
+    return table.get(key, 0) + 1
+
+
+def changing_helper(table, key):
+    table[key] = 1
+    return len(table)
+
+
+def keeping_helper(table, key):
+    CACHE["last"] = table
+    return key
+
+
+def returning_helper(table):
+    return table
+
+
+def build(size=3):
+    rows = []
+    for i in range(size):
+        rows.append(i * i)
+    return rows
+
+
+def build_from_the_clock():
+    return time.time()
+
+
+def build_with_state():
+    global LIMIT
+    LIMIT += 1
+    return LIMIT
+
+
+def factorial(n):
+    return 1 if n < 2 else n * factorial(n - 1)
+
+
+class Counter_:
+    def __init__(self):
+        self.n = 0
+
+    def next_one(self):
+        self.n += 1
+        return self.n
+
+
+# --- what moves
+
+
+@moves("pattern", calls=((" a@b ",), ("none",)))
+def a_pattern(text):
+    pattern = re.compile(r"(\w+)@(\w+)")
+    return pattern.findall(text)
+
+
+@moves("table", calls=(("a",), ("z",)))
+def a_table(word):
+    table = {w: i for i, w in enumerate("abc")}
+    return table.get(word)
+
+
+@moves("table")
+def an_import_within(x):
+    import decimal
+
+    table = [decimal.Decimal(i) for i in range(3)]
+    return str(table[x])
+
+
+@moves("root")
+def a_from_import(x):
+    from math import sqrt as root_of
+
+    root = root_of(16)
+    return root * x
+
+
+@moves("w")
+def an_array(x):
+    w = np.arange(6).reshape(2, 3)
+    return (w @ np.ones(3) * x).tolist()
+
+
+@moves("w")
+def an_array_that_is_computed_with(x):
+    w = np.ones((2, 2))
+    y = w @ w
+    y += x
+    return y.tolist()
+
+
+@moves("mean", "spread")
+def two_of_one(x):
+    values = [1.0, 2.0, 4.0]
+    mean, spread = statistics.mean(values), statistics.stdev(values)
+    return (x - mean) / spread
+
+
+@moves("model", calls=((0.5,), (3.0,)))
+def a_fit(x):
+    points = [(0.0, 1.0), (1.0, 3.0)]
+    model = np.polynomial.Polynomial.fit([p[0] for p in points], [p[1] for p in points], 1)
+    return round(float(model(x)), 6)
+
+
+@moves("words", calls=((1,), ("x",)))
+def after_a_guard(x):
+    """With a docstring."""
+    if not isinstance(x, int):
+        raise TypeError(f"no number: {x}")
+    words = "a b c".split()
+    return words[x]
+
+
+@moves("words", calls=((1,), (7,)))
+def after_a_guard_that_returns(x):
+    if x > 5:
+        return None
+    words = "a b c".split()
+    return words[x]
+
+
+@moves("words")
+def after_an_assertion(x):
+    assert x != 3, "three"
+    words = "a b c".split()
+    return words[x]
+
+
+@moves("table")
+def of_constants(x):
+    size = 4
+    step = 2
+    table = list(range(0, size, step))
+    return table[x]
+
+
+@moves("table")
+def of_a_global_number(x):
+    table = [0] * LIMIT
+    return len(table) + x
+
+
+@moves("table")
+def of_a_global_tuple(x):
+    table = {w: len(w) for w in WORDS}
+    return table["a"] + x
+
+
+@moves("rows")
+def by_a_function_of_the_module(x):
+    rows = build(4)
+    return rows[x]
+
+
+@moves("table")
+def given_to_a_function_that_reads(x):
+    table = dict(a=1)
+    return helper(table, x)
+
+
+@moves("rows")
+def given_to_a_library(x):
+    rows = [3, 1, 2]
+    return json.dumps(rows) + str(math.prod(rows) + x)
+
+
+@moves("rows")
+def iterated_over_a_list(x):
+    rows = [3, 1, 2]
+    return [r * x for r in rows]
+
+
+@moves("rows")
+def summed(x):
+    rows = [i for i in range(10) if i % 2]
+    return sum(rows) + max(rows) + x
+
+
+@moves("names")
+def asked_for_membership(x):
+    names = {"a", "b"}
+    return str(x) in names
+
+
+@moves("table")
+def an_item_is_returned(x):
+    table = {1: "one", 2: "two"}
+    return table[x]
+
+
+@moves("table")
+def an_attribute_is_read(x):
+    table = datetime.timedelta(hours=2)
+    return table.seconds * x
+
+
+@moves("power")
+def a_partial(x):
+    power = functools.partial(pow, 2)
+    return power(x)
+
+
+@moves("first")
+def a_getter(x):
+    import operator
+
+    first = operator.itemgetter(0)
+    return first([x, 2])
+
+
+@moves("template")
+def a_template(x):
+    template = string.Template("hello $name")
+    return template.substitute(name=x)
+
+
+@moves("key")
+def used_in_a_lambda_that_is_given(x):
+    key = {3: 0, 1: 1, 2: 2}
+    return sorted([1, 2, 3], key=lambda v: key[v])[:x]
+
+
+@moves("names")
+def copied_and_changed(x):
+    names = ["a", "b"]
+    mine = list(names)
+    mine.append(x)
+    return mine
+
+
+@moves("names")
+def added_to(x):
+    names = ["a", "b"]
+    mine = names + [x]
+    mine.append(3)
+    return mine
+
+
+@moves("text")
+def upper_case(x):
+    text = " ".join(["a", "b"])
+    return text.upper() * x
+
+
+@moves("codes")
+def changed_before_the_body(x):
+    codes = {"a": 1}
+    codes.update(b=2)
+    return codes["b"] + x
+
+
+@moves("order")
+def sorted_in_place_before_the_body(x):
+    order = [3, 1, 2]
+    order.sort()
+    return order[x]
+
+
+@moves("words")
+def a_chain_of_calls(x):
+    words = "B a".lower().replace("a", "c").split()
+    return words[x]
+
+
+@moves("lookup")
+def of_what_moves(x):
+    words = "a b c".split()
+    lookup = {w: i for i, w in enumerate(words)}
+    return lookup.get("b") + x
+
+
+@moves("words", "lookup")
+def both_are_used(x):
+    words = "a b c".split()
+    lookup = {w: i for i, w in enumerate(words)}
+    return lookup[words[x]]
+
+
+@moves("scale")
+def kept_by_an_object_of_the_body(x):
+    scale = np.float64(3)
+    out = {}
+    out["y"] = scale * x
+    return out
+
+
+@moves("threshold")
+def compared(x):
+    threshold = math.log(10)
+    return x > threshold
+
+
+@moves("path")
+def a_path(x):
+    path = os.path.join("data", "table.csv")
+    return path + str(x)
+
+
+@moves("schema")
+def json_text(x):
+    schema = json.loads('{"a": [1, 2]}')
+    return schema["a"][x]
+
+
+@moves("when")
+def a_date(x):
+    when = datetime.date(2020, 1, 2)
+    return when.year + x
+
+
+@moves("rows")
+def a_loop_over_what_is_in_it(x):
+    rows = [("a", 1), ("b", 2)]
+    found = []
+    for name, number in rows:
+        found.append(name * number)
+    return found[x]
+
+
+@moves("vowels", calls=(("abc",),))
+def counted(text):
+    vowels = frozenset("aeiou")
+    return sum(1 for c in text if c in "aeiou") + len(vowels)
+
+
+@moves("table", calls=((1,), (0,)))
+def errors_are_those_of_the_whole(x):
+    table = {1: 2}
+    return table[1] / x
+
+
+@moves("kept")
+def one_stays_and_one_moves(x):
+    seen = []
+    kept = "a b".split()
+    seen.append(x)
+    return seen, kept[0]
+
+
+# --- mutation
+
+
+@refused("changed by .append")
+def appended_to(x):
+    rows = build()
+    rows.append(x)
+    return rows[0]
+
+
+@refused("changed")
+def stored_into(x):
+    table = dict(a=1)
+    table[x] = 1
+    return len(table)
+
+
+@refused("bound more than once")
+def added_in_place(x):
+    rows = build()
+    rows += [x]
+    return len(rows)
+
+
+@refused("is deleted")
+def an_item_is_deleted(x):
+    rows = build()
+    del rows[0]
+    return len(rows)
+
+
+@refused("changed")
+def an_attribute_is_set(x):
+    rows = np.ones(3)
+    rows.shape = (3, 1)
+    return x
+
+
+@refused("changed by .pop")
+def popped(x):
+    rows = build()
+    return rows.pop()
+
+
+@refused("changed by .append")
+def an_alias_is_changed(x):
+    rows = build()
+    mine = rows
+    mine.append(x)
+    return len(mine)
+
+
+@refused("changed by .append")
+def an_item_is_changed(x):
+    table = {1: []}
+    table[1].append(x)
+    return len(table[1])
+
+
+@refused("changed by .append")
+def what_a_method_gives_is_changed(x):
+    table = {1: []}
+    row = table.get(1)
+    row.append(x)
+    return len(row)
+
+
+@refused("changed by .append")
+def a_loop_changes_items(x):
+    rows = [[1], [2]]
+    for row in rows:
+        row.append(x)
+    return sum(map(len, rows))
+
+
+@refused("changed by .append")
+def a_copy_shares_its_items(x):
+    rows = [[1], [2]]
+    mine = list(rows)
+    mine[0].append(x)
+    return mine[0]
+
+
+@refused("changed by .setdefault")
+def a_default_is_set(x):
+    table = dict(a=1)
+    return table.setdefault(x, 2)
+
+
+@refused("given to changing_helper")
+def given_to_a_function_that_changes(x):
+    table = dict(a=1)
+    return changing_helper(table, x)
+
+
+@refused("given to keeping_helper")
+def given_to_a_function_that_keeps(x):
+    table = dict(a=1)
+    return keeping_helper(table, x)
+
+
+@refused("given another name")
+def what_a_function_returns_is_changed(x):
+    table = dict(a=1)
+    same = helper(table, x) and table
+    same.update(b=2)
+    return len(same)
+
+
+@refused("may change it")
+def given_to_a_function_that_shuffles(x):
+    rows = build()
+    random.shuffle(rows)
+    return rows[0]
+
+
+@refused("written to")
+def written_by_out(x):
+    rows = np.ones(3)
+    np.add(rows, x, out=rows)
+    return rows.tolist()
+
+
+@refused("changed in place")
+def changed_by_inplace(x):
+    frame = json.loads("{}")
+    frame.drop(x, inplace=True)
+    return len(frame)
+
+
+@refused("not looked into")
+def changed_by_a_nested_function(x):
+    rows = build()
+
+    def add():
+        rows.append(x)
+
+    add()
+    return len(rows)
+
+
+@refused("changed by .add_")
+def changed_as_torch_does(x):
+    rows = np.ones(3)
+    rows.add_(x)
+    return rows
+
+
+# --- escape
+
+
+@refused("returned")
+def returned(x):
+    rows = build()
+    return rows
+
+
+@refused("returned")
+def returned_in_a_tuple(x):
+    rows = build()
+    return x, rows
+
+
+@refused("returned")
+def stored_elsewhere(x):
+    rows = build()
+    CACHE[x] = rows
+    return x
+
+
+@refused("returned, stored")
+def put_into_a_list(x):
+    rows = build()
+    out = [rows, x]
+    return len(out)
+
+
+@moves("out")
+def put_into_a_list_that_moves_too(x):
+    rows = build()
+    out = [rows]
+    return len(out) + x
+
+
+@refused("not looked into")
+def captured(x):
+    rows = build()
+
+    def inner():
+        return rows
+
+    return inner
+
+
+@refused("may be called later")
+def captured_by_a_lambda(x):
+    rows = build()
+    inner = lambda: rows
+    return inner
+
+
+@refused("not known")
+def given_to_what_is_not_known(callback):
+    rows = build()
+    return callback(rows)
+
+
+# --- iterators, generators, files, clock, random numbers, connections
+
+
+@refused("more than compute")
+def an_iterator(x):
+    rows = iter([1, 2, 3])
+    return next(rows)
+
+
+@refused("a generator")
+def a_generator(x):
+    rows = (i for i in range(5))
+    return list(rows)
+
+
+@refused("more than compute")
+def zipped(x):
+    rows = zip([1], [2])
+    return list(rows)
+
+
+@refused("itertools")
+def counting(x):
+    numbers = itertools.count()
+    return next(numbers)
+
+
+@refused("csv.reader")
+def read_lines(x):
+    rows = csv.reader(["a,b"])
+    return list(rows)
+
+
+@refused("open")
+def an_open_file(x):
+    file = open("/dev/null")
+    return file.read()
+
+
+@refused("may be an iterator")
+def walked_over_what_is_not_known(x):
+    rows = json.loads("[1]")
+    return [r for r in rows]
+
+
+@refused("time.time")
+def the_clock(x):
+    now = time.time()
+    return now
+
+
+@refused("build_from_the_clock")
+def the_clock_in_a_function(x):
+    now = build_from_the_clock()
+    return now
+
+
+@refused("build_with_state")
+def state_in_a_function(x):
+    number = build_with_state()
+    return number
+
+
+@refused("random")
+def random_numbers(x):
+    number = random.random()
+    return number
+
+
+@refused("default_rng")
+def a_seeded_generator(x):
+    rng = np.random.default_rng(3)
+    return rng.normal()
+
+
+@refused("environ")
+def the_environment(x):
+    home = os.environ["HOME"]
+    return home
+
+
+@refused("os.getcwd")
+def the_working_directory(x):
+    here = os.getcwd()
+    return here
+
+
+@refused("sqlite3.connect")
+def a_connection(x):
+    import sqlite3
+
+    db = sqlite3.connect(":memory:")
+    return db.execute("select 1").fetchall()
+
+
+@refused("socket")
+def a_socket(x):
+    import socket
+
+    s = socket.socket()
+    return s
+
+
+@refused("global RATES")
+def a_global_that_may_change(x):
+    rates = sorted(RATES)
+    return rates
+
+
+@refused("class of the user")
+def an_object_of_a_class(x):
+    counter = Counter_()
+    return counter.next_one()
+
+
+@refused("random_state")
+def a_forest(x):
+    from sklearn.ensemble import RandomForestClassifier
+
+    model = RandomForestClassifier()
+    return model.predict(x)
+
+
+@moves("model", calls=())
+def a_forest_with_a_state(x):
+    from sklearn.ensemble import RandomForestClassifier
+
+    model = RandomForestClassifier(random_state=0).fit([[0], [1]], [0, 1])
+    return model.predict(x)
+
+
+@refused("defaultdict")
+def a_default_dictionary(x):
+    table = collections.defaultdict(list)
+    return table[x]
+
+
+# --- nothing leads
+
+
+@refused("depends on x")
+def all_depends_on_the_call(x):
+    y = np.asarray(x)
+    return y
+
+
+@refused("comes after line")
+def after_the_first_call_dependent_line(x):
+    y = helper({}, x)
+    table = "a b".split()
+    return table, y
+
+
+@refused("bound more than once")
+def bound_twice(x):
+    rows = build()
+    rows = rows + [x]
+    return rows[0]
+
+
+@refused("bound more than once")
+def bound_in_a_branch(x):
+    rows = build()
+    if x:
+        rows = []
+    return len(rows)
+
+
+@refused("nothing of it")
+def nothing_but_a_return(x):
+    return x + 1
+
+
+@refused("generator function")
+def gives_one_by_one(x):
+    rows = build()
+    yield rows[0]
+
+
+@refused("too deep|does more")
+def a_function_that_calls_itself(x):
+    number = factorial(5)
+    return number + x
+
+
+@refused("it is no assignment|comes after")
+def after_an_effect(x):
+    print("begin")
+    rows = build()
+    return rows[0]

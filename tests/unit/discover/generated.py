@@ -1,0 +1,399 @@
+"""Functions made at random: leading work, guards, and bodies that read, change, keep, give on and return what it made.
+
+`module(seed, count)` is the text of a module. What its functions do is seen by results, errors, and `EFFECTS`.
+"""
+
+import random
+
+HELPERS = """
+import collections
+import copy
+import functools
+import heapq
+import json
+import math
+import operator
+import random
+import re
+
+EFFECTS = []
+STORE = []
+LIMIT = 4
+TABLE = {"a": 1}
+TICKS = [0]
+
+
+def note(what):
+    EFFECTS.append(what)
+    return what
+
+
+def pure(a, b=2):
+    result = {"k": [a, b], "n": a}
+    for i in range(2):
+        result["k"].append(i)
+    return result
+
+
+def tick():
+    TICKS[0] += 1
+    return TICKS[0]
+
+
+def boom(a):
+    raise ValueError(f"boom {a}")
+
+
+def reads(t, x):
+    return len(t), x
+
+
+def changes(t, x):
+    t.append(x)
+    return len(t)
+
+
+def changes_by_key(t, x):
+    t["new"] = x
+    return len(t)
+
+
+def keeps(t, x):
+    STORE.append(t)
+    return x
+
+
+def same(t, x=None):
+    return t
+
+
+def deep(t, x):
+    return changes_deeper(t, x)
+
+
+def changes_deeper(t, x):
+    inner = t
+    inner.append(x)
+    return x
+
+
+def inside(t, x):
+    first = t["k"]
+    first.append(x)
+    return len(first)
+
+
+class Box:
+    def __init__(self, value):
+        self.value = value
+        self.seen = []
+
+    def look(self, x):
+        self.seen.append(x)
+        return len(self.seen)
+"""
+
+# What may stand at the beginning: (kind of what is made, expression). {0} and {1} are variables made before.
+_EXPRESSIONS = [
+    ("list", "[1, 2, 3]"),
+    ("list", "[[1], [2]]"),
+    ("list", "[i * i for i in range(4)]"),
+    ("list", "list(map(str, range(3)))"),
+    ("list", "sorted([3, 1, 2], key=lambda v: -v)"),
+    ("list", "'a b c'.split()"),
+    ("list", "list({dict}.values())"),
+    ("list", "{list}"),
+    ("list", "{list} + [7]"),
+    ("list", "{list}[:2]"),
+    ("list", "[{list}]"),
+    ("list", "{dict}['k']"),
+    ("list", "{list} or [0]"),
+    ("list", "{list} if LIMIT > 3 else [0]"),
+    ("list", "copy.copy({list})"),
+    ("list", "copy.deepcopy({list})"),
+    ("list", "same({list})"),
+    ("list", "json.loads('[1, [2], 3]')"),
+    ("list", "re.findall('a.', 'abacad')"),
+    ("dict", "{'k': [1, 2], 'n': 3}"),
+    ("dict", "pure(3)"),
+    ("dict", "pure(LIMIT, b=5)"),
+    ("dict", "dict(k=[1], n=2)"),
+    ("dict", "{w: [w] for w in 'kn'}"),
+    ("dict", 'json.loads(\'{"k": [5], "n": 6}\')'),
+    ("dict", "{dict}"),
+    ("dict", "dict({dict})"),
+    ("dict", "{'k': {list}, 'n': 1}"),
+    ("dict", "collections.OrderedDict(k=[2], n=9)"),
+    ("dict", "functools.reduce(lambda a, b: {**a, b: [b]}, 'kn', {})"),
+    ("iterator", "iter([1, 2, 3])"),
+    ("iterator", "(i for i in range(5))"),
+    ("iterator", "zip([1, 2], [3, 4])"),
+    ("iterator", "map(str, {list})"),
+    ("iterator", "reversed([1, 2])"),
+    ("iterator", "re.finditer('a', 'aaa')"),
+    ("number", "3"),
+    ("number", "'text'"),
+    ("number", "len({list})"),
+    ("number", "sum(range(9)) + LIMIT"),
+    ("number", "math.sqrt(LIMIT)"),
+    ("number", "{dict}['n']"),
+    ("number", "tick()"),
+    ("number", "note('lead')"),
+    ("number", "x + 1"),
+    ("number", "len(str(x))"),
+    ("number", "1 // 0"),
+    ("number", "boom(1)"),
+    ("number", "{dict}['missing']"),
+    ("list", "[tick()]"),
+    ("dict", "TABLE"),
+    ("dict", "{'k': STORE, 'n': 0}"),
+    ("box", "Box(3)"),
+    ("counter", "collections.Counter('abca')"),
+    ("counter", "collections.defaultdict(list)"),
+    ("pattern", "re.compile('a+')"),
+    ("partial", "functools.partial(pow, 2)"),
+    ("partial", "operator.itemgetter(0)"),
+    ("cached", "functools.lru_cache(pure)"),
+    ("random", "random.Random(3)"),
+    ("random", "random.Random(LIMIT)"),
+    ("random", "random.Random(len({list}))"),
+]
+_LEADS = [
+    "{list}.append(9)",
+    "{dict}.update(n=4)",
+    "{list}.sort(key=str)",
+    "{list}.pop()",
+    "note('expression')",
+    "{counter}.clear()",
+]
+_GUARDS = [
+    "if x == 3:\n        raise ValueError('three')",
+    "if not isinstance(x, int):\n        return 'no number'",
+    "if x > 5:\n        return x",
+    "assert x != 4, 'four'",
+    "if note(x) == 2:\n        return 'two'",
+    "import bisect",
+    "import no_such_module_at_all",
+    "from math import floor",
+    "k = 2",
+    "k = 'constant'",
+]
+_BODIES = {
+    "list": [
+        "r.append({0}[0])",
+        "r.append(len({0}))",
+        "r.append(x in {0})",
+        "r.append([v for v in {0}])",
+        "r.extend({0})",
+        "{0}.append(x)",
+        "{0}[0] = x",
+        "{0} += [x]",
+        "del {0}[0]",
+        "{0} = [x]",
+        "r.append({0})",
+        "return {0}",
+        "return {0}, x",
+        "return [{0}, x]",
+        "r += {0}",
+        "y = {0}\n    y.append(x)",
+        "y = {0}[0]\n    y.append(x)",
+        "y = list({0})\n    y.append(x)",
+        "y = list({0})\n    y[0].append(x)",
+        "y = {0} + [x]\n    y.append(x)",
+        "for v in {0}:\n        r.append(v)",
+        "for v in {0}:\n        v.append(x)",
+        "r.append(changes({0}, x))",
+        "r.append(reads({0}, x))",
+        "r.append(keeps({0}, x))",
+        "same({0}).append(x)",
+        "r.append(deep({0}, x))",
+        "heapq.heappush({0}, x)",
+        "r.append(max({0}, key=str))",
+        "r.append(sorted({0}, key=str))",
+        "first, *others = {0}\n    others.append(x)\n    r.append(others)",
+        "r.append((lambda: {0})())",
+        "r.append([v for v in {0} if v])",
+        "def inner():\n        return {0}\n    r.append(inner())",
+        "def inner():\n        {0}.append(x)\n    inner()",
+        "operator.iadd({0}, [x])",
+        "r.append({0} * 2)",
+        "r.append(','.join(map(str, {0})))",
+        "({0} or r).append(x)",
+        "(y := {0}).append(x)",
+        "with_item = {0}.__getitem__(0)\n    r.append(with_item)",
+        "{0}.__setitem__(0, x)",
+        "r.append({0}.index({0}[0]))",
+        "match {0}:\n        case [one, *more]:\n            more.append(x)\n            r.append(more)",
+        "r.append(copy.copy({0}))",
+        "copy.copy({0}).append(x)",
+        "sorted({0}, key=str).append(x)",
+        "[v.append(x) for v in {0}]",
+        "r.append(list(map(lambda v: {0}.append(v), [x])))",
+        "r.append(any(v == x for v in {0}))",
+    ],
+    "dict": [
+        "r.append({0}['k'])",
+        "r.append({0}.get('n'))",
+        "{0}['n'] = x",
+        "{0}.update(n=x)",
+        "{0}['k'].append(x)",
+        "{0}.setdefault('z', []).append(x)",
+        "{0}.get('k').append(x)",
+        "r.append(sorted({0}))",
+        "return {0}['k']",
+        "return {0}",
+        "y = {0}['k']\n    y.append(x)\n    r.append(y)",
+        "y = {0}.get('k')\n    y += [x]",
+        "for k2, v in {0}.items():\n        r.append(k2)",
+        "for k2, v in {0}.items():\n        v.append(x)",
+        "r.append(changes_by_key({0}, x))",
+        "r.append(inside({0}, x))",
+        "r.append(reads({0}, x))",
+        "del {0}['n']",
+        "r.append({0}.pop('n'))",
+        "r.append('k' in {0})",
+        "r.append(dict({0}))",
+        "y = dict({0})\n    y['n'] = x\n    r.append(y)",
+        "y = dict({0})\n    y['k'].append(x)",
+        "{0} |= {'n': x}",
+        "r.append(json.dumps({0}))",
+        "r.append({**{0}, 'x': x})",
+        "r.append([v for v in {0}.values()])",
+        "return {'inner': {0}}",
+        'r.append(f"{ {0} }")',
+        "r.append(str({0}))",
+        "operator.setitem({0}, 'n', x)",
+        "y = copy.deepcopy({0})\n    y['k'].append(x)",
+        "r.append(pure({0}))",
+        "try:\n        {0}['k'].append(x)\n    finally:\n        r.append(1)",
+        "while len({0}) < 4:\n        {0}[len({0})] = x",
+    ],
+    "iterator": [
+        "r.append(next({0}, None))",
+        "r.extend({0})",
+        "r.append(list({0}))",
+        "for v in {0}:\n        r.append(v)\n        break",
+        "r.append([v for v in {0}])",
+        "r.append(2 in {0})",
+        "r.append(sum(1 for _ in {0}))",
+        "a2, *b2 = {0}\n    r.append(a2)",
+        "r.append(tuple(zip({0}, [1])))",
+        "r.append(dict(enumerate({0})))",
+    ],
+    "number": [
+        "r.append({0})",
+        "return {0}",
+        "{0} += 1\n    r.append({0})",
+        "r.append(str({0}) + 'a')",
+        "r.append([{0}, x])",
+    ],
+    "box": ["r.append({0}.look(x))", "r.append({0}.value)", "{0}.value = x", "r.append({0}.seen)"],
+    "counter": [
+        "r.append({0}['a'])",
+        "{0}['a'] += 1",
+        "{0}[x]",
+        "r.append(sorted({0}))",
+        "{0}['l'] = {0}['l']",
+        "{0}.update('ab')",
+        "r.append(len({0}))",
+        "r.append(dict({0}))",
+    ],
+    "pattern": ["r.append({0}.findall('aab'))", "r.append({0}.sub('b', str(x)))", "r.append(bool({0}.match(str(x))))"],
+    "partial": ["r.append({0}([3, 4]) if '{0}' else 0)", "r.append(list(map({0}, [[1], [2]])))"],
+    "random": [
+        "r.append({0}.expovariate(1.0))",
+        "r.append({0}.random())",
+        "{0}.shuffle(r)",
+        "r.append({0}.triangular())",
+    ],
+    "cached": ["{0}(x)['k'].append(x)", "r.append({0}(x)['k'])", "r.append({0}(1)['n'])"],
+}
+# Of these, what only reads: most of what is drawn, so that many functions can be split but for one line of them.
+_GENTLE = {
+    "list": [
+        "r.append({0}[0])",
+        "r.append(len({0}))",
+        "r.append(str({0}))",
+        "r.append(reads({0}, x))",
+        "r.append({0} * 2)",
+        "r.append(max({0}, key=str))",
+        "r.append({0}.index({0}[0]))",
+        "y = {0}[0]\n    r.append(y)",
+        "y = {0} + [x]\n    r.append(len(y))",
+        "y = [x]\n    y.append(len({0}))\n    r.append(y)",
+        "for i in range(len({0})):\n        r.append({0}[i])",
+    ],
+    "dict": [
+        "r.append({0}['k'])",
+        "r.append({0}.get('n'))",
+        "y = {0}['k']\n    r.append(y)",
+        "r.append(json.dumps({0}))",
+        "for k2, v in {0}.items():\n        r.append(v)",
+        "r.append(reads({0}, x))",
+        "y = str({0})\n    y += 'a'\n    r.append(y)",
+        "y = {0}.get(x, 0)\n    r.append(y)",
+        "if {0}.get('n') == x:\n        r.append(x)",
+    ],
+}
+_FREE_BODIES = [
+    "note(x)",
+    "r.append(tick())",
+    "EFFECTS.append('body')",
+    "r.append(LIMIT)",
+    "r.append(x)",
+    "if x == 1:\n        raise KeyError(x)",
+]
+
+
+def function(number, rng):
+    """Text of one function."""
+    made = {}
+    lines = []
+
+    def filled(text):
+        for kind in ("list", "dict", "counter"):
+            while f"{{{kind}}}" in text:
+                if not made.get(kind):
+                    return None
+                text = text.replace(f"{{{kind}}}", rng.choice(made[kind]), 1)
+        return text
+
+    for place in range(rng.randint(1, 6)):
+        draw = rng.random()
+        if draw < 0.15:
+            lines.append(rng.choice(_GUARDS))
+        elif draw < 0.25:
+            text = filled(rng.choice(_LEADS))
+            lines.append(text or "pass")
+        else:
+            kind, expression = rng.choice(_EXPRESSIONS)
+            if kind not in (*_GENTLE, "random") and rng.random() < 0.5:
+                kind, expression = rng.choice(_EXPRESSIONS)
+            text = filled(expression)
+            if text is None:
+                continue
+            lines.append(f"v{place} = {text}")
+            made.setdefault(kind, []).append(f"v{place}")
+            if kind == "dict" and rng.random() < 0.2:
+                lines.append(f"w{place}, u{place} = v{place}['k'], v{place}['n']")
+                made.setdefault("list", []).append(f"w{place}")
+    lines.append("r = []")
+    kinds = [(kind, name) for kind, names in made.items() for name in names]
+    for _ in range(rng.randint(1, 4)):
+        if kinds and rng.random() < 0.85:
+            kind, name = rng.choice(kinds)
+            choices = _GENTLE.get(kind, _BODIES[kind]) if rng.random() < 0.7 else _BODIES[kind]
+            text = rng.choice(choices).replace("{0}", name)
+        else:
+            text = rng.choice(_FREE_BODIES)
+        if rng.random() < 0.15:
+            text = "if x % 2:\n        " + text.replace("\n", "\n    ")
+        lines.append(text)
+    lines.append(rng.choice(["return r", "return r", "return r, x", "return len(r)"]))
+    return f"def f{number}(x):\n    " + "\n    ".join(lines) + "\n"
+
+
+def module(seed, count):
+    """Text of a module with so many functions."""
+    rng = random.Random(seed)
+    return HELPERS + "\n\n" + "\n\n".join(function(i, rng) for i in range(count))

@@ -1,0 +1,249 @@
+"""Functions split by themselves do what they do undivided."""
+
+import collections
+import importlib
+import io
+import linecache
+import pickle
+import random
+import re
+import sqlite3
+import sys
+import threading
+
+import pytest
+
+from parsl_context import context_app
+from parsl_context.discover import automatic, leading, uses
+from parsl_context.discover.automatic import split_by_itself
+from parsl_context.discover.sources import source_of
+from parsl_context.errors import SplitError
+from parsl_context.retain.undivided import LeadingWork, why_not_kept
+from tests.unit.discover import generated
+from tests.unit.discover.automatic_samples import SAMPLES
+
+CALLS = (0, 1, 2, 3, 4, 6, 1, 2)
+
+
+class Runner:
+    """One worker: builds the context of a function when it is first needed; if that fails, the call runs undivided."""
+
+    def __init__(self, found):
+        self._found = found
+        self._built = None
+
+    def __call__(self, x):
+        if self._built is None:
+            try:
+                self._built = self._found.context()
+            except Exception:
+                return self._found.function(x)
+        return self._found.body(self._built, x)
+
+
+def outcome(module, function, x):
+    """What a call gives, as it would arrive, and what it does that others see."""
+    del module.EFFECTS[:], module.STORE[:]
+    module.TICKS[0] = 0
+    module.TABLE.clear()
+    module.TABLE.update(k=[1], n=1)
+    try:
+        result = pickle.dumps(("gives", function(x)))
+    except Exception as error:
+        result = pickle.dumps(("raises", type(error).__name__, str(error)))
+    return result, pickle.dumps((module.EFFECTS, module.STORE, module.TICKS, module.TABLE))
+
+
+def compare(folder, seed, count, runner=Runner, most_wrong=None):
+    """Functions that do otherwise when they are split, and how many are split at all."""
+    name = f"generated_{seed}"
+    (folder / f"{name}.py").write_text(generated.module(seed, count))
+    sys.path.insert(0, str(folder))
+    wrong, split = [], 0
+    try:
+        module = importlib.import_module(name)
+        for number in range(count):
+            function = getattr(module, f"f{number}")
+            try:
+                found = split_by_itself(function)
+            except SplitError:
+                continue
+            split += 1
+            run = runner(found)
+            calls = list(CALLS)
+            random.Random(number).shuffle(calls)
+            for x in calls:
+                if outcome(module, run, x) != outcome(module, function, x):
+                    wrong.append(f"f{number}({x})")
+                    break
+            if len(wrong) == most_wrong:
+                break
+    finally:
+        sys.path.remove(str(folder))
+        sys.modules.pop(name, None)
+    return wrong, split
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_generated_functions_do_the_same_when_they_are_split(tmp_path, seed):
+    wrong, split = compare(tmp_path, seed, 500)
+    assert split >= 40
+    assert not wrong
+
+
+class Careless(Runner):
+    """Without the rule that a call runs undivided if the context cannot be built."""
+
+    def __call__(self, x):
+        self._built = self._built or self._found.context()
+        return self._found.body(self._built, x)
+
+
+def nothing(*args, **kwargs):
+    return None
+
+
+def no(*args, **kwargs):
+    return False
+
+
+# A rule, and how it is switched off.
+FLAWS = {
+    "methods that change": [(uses.known, "is_changing", no)],
+    "stores, deletions and changes in place": [(uses.Uses, "_change", nothing)],
+    "what was taken out of a value": [(uses.Uses, "_bind", nothing)],
+    "iterators are used up": [
+        (automatic, "_is_walkable", lambda made: True),
+        (leading.known, "PLAIN_BUILTINS", leading.known.PLAIN_BUILTINS | leading.known.ITERATORS | {"iter"}),
+    ],
+    "functions that change what they are given": [(uses.Uses, "_to_function", nothing)],
+    "functions that do more than compute": [(leading, "_why_not_function", nothing)],
+    "globals that may change": [(leading, "_is_fixed_tuple", lambda value: isinstance(value, dict | list))],
+    "calls of the outside world": [(leading.known, "is_outside", no), (leading.known, "is_outside_name", no)],
+    "what is out of sight": [(uses.Uses, "_inside", nothing)],
+}
+
+
+@pytest.mark.parametrize("flaw", [*FLAWS, "a build that fails"])
+def test_a_rule_that_is_left_out_is_found(tmp_path, monkeypatch, flaw):
+    """A control of the test above: generated functions reach what each rule is for."""
+    for owner, name, value in FLAWS.get(flaw, ()):
+        monkeypatch.setattr(owner, name, value)
+    runner = Careless if flaw == "a build that fails" else Runner
+    for seed in range(12):
+        if compare(tmp_path, seed, 500, runner, most_wrong=1)[0]:
+            return
+    pytest.fail("nothing was seen")
+
+
+def name_of(value):
+    return getattr(value, "__name__", None) if callable(value) else None
+
+
+def test_there_are_many_samples():
+    refusals = [says for _, _, says, _ in SAMPLES if says is not None]
+    assert len(SAMPLES) >= 90
+    assert len(refusals) >= 45
+
+
+@pytest.mark.parametrize(("function", "names", "says", "calls"), SAMPLES, ids=name_of)
+def test_what_moves_is_what_leads_and_is_left_as_it_is(function, names, says, calls):
+    if says is not None:
+        with pytest.raises(SplitError, match=says):
+            split_by_itself(function)
+        return
+    found = split_by_itself(function)
+    assert found.names == tuple(sorted(names))
+    app = context_app(discover=True)(function)
+    for args in (*calls, *calls):
+        assert said(app.func, args) == said(function, args)
+
+
+def said(function, args):
+    try:
+        return repr(function(*args))
+    except Exception as error:
+        return type(error), str(error)
+
+
+def test_each_statement_has_a_place_and_what_stays_a_reason():
+    for function, *_ in SAMPLES:
+        for verdict in automatic.verdicts_of(source_of(function)):
+            assert verdict.place in ("context", "both", "body")
+            assert bool(verdict.reason) == (verdict.place == "body")
+
+
+def test_an_iterator_that_a_library_gives_is_not_shared():
+    """Found when the context is built: that call, and those after it, run undivided."""
+
+    def app(x):
+        rows = re.finditer("a", "aaa")
+        return x, str(rows.__class__)
+
+    found = context_app(discover=True)(app)
+    assert found.func(1) == found.func(1) == app(1)
+    assert LeadingWork(found.split.context)() is None
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (iter([1]), "used up"),
+        (io.StringIO(), "used up"),
+        (random.Random(1), "used up"),
+        (collections.defaultdict(list), "used up"),
+        (threading.Lock(), "live"),
+        (sqlite3.connect(":memory:"), "live"),
+        ({"a": iter([1])}, "a container of what is used up"),
+        (Runner(None), "an object of a class of yours"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_calls_must_not_share_is_told_by_its_kind(value, says):
+    assert why_not_kept(value).startswith(says)
+    if isinstance(value, sqlite3.Connection):
+        value.close()
+
+
+@pytest.mark.parametrize("value", [1, "a", [1], {"a": [1]}, re.compile("a"), collections.Counter(), range(3), None])
+def test_other_values_are_kept(value):
+    assert why_not_kept(value) is None
+
+
+def test_a_build_that_fails_leaves_errors_to_python():
+    def app(x):
+        if x == 0:
+            raise KeyError("zero")
+        table = [1, 2][7:][0]
+        return table + x
+
+    found = context_app(discover=True)(app)
+    assert said(found.func, (0,)) == said(app, (0,))
+    assert said(found.func, (1,)) == said(app, (1,))
+
+
+def test_a_file_that_is_named_counts_with_its_content(tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text("[1]")
+    lines = ["from pathlib import Path", f"table = len(Path({str(path)!r}).read_text())", "return table + x"]
+    text = "def app(x):\n    " + "\n    ".join(lines) + "\n"
+    names = cell_of(text)
+    found = context_app(discover=True)(names["app"])
+    assert found.func(1) == 4
+    path.write_text("[1, 2]")
+    assert found.func(1) == 7
+    path.unlink()
+    assert said(found.func, (1,)) == said(names["app"], (1,))
+
+
+def cell_of(text):
+    file = f"<cell {len(linecache.cache)}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    names = {"__name__": __name__}
+    exec(compile(text, file, "exec"), names)
+    return names
+
+
+def test_both_a_context_and_one_that_is_found_are_refused():
+    with pytest.raises(ValueError, match="discover=True"):
+        context_app(context=lambda: 1, discover=True)(said)
