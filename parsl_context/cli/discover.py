@@ -19,6 +19,7 @@ from parsl_context.apps.needs import needs_of
 from parsl_context.cli.errors import CommandError
 from parsl_context.cli.loading import Loaded, load
 from parsl_context.cli.showing import show_names, show_needs, show_trace
+from parsl_context.cli.splitting import statements_of, table_of
 from parsl_context.cli.tracing import takes_nothing, trace
 from parsl_context.discover.needs import FunctionNeeds
 from parsl_context.discover.tracing.data import Trace
@@ -26,7 +27,7 @@ from parsl_context.discover.tracing.summary import by_distribution
 from parsl_context.errors import ParslContextError, sentence
 
 
-def discover(target: str, *, as_json: bool, traces: bool, keys: Sequence[str] = ()) -> int:
+def discover(target: str, *, as_json: bool, traces: bool, keys: Sequence[str] = (), splits: bool = False) -> int:
     """Find and print what is needed. Gives the exit status.
 
     Parameters
@@ -35,8 +36,12 @@ def discover(target: str, *, as_json: bool, traces: bool, keys: Sequence[str] = 
         FILE:APP, or FILE alone to see what there is.
     keys
         NAME=VALUE for keys of the app's contexts, if these are to be built.
+    splits
+        Show how the function is split, or would be, in place of what it needs.
     """
     try:
+        if splits:
+            return _show_split(target, as_json=as_json)
         return _discover(target, as_json=as_json, traces=traces, keys=keys)
     except CommandError as error:
         return _complain(str(error), error.status)
@@ -73,6 +78,23 @@ def _discover(target: str, *, as_json: bool, traces: bool, keys: Sequence[str]) 
     for error in () if found is None else found.errors:
         print(error, file=sys.stderr)
     return 1 if found is not None and found.errors else 0
+
+
+def _show_split(target: str, *, as_json: bool) -> int:
+    name, _, place = target.partition(":")
+    if not place:
+        raise CommandError(f"--split needs to know what to split: parsl-context discover --split {name}:APP", 2)
+    value = load(name).find(place)
+    if not callable(value):
+        raise CommandError(f"{place} of {name} is neither an app nor a function, but {_a(value)}.", 2)
+    statements = statements_of(value)
+    if as_json:
+        print(json.dumps([asdict(each) for each in statements], indent=2))
+        return 0
+    Console().print(table_of(statements))
+    if not any(each.place == "context" for each in statements):
+        print("Nothing of it may become a context.")
+    return 0
 
 
 def _call_for(value: Any, place: str, keys: Sequence[str]) -> Any:

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.command == "discover":
         from parsl_context.cli.discover import discover  # it takes Parsl, which the other commands do without
 
-        return discover(chosen.target, as_json=chosen.json, traces=chosen.trace, keys=chosen.key)
+        return discover(chosen.target, as_json=chosen.json, traces=chosen.trace, keys=chosen.key, splits=chosen.split)
     Console().print(describe_node(chosen.cores_per_worker, chosen.mem_per_worker))
     return 0
 
@@ -63,6 +63,12 @@ def _add_discover(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         action="store_true",
         help="build the contexts once, in a fresh process, and import what the function needs; show what was imported, "
         "opened and mapped, with times and sizes",
+    )
+    discover.add_argument(
+        "--split",
+        action="store_true",
+        help="show how the app is split into context and body, or how context_app(discover=True) would split it, with "
+        "a reason for each statement that stays",
     )
     discover.add_argument(
         "--key",

@@ -171,7 +171,15 @@ def _verdict(
                     return Verdict(node, BODY, unknown.reason, getattr(unknown.node, "lineno", node.lineno))
                 moving.made_by[root].append(node)
                 return Verdict(node, CONTEXT)
-    return Verdict(node, BODY, "it is no assignment", node.lineno)
+    return Verdict(node, BODY, _KINDS.get(type(node), "it is no assignment"), node.lineno)
+
+
+_KINDS: dict[type[ast.stmt], str] = {
+    ast.Return: "it gives the result",
+    ast.If: "it decides with every call",
+    ast.Assert: "it checks with every call",
+    ast.Expr: "it is there for its effect",
+}
 
 
 def _stays(node: ast.stmt, name: str, staying: dict[str, Unknown]) -> Verdict:

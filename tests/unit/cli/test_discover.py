@@ -150,3 +150,66 @@ def test_values_that_cannot_be_pickled_are_shown_with_the_reason(discover):
     _, output, _ = discover("script.py:f", script=script)
     assert "cannot pickle" in output
     assert "make them in a context function" in output
+
+
+SPLITS = '''
+import parsl
+from parsl_context import context, context_app
+
+@parsl.python_app
+def plain(x):
+    import re
+    if x is None:
+        raise ValueError("none")
+    pattern = re.compile("a+")
+    return pattern.findall(x)
+
+@context_app
+def block(x):
+    """Doc."""
+    with context:
+        table = [1]
+    return table[x]
+
+@context_app(context=lambda: 1)
+def two(c, x):
+    return x
+
+def nothing(x):
+    return x
+'''
+
+
+def places(text):
+    return [(each["text"].splitlines()[0], each["place"]) for each in json.loads(text)]
+
+
+def test_how_any_app_would_be_split_is_shown(discover):
+    status, out, _ = discover("script.py:plain", "--split", "--json", script=SPLITS)
+    assert status == 0
+    assert places(out) == [
+        ("import re", "both"),
+        ("if x is None:", "body"),
+        ('pattern = re.compile("a+")', "context"),
+        ("return pattern.findall(x)", "body"),
+    ]
+    status, out, _ = discover("script.py:plain", "--split")
+    assert "why it stays" in out
+
+
+def test_how_a_block_is_split_is_shown(discover):
+    status, out, _ = discover("script.py:block", "--split", "--json", script=SPLITS)
+    assert status == 0
+    assert places(out) == [("table = [1]", "context"), ("return table[x]", "body")]
+
+
+def test_what_cannot_be_split_is_said(discover):
+    status, out, _ = discover("script.py:nothing", "--split", script=SPLITS)
+    assert status == 0
+    assert "Nothing of it may become a context." in out
+    status, _, err = discover("script.py:two", "--split")
+    assert status == 1
+    assert "written as two functions" in err
+    status, _, err = discover("script.py", "--split")
+    assert status == 2
+    assert "needs to know what to split" in err
