@@ -106,8 +106,9 @@ def verdicts_of(source: Source) -> list[Verdict]:
     body = source.node.body
     body = body[1:] if ast.get_docstring(source.node, clean=False) is not None else body
     staying: dict[str, Unknown] = {}  # variables that must not move
+    bound = _times_bound(source.node)
     while True:
-        moving = _leading(source, body, staying)
+        moving = _leading(source, body, bound, staying)
         rest = [each.node for each in moving.verdicts if each.place != CONTEXT]
         names = names_of(source)
         whole = frozenset(moving.made_by)
@@ -119,10 +120,9 @@ def verdicts_of(source: Source) -> list[Verdict]:
         staying.update(misused)
 
 
-def _leading(source: Source, body: Sequence[ast.stmt], staying: dict[str, Unknown]) -> _Moving:
+def _leading(source: Source, body: Sequence[ast.stmt], bound: dict[str, int], staying: dict[str, Unknown]) -> _Moving:
     """What moves, if these variables do not."""
     names, moving = names_of(source), _Moving()
-    bound = _times_bound(source.node)
     end: str = ""  # why nothing after it moves
     for node in body:
         if end:
@@ -245,8 +245,11 @@ def _times_bound(node: ast.FunctionDef) -> dict[str, int]:
     """How often each name is bound in a function, or declared to be another's."""
     found: dict[str, int] = collections.defaultdict(int)
     for each in ast.walk(node):
+        if isinstance(each, ast.Name):  # by far the most
+            found[each.id] += not isinstance(each.ctx, ast.Load)
+            continue
         match each:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
+            case ast.arg(arg=name) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 found[name] += 1
             case ast.Import() | ast.ImportFrom():
                 for name in _imported(each):
@@ -254,9 +257,9 @@ def _times_bound(node: ast.FunctionDef) -> dict[str, int]:
             case ast.Global(names=names) | ast.Nonlocal(names=names):
                 for name in names:
                     found[name] += 2
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.ExceptHandler(name=str(name)):
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 found[name] += 1
-            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+            case ast.MatchMapping(rest=str(name)):
                 found[name] += 1
             case _:
                 pass

@@ -202,6 +202,8 @@ def check_gives_at_once(source: Source) -> None:
     ------
     SplitError
     """
+    if not source.function.__code__.co_flags & inspect.CO_GENERATOR:
+        return
     for each in _in_scope(source.node.body):
         if isinstance(each, ast.Yield | ast.YieldFrom):
             raise source.refusal(

@@ -122,11 +122,8 @@ def source_of(function: types.FunctionType) -> Source:
     """
     code = function.__code__
     try:
-        lines, _ = inspect.findsource(code)
-        text = "".join(inspect.getblock(lines[code.co_firstlineno - 1 :]))
-        is_inside = text[:1].isspace()
-        # Not dedented: that would change texts of several lines, and the columns that tracebacks underline.
-        module = ast.parse(f"if True:\n{text}" if is_inside else text)
+        text = "".join(inspect.findsource(code)[0])
+        found = _definitions_in(text, code.co_filename).get((function.__name__, code.co_firstlineno))
     except (OSError, TypeError, SyntaxError, IndexError, ValueError):
         raise SplitError(
             function.__qualname__,
@@ -135,24 +132,21 @@ def source_of(function: types.FunctionType) -> Source:
             "its source cannot be read. Write it in a file or a notebook, or give its context as a function of its "
             "own: @context_app(context=...).",
         ) from None
-    ast.increment_lineno(module, code.co_firstlineno - 1 - is_inside)
-    found = next((each for each in _definitions(module.body) if each.name == function.__name__), None)
-    if not isinstance(found, ast.FunctionDef):
+    if found is None:
         raise SplitError(
             function.__qualname__, code.co_filename, code.co_firstlineno, "its source is not at the place it names."
         )
     source = Source(function, found)
-    if _is_loaded_as_it_stands(function) and code not in _codes_of("".join(lines), code.co_filename):
+    if _is_loaded_as_it_stands(function) and code not in _codes_of(text, code.co_filename):
         raise source.refusal("its source was changed since it was loaded. Load it anew, or start again.")
     return source
 
 
-def _definitions(body: Sequence[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for statement in body:
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield statement
-        elif isinstance(statement, ast.If):
-            yield from _definitions(statement.body)
+@functools.lru_cache(maxsize=16)
+def _definitions_in(text: str, file: str) -> dict[tuple[str, int], ast.FunctionDef]:
+    """Functions of a file, by their names and the lines that they begin at, decorators included."""
+    found = (node for node in ast.walk(ast.parse(text, file)) if isinstance(node, ast.FunctionDef))
+    return {(node.name, min([node.lineno, *(each.lineno for each in node.decorator_list)])): node for node in found}
 
 
 def _is_loaded_as_it_stands(function: types.FunctionType) -> bool:
