@@ -33,7 +33,7 @@ def test_the_context_of_the_quickstart_is_built_once(run_dir: Path) -> None:
     made = found(f"{ROOT}/examples/quickstart.py:search", "--trace", folder=run_dir)
     assert made["requirements"] == made["modules"] == made["captured"] == made["lacking"] == []
     (built,) = made["trace"]["built"]
-    assert built["name"] == "docstring_index()"
+    assert built["name"] == "search()"
     assert built["time_s"] > 0.1
     assert built["peak_bytes"] >= built["memory_bytes"] > 1_000_000
     assert made["trace"]["errors"] == []
