@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from parsl_context import ContextApp, context, context_app
+
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[2]
 
@@ -34,12 +36,16 @@ def test_quickstart_loads_its_context_once_per_worker(run_dir: Path) -> None:
 
 @pytest.mark.library("sklearn")
 def test_the_example_of_the_readme_runs(run_dir: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    code, two_functions = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     script = run_dir / "readme.py"
     script.write_text(code)
     output = run(script, run_dir)
     assert output.startswith("[0, 1, 2, 3, 4, ")
-    assert "ContextRow(name=\"classifier('svm')\"" in output
+    assert "ContextRow(name=\"classify(kernel='rbf')\"" in output
+    assert "ContextRow(name=\"classify(kernel='linear')\"" in output
+    names: dict[str, object] = {"context": context, "context_app": context_app}
+    exec(two_functions, names)  # needs PyTorch and weights to be called
+    assert isinstance(names["score"], ContextApp)
 
 
 def run_lnni(folder: Path, network: str, calls: int = 6, **environment: str) -> subprocess.CompletedProcess[str]:
