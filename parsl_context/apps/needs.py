@@ -11,6 +11,7 @@ from parsl_context.apps.context_call import ContextCall
 from parsl_context.apps.keys import KeyedContext
 from parsl_context.discover import needs
 from parsl_context.discover.needs import FunctionNeeds
+from parsl_context.retain.undivided import EitherWay, LeadingWork
 
 
 def needs_of(function: Any) -> FunctionNeeds:
@@ -32,6 +33,10 @@ def take_apart(value: Any) -> Iterable[tuple[str, str, Any]] | None:
     """The parts of an app or a context, as `discover.needs.reach` wants them; None for what is neither."""
     if isinstance(value, ContextApp | ContextCall):
         return [("body", "", value.body), *(("context", "", context) for context in value.contexts)]
+    if isinstance(value, EitherWay):
+        return [("function", "", value.whole)]
+    if isinstance(value, LeadingWork):
+        return [("function", "", value.function)]
     if isinstance(value, KeyedContext):
         return [("function", "", value.function), *((name, "argument", arg) for name, arg in value.kwargs.items())]
     if isinstance(value, Context):

@@ -247,3 +247,19 @@ def cell_of(text):
 def test_both_a_context_and_one_that_is_found_are_refused():
     with pytest.raises(ValueError, match="discover=True"):
         context_app(context=lambda: 1, discover=True)(said)
+
+
+def test_requirements_are_those_of_both_halves():
+    def app(x):
+        import msgspec
+
+        encoder = msgspec.json.Encoder()
+        if x is None:
+            import psutil
+
+            return psutil.__name__
+        return encoder.encode(x)
+
+    found = context_app(discover=True)(app)
+    assert found.split.names == ("encoder",)
+    assert [line.partition("==")[0] for line in found.requirements()] == ["msgspec", "psutil"]
