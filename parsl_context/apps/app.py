@@ -308,6 +308,7 @@ def context_app(
     *,
     context: Any = None,
     discover: bool = False,
+    check: int = 0,
     data_flow_kernel: DataFlowKernel | None = None,
     executors: Any = "all",
     cache: bool = False,
@@ -325,6 +326,9 @@ def context_app(
         The context (a function without arguments stands for the context it builds), or contexts by parameter.
     discover : bool
         Find the context: leading work of the function that does not depend on its call, as far as can be told for sure.
+    check : int
+        With ``discover=True``: so many calls in each worker also run undivided, and are compared. Where they differ, or
+        have changed the context, all later calls there run undivided, and the worker's log says why.
     data_flow_kernel, executors, cache, ignore_for_cache
         As in `parsl.python_app`.
 
@@ -341,6 +345,8 @@ def context_app(
     """
     if context is not None and discover:
         raise ConfigurationError("context_app(context=..., discover=True): give the context, or have it found.")
+    if check and not discover:
+        raise ConfigurationError("context_app(check=...) is for contexts that are found: discover=True.")
     options: dict[str, Any] = {
         "data_flow_kernel": data_flow_kernel,
         "executors": executors,
@@ -352,7 +358,7 @@ def context_app(
         if context is not None:
             return ContextApp(body, contexts, **options)
         if discover:
-            found, either, found_context, keys = parts_of(body)
+            found, either, found_context, keys = parts_of(body, check)
             return ContextApp(either, {None: found_context}, split=found, keys=keys, **options)
         found = split(body)
         return ContextApp(found.body, {None: context_of(found, block_of(found))}, split=found, **options)

@@ -14,6 +14,7 @@ from parsl_context.apps.keys import KeyedContext, Keys
 from parsl_context.apps.options import Options
 from parsl_context.discover.automatic import split_by_itself
 from parsl_context.discover.halves import Split
+from parsl_context.errors import ConfigurationError
 from parsl_context.retain.undivided import EitherWay, LeadingWork
 
 _FILES = "_files"
@@ -43,19 +44,28 @@ class LiteralFiles(Keys):
         return {_FILES: tuple(map(_stamp, self._paths))}, args, kwargs
 
 
-def parts_of(function: Any) -> tuple[Split, EitherWay, Context | KeyedContext, Keys | None]:
+def parts_of(function: Any, check: int = 0) -> tuple[Split, EitherWay, Context | KeyedContext, Keys | None]:
     """A split, the body and the context of the app, and what its calls are told apart by.
+
+    Parameters
+    ----------
+    check
+        Calls in each process that run both ways and are compared.
 
     Raises
     ------
+    ConfigurationError
+        If that is no number of calls.
     SplitError
         If nothing of the function may become a context.
     """
+    if type(check) is not int or check < 0:
+        raise ConfigurationError(f"check={check!r} of an app must be a number of calls.")
     found = split_by_itself(function)
     made = ContextFunction(LeadingWork(found.context), Options())
     made.is_block = True
     paths = list(literal_paths(found))
-    body = EitherWay(found.body, found.function)
+    body = EitherWay(found.body, found.function, check)
     if not paths:
         return found, body, made(), None
     return found, body, KeyedContext(made, (_FILES,), {}), LiteralFiles(paths, inspect.signature(found.function))

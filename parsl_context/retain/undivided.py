@@ -7,6 +7,7 @@ when it is made is not shared by calls.
 from __future__ import annotations
 
 import collections
+import copy
 import inspect
 import io
 import logging
@@ -15,8 +16,10 @@ import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from parsl_context.content.digests import digest_content
 from parsl_context.content.modules import Home, home_of
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -74,11 +77,16 @@ class EitherWay:
         Gets the variables, and runs the rest of the function.
     whole
         The function undivided.
+    check
+        Calls in each process that run both ways. If they differ, or the variables do afterwards, all later calls there
+        run undivided.
     """
 
-    def __init__(self, body: Callable[..., Any], whole: Callable[..., Any]) -> None:
+    def __init__(self, body: Callable[..., Any], whole: Callable[..., Any], check: int = 0) -> None:
         self.body = body
         self.whole = whole
+        self.check = check
+        self._was_wrong = False
         self.__name__ = whole.__name__
         self.__qualname__ = whole.__qualname__
         self.__module__ = whole.__module__
@@ -89,7 +97,58 @@ class EitherWay:
         return inspect.signature(self.body)
 
     def __call__(self, made: Mapping[str, Any] | None, /, *args: Any, **kwargs: Any) -> Any:
-        return self.whole(*args, **kwargs) if made is None else self.body(made, *args, **kwargs)
+        if made is None or self._was_wrong:
+            return self.whole(*args, **kwargs)
+        if self.check > 0:
+            self.check -= 1
+            return self._checked(made, args, kwargs)
+        return self.body(made, *args, **kwargs)
+
+    def _checked(self, made: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a call both ways, and give what the function gives undivided."""
+        try:
+            copied_args, copied_kwargs = copy.deepcopy((args, kwargs))
+            before = {name: digest_content(value) for name, value in made.items()}
+        except Exception:
+            logger.warning("A call of %s cannot be checked", self.__name__, exc_info=True)
+            return self.whole(*args, **kwargs)
+        divided = _outcome(lambda: self.body(made, *copied_args, **copied_kwargs))
+        changed = [name for name, value in made.items() if _digest(value) != before[name]]
+        undivided = _outcome(lambda: self.whole(*args, **kwargs))
+        if changed or divided.seen != undivided.seen:
+            self._was_wrong = True
+            what = f"{', '.join(changed)} changed in a call" if changed else "a call gave something else than undivided"
+            logger.warning(
+                "The context that was found for %s is not fit: %s. Calls here run undivided from now on. Write the "
+                "split as a block, or leave the function as it is",
+                *(self.__name__, what),
+            )
+        if undivided.error is not None:
+            raise undivided.error
+        return undivided.value
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    seen: object  # equal for equal outcomes
+    value: Any = None
+    error: BaseException | None = None
+
+
+def _outcome(call: Callable[[], Any]) -> _Outcome:
+    try:
+        value = call()
+    except Exception as error:
+        return _Outcome((type(error), str(error)), error=error)
+    return _Outcome(_digest(value), value)
+
+
+def _digest(value: object) -> object:
+    """What is equal for what has equal content; nothing is equal to what cannot be digested."""
+    try:
+        return digest_content(value)
+    except Exception:
+        return object()
 
 
 def why_not_kept(value: object, depth: int = 1) -> str | None:
