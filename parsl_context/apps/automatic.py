@@ -62,7 +62,7 @@ def parts_of(function: Any, check: int = 0) -> tuple[Split, EitherWay, Context |
     if type(check) is not int or check < 0:
         raise ConfigurationError(f"check={check!r} of an app must be a number of calls.")
     found = split_by_itself(function)
-    made = ContextFunction(LeadingWork(found.context), Options())
+    made = ContextFunction(LeadingWork(found.context, found.given_out), Options())
     made.is_block = True
     paths = list(literal_paths(found))
     body = EitherWay(found.body, found.function, check)

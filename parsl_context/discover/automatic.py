@@ -50,6 +50,8 @@ class _Moving:
     verdicts: list[Verdict] = field(default_factory=list)
     made_by: dict[str, list[ast.stmt]] = field(default_factory=dict)  # of each variable that moves
     constants: set[str] = field(default_factory=set)
+    bound_at_top: dict[str, int] = field(default_factory=dict)  # how often, by statements of the function itself
+    is_read: bool = False  # a statement that stays has read something that moves
 
 
 def split_by_itself(function: Any) -> Split:
@@ -64,7 +66,7 @@ def split_by_itself(function: Any) -> Split:
     source = source_of(function)
     check_kind(source)
     check_gives_at_once(source)
-    verdicts = verdicts_of(source)
+    verdicts, given_out = _analysed(source)
     moved = [each.node for each in verdicts if each.place == CONTEXT]
     rest = [each.node for each in verdicts if each.place != CONTEXT]
     in_body = scope_of(source, part(source.node, source.node.args, rest or [ast.Pass()]))
@@ -77,7 +79,7 @@ def split_by_itself(function: Any) -> Split:
     context = context_half(source, first, (), names, sure)
     kept = [each.arg for each in all_arguments(source.node.args)]
     body = body_half(source, (), rest or [ast.Pass()], rest[0] if rest else source.node, kept, names, sure)
-    return Split(function, context, body, (), tuple(names), None, tuple(verdicts))
+    return Split(function, context, body, (), tuple(names), None, tuple(verdicts), given_out)
 
 
 def _bound_by(node: ast.stmt) -> set[str]:
@@ -103,6 +105,11 @@ def _why_nothing(verdicts: Sequence[Verdict]) -> str:
 
 def verdicts_of(source: Source) -> list[Verdict]:
     """Where each statement of a function goes, docstring aside."""
+    return _analysed(source)[0]
+
+
+def _analysed(source: Source) -> tuple[list[Verdict], dict[str, int]]:
+    """Where each statement goes; and what moves of which the body gives out parts, and from how deep."""
     body = source.node.body
     body = body[1:] if ast.get_docstring(source.node, clean=False) is not None else body
     staying: dict[str, Unknown] = {}  # variables that must not move
@@ -113,16 +120,17 @@ def verdicts_of(source: Source) -> list[Verdict]:
         names = names_of(source)
         whole = frozenset(moving.made_by)
         walkable = frozenset(name for name in whole if all(_is_walkable(made) for made in moving.made_by[name]))
-        misused = Uses(names, whole, walkable).look(rest)
+        uses = Uses(names, whole, walkable)
+        misused = uses.look(rest)
         if not misused:
-            return moving.verdicts
+            return moving.verdicts, uses.given_out
         # What these were made of is looked at again, now that they are made in the body.
         staying.update(misused)
 
 
 def _leading(source: Source, body: Sequence[ast.stmt], bound: dict[str, int], staying: dict[str, Unknown]) -> _Moving:
     """What moves, if these variables do not."""
-    names, moving = names_of(source), _Moving()
+    names, moving = names_of(source), _Moving(bound_at_top=_bound_at_top(body))
     end: str = ""  # why nothing after it moves
     for node in body:
         if end:
@@ -130,6 +138,7 @@ def _leading(source: Source, body: Sequence[ast.stmt], bound: dict[str, int], st
             continue
         verdict = _verdict(node, names, bound, staying, moving)
         moving.verdicts.append(verdict)
+        moving.is_read |= verdict.place == BODY and not moving.made_by.keys().isdisjoint(_read_in(node))
         if verdict.place == BODY and not _lets_pass(node, names):
             end = f"it comes after line {node.lineno}, which runs with every call"
     return moving
@@ -146,32 +155,76 @@ def _verdict(
         case ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value):
             variables = _variables(target)
             if variables is None:
-                return Verdict(node, BODY, "it stores into an object", node.lineno)
-            for name in variables:
-                if bound[name] > 1:
-                    return Verdict(node, BODY, f"{name} is bound more than once", node.lineno)
-                if name in staying:
-                    return _stays(node, name, staying)
-            if isinstance(value, ast.Constant) and isinstance(value.value, _CONSTANTS):
-                names.free.update(variables)
-                moving.constants.update(variables)
-                return Verdict(node, BOTH)
-            if (unknown := why_not(value, names)) is not None:
-                return Verdict(node, BODY, unknown.reason, getattr(unknown.node, "lineno", node.lineno))
-            names.free.update(variables)
-            for name in variables:
-                moving.made_by.setdefault(name, []).append(node)
-            return Verdict(node, CONTEXT)
+                return _verdict_on_change(node, target, [target, value], names, staying, moving)
+            return _verdict_on_binding(node, variables, value, names, bound, staying, moving)
+        case ast.AugAssign(target=target, value=value):
+            return _verdict_on_change(node, target, [_loaded(target), value], names, staying, moving)
         case ast.Expr(value=ast.Call(func=ast.Attribute() as method) as call):
-            root = _root(method)
-            if root in moving.made_by:
-                if root in staying:
-                    return _stays(node, root, staying)
-                if (unknown := why_not(call, names)) is not None:
-                    return Verdict(node, BODY, unknown.reason, getattr(unknown.node, "lineno", node.lineno))
-                moving.made_by[root].append(node)
-                return Verdict(node, CONTEXT)
+            return _verdict_on_change(node, method, [call], names, staying, moving)
     return Verdict(node, BODY, _KINDS.get(type(node), "it is no assignment"), node.lineno)
+
+
+def _verdict_on_binding(
+    node: ast.stmt,
+    variables: Sequence[str],
+    value: ast.expr,
+    names: Names,
+    bound: dict[str, int],
+    staying: dict[str, Unknown],
+    moving: _Moving,
+) -> Verdict:
+    """Whether a statement moves that binds names."""
+    for name in variables:
+        if bound[name] > moving.bound_at_top[name]:
+            return Verdict(node, BODY, f"{name} is bound more than once", node.lineno)
+        if name in staying:
+            return _stays(node, name, staying)
+        if name in moving.constants or (name in moving.made_by and moving.is_read):
+            return Verdict(node, BODY, f"{name} is bound more than once", node.lineno)
+    if _is_constant(value) and all(bound[name] == 1 for name in variables):
+        names.free.update(variables)
+        moving.constants.update(variables)
+        return Verdict(node, BOTH)
+    if (unknown := why_not(value, names)) is not None:
+        return Verdict(node, BODY, unknown.reason, getattr(unknown.node, "lineno", node.lineno))
+    names.free.update(variables)
+    for name in variables:
+        moving.made_by.setdefault(name, []).append(node)
+    return Verdict(node, CONTEXT)
+
+
+def _verdict_on_change(
+    node: ast.stmt,
+    target: ast.expr,
+    parts: Sequence[ast.expr],
+    names: Names,
+    staying: dict[str, Unknown],
+    moving: _Moving,
+) -> Verdict:
+    """Whether a statement moves that changes what has moved: it does so before any call sees it."""
+    root = _root(target)
+    if root not in moving.made_by:
+        return Verdict(node, BODY, _KINDS.get(type(node), "it stores into an object"), node.lineno)
+    if root in staying:
+        return _stays(node, root, staying)
+    if moving.is_read:
+        return Verdict(node, BODY, f"{root} is read before by a statement that stays", node.lineno)
+    for each in parts:
+        if (unknown := why_not(each, names)) is not None:
+            return Verdict(node, BODY, unknown.reason, getattr(unknown.node, "lineno", node.lineno))
+    moving.made_by[root].append(node)
+    return Verdict(node, CONTEXT)
+
+
+def _is_constant(value: ast.expr) -> bool:
+    if isinstance(value, ast.Tuple):
+        return all(map(_is_constant, value.elts))
+    return isinstance(value, ast.Constant) and isinstance(value.value, _CONSTANTS)
+
+
+def _loaded(target: ast.expr) -> ast.expr:
+    """What a target stands for before it is changed."""
+    return ast.Name(id=target.id, ctx=ast.Load()) if isinstance(target, ast.Name) else target
 
 
 _KINDS: dict[type[ast.stmt], str] = {
@@ -266,13 +319,27 @@ def _times_bound(node: ast.FunctionDef) -> dict[str, int]:
     return found
 
 
+def _bound_at_top(body: Sequence[ast.stmt]) -> dict[str, int]:
+    """How often names are bound by plain assignments among some statements."""
+    found: dict[str, int] = collections.defaultdict(int)
+    for node in body:
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                for name in _variables(target) or ():
+                    found[name] += 1
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            for name in _imported(node):
+                found[name] += 1
+    return found
+
+
 def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
     return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
 
 
 def _variables(target: ast.expr) -> list[str] | None:
     """The names of a target; None if it is none."""
-    elements = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+    elements: Sequence[ast.expr] = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
     found = [each.id for each in elements if isinstance(each, ast.Name)]
     return found if len(found) == len(elements) else None
 
@@ -290,8 +357,10 @@ def _read_in(node: ast.AST) -> set[str]:
 def _is_walkable(made: ast.stmt) -> bool:
     """Whether what a statement makes can be iterated over again and again, for sure."""
     value: Any = getattr(made, "value", None)
-    if isinstance(made, ast.Expr):
-        return True  # it makes nothing
+    if isinstance(made, ast.Expr | ast.AugAssign) or (
+        isinstance(made, ast.Assign) and _variables(made.targets[0]) is None
+    ):
+        return True  # it makes nothing new
     match value:
         case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.ListComp() | ast.SetComp() | ast.DictComp():
             return isinstance(made, ast.Assign | ast.AnnAssign) and not isinstance(_target(made), ast.Tuple | ast.List)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from parsl_context.discover.sources import NO_TYPE_PARAMETERS, Source
@@ -57,6 +57,9 @@ class Split:
         What the block is marked with: ``context``, or what ``context(...)`` gave; None if the split is automatic.
     verdicts : tuple of Verdict
         Where each statement goes, and why, if the split is automatic.
+    given_out : mapping
+        Variables of which the body returns or stores items, and from how many steps into them, at least. Calls share
+        these only if such items cannot be changed.
     """
 
     function: types.FunctionType
@@ -66,6 +69,7 @@ class Split:
     names: tuple[str, ...]
     marker: Any
     verdicts: tuple[Verdict, ...] = ()
+    given_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def context_half(

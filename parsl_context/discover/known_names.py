@@ -50,9 +50,11 @@ _OUTSIDE_NAME = re.compile(
     | iterdir | stat | getmtime | getsize | lock | rlock | event | condition | semaphore | thread | process | pool
     | queue | timer | write.* | save.* | dump | to_csv | to_pickle | to_json | to_sql | to_parquet | to_excel
     | mkdir | makedirs | touch | unlink | remove | rename | replace_file | rmtree | copyfile | symlink
-    | set_[a-z_]+ | register.* | config | basicconfig | configure | use | reset.* | enable.* | disable.* | init
-    | setup | install
     )$"""
+)
+# Names of functions of libraries that say so; methods of these names change what they are called on.
+_GLOBAL_NAME = re.compile(
+    r"^(set_[a-z_]+|register.*|config|basicconfig|configure|use|reset.*|enable.*|disable.*|init|setup|install)$"
 )
 # Not those, which sound alike and compute.
 _PLAIN_NAMES = _words(
@@ -81,6 +83,11 @@ _NOT_CHANGING = _words(
     """
     readable fillna settings setting set_index reset_index nextafter
     """
+)
+
+_KEEPING_NAME = re.compile(
+    r"^(append|extend|insert|add|put|push|set|update|register|store|enqueue|attach|send|emit|assign|load|init|build|log_"
+    r"|record|heap|_|connect|move|fill|feed|fit|train).*"
 )
 
 # Built-in functions that compute from their arguments alone, and keep nothing of them.
@@ -122,8 +129,8 @@ def is_outside(dotted: str) -> bool:
     """Whether a function of a library, by its full name, does more than compute from its arguments."""
     if dotted in PLAIN_FUNCTIONS:
         return False
-    parts = dotted.split(".")
-    return parts[0] in OUTSIDE_MODULES or any(map(is_outside_name, parts[1:]))
+    first, *rest = dotted.split(".")
+    return first in OUTSIDE_MODULES or any(is_outside_name(each) or _GLOBAL_NAME.match(each.lower()) for each in rest)
 
 
 def is_outside_name(name: str) -> bool:
@@ -140,6 +147,11 @@ def is_changing(name: str) -> bool:
         return True  # as of PyTorch
     name = name.lower()
     return name not in _NOT_CHANGING and _CHANGING_NAME.match(name) is not None
+
+
+def is_keeping(name: str) -> bool:
+    """Whether a method that changes what it is called on may keep what it is given there, by its name."""
+    return _KEEPING_NAME.match(name.lower()) is not None
 
 
 def draws_random_numbers(name: str, keywords: frozenset[str]) -> bool:

@@ -220,6 +220,9 @@ def _why_not_function(node: ast.AST, function: types.FunctionType, names: Names)
         source = source_of(function)
     except SplitError:
         return Unknown(f"the source of {what} cannot be read", node)
+    given = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    if not all(isinstance(each, _FIXED) or _is_fixed_tuple(each) for each in given):
+        return Unknown(f"{what} has a default that may change from call to call", node)
     inside = names_of(source, names.depth + 1)
     inside.free |= inside.own  # arguments are what moves, and variables are made here
     unknown = _first(_why_not_inside(each, inside) for each in source.node.body)
@@ -236,6 +239,10 @@ def _why_not_inside(node: ast.stmt, names: Names) -> Unknown | None:
             return None
         case ast.Assign(targets=targets, value=value) if all(map(_is_variable, targets)):
             return why_not(value, names)
+        case ast.Assign(targets=[target], value=value) if _is_own(target, names):
+            return why_not(target, names) or why_not(value, names)
+        case ast.AugAssign(target=target, value=value) if _is_own(target, names):
+            return why_not(target, names) or why_not(value, names)
         case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value) | ast.Return(value=ast.expr() as value):
             return why_not(value, names)
         case ast.AnnAssign(value=None) | ast.Return(value=None):
@@ -290,6 +297,13 @@ def _is_variable(node: ast.expr) -> bool:
     """Whether a target is a name, or names that are unpacked to."""
     elements: Sequence[ast.expr] = node.elts if isinstance(node, ast.Tuple | ast.List) else [node]
     return all(isinstance(each, ast.Name) for each in elements)
+
+
+def _is_own(target: ast.expr, names: Names) -> bool:
+    """Whether what is changed is the function's own, or what it was given: that has moved, or cannot change."""
+    while isinstance(target, ast.Attribute | ast.Subscript):
+        target = target.value
+    return isinstance(target, ast.Name) and target.id in names.own
 
 
 def _is_fixed_tuple(value: object) -> bool:

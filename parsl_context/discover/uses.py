@@ -19,7 +19,7 @@ from parsl_context.discover.leading import Names, Unknown, names_of
 from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
 
-_READ, _GIVEN, _KEPT, _WALKED = "read", "given", "kept", "walked"
+_READ, _GIVEN, _KEPT, _NAMED, _WALKED = "read", "given", "kept", "named", "walked"
 _HARMLESS = frozenset({"print", "repr", "getattr", "hasattr", "type", "callable", "hash", "id", "format"})
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -44,6 +44,8 @@ class Uses:
         Variables that are new containers of such.
     found : dict
         The first misuse of each, by the variable that it goes back to.
+    given_out : dict
+        Values of which an item or an attribute is returned or stored, with how many steps into them that is, at least.
     """
 
     names: Names
@@ -52,6 +54,8 @@ class Uses:
     origins: dict[str, set[str]] = field(default_factory=dict)  # variables, and the values that they may be parts of
     copies: set[str] = field(default_factory=set)
     found: dict[str, Unknown] = field(default_factory=dict)
+    given_out: dict[str, int] = field(default_factory=dict)  # values of which something leaves, and from how deep
+    within: frozenset[tuple[types.FunctionType, str]] = frozenset()  # functions, and parameters, that are looked into
 
     def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
         """The first misuse of each value."""
@@ -123,7 +127,7 @@ class Uses:
     # --- names that are bound
 
     def _bind_all(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
-        self._use(value, _KEPT)
+        self._use(value, _KEPT if any(map(_is_store, targets)) else _NAMED)
         for target in targets:
             self._bind(target, self._origins(value), is_copy=self._is_copy(value))
 
@@ -152,9 +156,11 @@ class Uses:
     # --- expressions
 
     def _use(self, node: ast.expr, how: str) -> None:
+        if how == _KEPT:
+            self._note_given_out(node)
         match node:
             case ast.Name(id=name) if name in self.whole:
-                if how == _KEPT:
+                if how in (_KEPT, _NAMED):
                     self._blame({name}, "is returned, stored, or given another name", node)
                 elif how == _WALKED and name not in self.walkable:
                     self._blame({name}, "is iterated over, and may be an iterator", node)
@@ -201,6 +207,16 @@ class Uses:
                 for part in _children(node):
                     self._use(part, _READ)
 
+    def _note_given_out(self, node: ast.expr) -> None:
+        inner, steps = node, 0
+        while isinstance(inner, ast.Subscript | ast.Attribute) or _is_taken(inner):
+            inner = _taken_from(inner)
+            steps += 1
+        if not isinstance(inner, ast.Name) or (not steps and (inner.id in self.whole or inner.id in self.copies)):
+            return
+        for name in self._origins(inner):
+            self.given_out[name] = min(steps or 1, self.given_out.get(name, steps or 1))
+
     def _comprehension(self, node: Any) -> None:
         for each in node.generators:
             self._use(each.iter, _WALKED)
@@ -224,12 +240,13 @@ class Uses:
             self._use(function, _READ)
         for keyword in node.keywords:
             if keyword.arg == "inplace" and not (isinstance(keyword.value, ast.Constant) and not keyword.value.value):
-                self._change(function, "is changed in place", deep=True)
+                changed = function.value if isinstance(function, ast.Attribute) else function
+                self._change(changed, "is changed in place", deep=True)
             if keyword.arg == "out":
                 self._change(keyword.value, "is written to by out=", deep=False)
         for each in given if changes else ():
             if isinstance(function, ast.Attribute) and full is None:
-                self._use(each, _KEPT)  # in what the method changes
+                self._use(each, _KEPT if known.is_keeping(name) else _GIVEN)
             else:
                 self._change(each, f"is given to {name}(), which may change it", deep=False)
         reader = self._reader(function, full)
@@ -296,8 +313,11 @@ class Uses:
         if parameter is None or parameter not in {*places, *(one.arg for one in given.kwonlyargs)}:
             self._blame(origins, f"is given to {what} among others", each)
             return
+        if (function, parameter) in self.within:
+            return  # it calls itself: whatever it does is seen already
         is_whole = isinstance(each, ast.Name) and each.id in self.whole
-        inside = Uses(names_of(source, self.names.depth + 1), frozenset({parameter}))
+        within = self.within | {(function, parameter)}
+        inside = Uses(names_of(source, self.names.depth + 1), frozenset({parameter}), within=within)
         if not is_whole:
             inside.whole, inside.origins = frozenset(), {parameter: {parameter}}
         for unknown in inside.look(source.node.body).values():
@@ -362,6 +382,29 @@ class Uses:
     def _blame(self, origins: Iterable[str], reason: str, node: ast.AST) -> None:
         for name in origins:
             self.found.setdefault(name, Unknown(reason, node))
+
+
+def _is_store(target: ast.expr) -> bool:
+    return not isinstance(target, ast.Name | ast.Tuple | ast.List)
+
+
+def _is_taken(node: ast.expr) -> bool:
+    """Whether a call takes something out of a container, or gives another with the same items."""
+    match node:
+        case ast.Call(func=ast.Attribute(attr="get" | "pop" | "setdefault" | "values" | "items" | "popitem" | "copy")):
+            return True
+        case ast.Call(func=ast.Name(id="list" | "dict" | "sorted" | "tuple" | "set" | "frozenset"), args=[_]):
+            return True
+    return False
+
+
+def _taken_from(node: ast.expr) -> ast.expr:
+    match node:
+        case ast.Call(func=ast.Attribute(value=inner)) | ast.Call(func=ast.Name(), args=[inner]):
+            return inner
+        case ast.Subscript(value=inner) | ast.Attribute(value=inner):
+            return inner
+    return node
 
 
 def _children(node: ast.AST | None) -> list[ast.expr]:

@@ -30,7 +30,11 @@ _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Event, thre
 _SOUNDS_LIVE = re.compile(
     r"(Connection|Cursor|Client|Socket|Lock|Reader|Writer|Generator|Iterator|RandomState|Stream)$"
 )
+_CHANGEABLE = frozenset({"bytearray", "DataFrame", "Series", "Tensor", "SimpleNamespace"})
 _LOOKED_INTO = 100  # items of a container
+
+
+_NOTHING: Mapping[str, int] = {}
 
 
 class LeadingWork:
@@ -40,10 +44,13 @@ class LeadingWork:
     ----------
     function
         Runs the statements that have moved, and gives variables by name.
+    given_out
+        Variables of which calls give out items, and from how many steps into them. Nobody must be able to change these.
     """
 
-    def __init__(self, function: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, function: Callable[[], Mapping[str, Any]], given_out: Mapping[str, int] = _NOTHING) -> None:
         self.function = function
+        self.given_out = dict(given_out)
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
@@ -62,7 +69,10 @@ class LeadingWork:
             logger.info("Calls of %s run undivided: what precedes them failed", self.__name__, exc_info=True)
             return None
         for name, value in made.items():
-            if (reason := why_not_kept(value)) is not None:
+            reason = why_not_kept(value)
+            if reason is None and name in self.given_out and not _holds_fixed(value, self.given_out[name]):
+                reason = "given out in parts that could be changed"
+            if reason is not None:
                 logger.warning("Calls of %s run undivided: %s is %s", self.__name__, name, reason)
                 return None
         return made
@@ -149,6 +159,19 @@ def _digest(value: object) -> object:
         return digest_content(value)
     except Exception:
         return object()
+
+
+def _holds_fixed(value: object, steps: int) -> bool:
+    """Whether what is so many steps within a container is none of those objects that are made to be changed."""
+    kind = type(value)
+    if kind.__name__ == "ndarray":
+        return bool(value.dtype != object and value.ndim <= steps)  # type: ignore[attr-defined]
+    if not isinstance(value, list | tuple | dict | set | frozenset | collections.deque):
+        return steps > 0 or kind.__name__ not in _CHANGEABLE
+    if steps <= 0 and not isinstance(value, tuple | frozenset):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return all(_holds_fixed(each, steps - 1) for each in items)
 
 
 def why_not_kept(value: object, depth: int = 1) -> str | None:

@@ -40,6 +40,32 @@ def tick():
     return TICKS[0]
 
 
+def remembers(a, seen=[]):
+    seen.append(a)
+    return len(seen)
+
+
+def fills(n):
+    rows = [0] * n
+    for i in range(n):
+        rows[i] += i
+    rows[0] = 7
+    return rows
+
+
+def walks(t, x):
+    if x > 0:
+        return walks(t, x - 1)
+    return len(t)
+
+
+def walks_and_changes(t, x):
+    if x > 0:
+        return walks_and_changes(t, x - 1)
+    t.append(x)
+    return len(t)
+
+
 def boom(a):
     raise ValueError(f"boom {a}")
 
@@ -138,6 +164,8 @@ _EXPRESSIONS = [
     ("number", "math.sqrt(LIMIT)"),
     ("number", "{dict}['n']"),
     ("number", "tick()"),
+    ("number", "remembers(1)"),
+    ("list", "fills(3)"),
     ("number", "note('lead')"),
     ("number", "x + 1"),
     ("number", "len(str(x))"),
@@ -159,6 +187,11 @@ _EXPRESSIONS = [
     ("random", "random.Random(len({list}))"),
 ]
 _LEADS = [
+    "{list}[0] = 5",
+    "{dict}['k'] = [0]",
+    "{list} += [8]",
+    "{dict}['n'] += 2",
+    "del {list}[0]",
     "{list}.append(9)",
     "{dict}.update(n=4)",
     "{list}.sort(key=str)",
@@ -203,6 +236,8 @@ _BODIES = {
         "for v in {0}:\n        r.append(v)",
         "for v in {0}:\n        v.append(x)",
         "r.append(changes({0}, x))",
+        "r.append(walks({0}, x))",
+        "r.append(walks_and_changes({0}, x))",
         "r.append(reads({0}, x))",
         "r.append(keeps({0}, x))",
         "same({0}).append(x)",

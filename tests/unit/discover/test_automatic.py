@@ -45,6 +45,7 @@ def outcome(module, function, x):
     """What a call gives, as it would arrive, and what it does that others see."""
     del module.EFFECTS[:], module.STORE[:]
     module.TICKS[0] = 0
+    module.remembers.__defaults__[0].clear()
     module.TABLE.clear()
     module.TABLE.update(k=[1], n=1)
     try:
@@ -208,6 +209,32 @@ def test_what_calls_must_not_share_is_told_by_its_kind(value, says):
 @pytest.mark.parametrize("value", [1, "a", [1], {"a": [1]}, re.compile("a"), collections.Counter(), range(3), None])
 def test_other_values_are_kept(value):
     assert why_not_kept(value) is None
+
+
+@pytest.mark.parametrize(
+    ("made", "taken", "is_shared"),
+    [
+        ("{'a': 1}", "made['a']", True),
+        ("{'a': [1]}", "made['a']", False),
+        ("{'a': [1]}", "made['a'][0]", True),
+        ("{'a': [1]}", "made.get('a')", False),
+        ("{'a': (1, 'b')}", "made['a']", True),
+        ("{'a': ([1],)}", "made['a']", False),
+        ("[[1], [2]]", "[row for row in made]", False),
+        ("[[1], [2]]", "len(made[0])", True),
+        ("{'a': [1]}", "dict(made)", False),
+        ("{'a': 1}", "dict(made)", True),
+        ("[[1], [2]]", "sum(made[0])", True),
+        ("[1, 2]", "made[x]", True),
+    ],
+)
+def test_items_that_calls_give_out_are_shared_only_if_nobody_can_change_them(made, taken, is_shared):
+    """What a caller does to a result must not be seen by others, on executors where both are in one process."""
+    names = cell_of(f"def app(x):\n    made = {made}\n    return {taken}\n")
+    found = split_by_itself(names["app"])
+    assert (LeadingWork(found.context, found.given_out)() is not None) is is_shared
+    app = context_app(discover=True)(names["app"])
+    assert app.func(0) == names["app"](0)
 
 
 def test_a_build_that_fails_leaves_errors_to_python():
