@@ -78,6 +78,10 @@ def build_with_state():
     return LIMIT
 
 
+def total(rows, n):
+    return 0 if n < 0 else rows[n] + total(rows, n - 1)
+
+
 def factorial(n):
     return 1 if n < 2 else n * factorial(n - 1)
 
@@ -385,6 +389,45 @@ def one_stays_and_one_moves(x):
     return seen, kept[0]
 
 
+@moves("basis")
+def set_up_in_place(x):
+    size = 4
+    basis = np.outer(np.arange(size), np.ones(size))
+    basis[0] /= 2.0
+    basis *= 3.0
+    return (basis @ np.full(size, x)).tolist()
+
+
+@moves("rows")
+def bound_again_and_again(x):
+    rows = [3, 1, 2]
+    rows = sorted(rows)
+    rows = rows + [4]
+    return rows[x]
+
+
+@refused("rows is changed by .append")
+def changed_after_what_stays_has_read_it(x):
+    rows = [3, 1, 2]
+    first = rows + [0]
+    rows.append(9)
+    first.append(x)
+    return first, len(rows)
+
+
+@moves("rows")
+def given_to_a_function_that_calls_itself(x):
+    rows = [3, 1, 2]
+    return total(rows, x)
+
+
+@moves("names")
+def a_constant_tuple_is_no_misuse(x):
+    lanes = ("a", "b")
+    names = [lane.upper() for lane in lanes]
+    return names[x] + next(iter(lanes))
+
+
 # --- mutation
 
 
@@ -402,7 +445,7 @@ def stored_into(x):
     return len(table)
 
 
-@refused("bound more than once")
+@refused("changed in place")
 def added_in_place(x):
     rows = build()
     rows += [x]
@@ -419,7 +462,7 @@ def an_item_is_deleted(x):
 @refused("changed")
 def an_attribute_is_set(x):
     rows = np.ones(3)
-    rows.shape = (3, 1)
+    rows.shape = (x, 1)
     return x
 
 
@@ -745,7 +788,7 @@ def after_the_first_call_dependent_line(x):
     return table, y
 
 
-@refused("bound more than once")
+@refused("bound anew")
 def bound_twice(x):
     rows = build()
     rows = rows + [x]
