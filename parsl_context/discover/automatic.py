@@ -18,10 +18,13 @@ from __future__ import annotations
 
 import ast
 import collections
+import re
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from parsl_context.content.modules import Home, home_of
 from parsl_context.discover import known_names as known
 from parsl_context.discover.blocks import check_gives_at_once, check_kind, plain_function
 from parsl_context.discover.halves import (
@@ -37,7 +40,7 @@ from parsl_context.discover.halves import (
 from parsl_context.discover.leading import Names, Unknown, is_plain_error, names_of, why_not
 from parsl_context.discover.scopes import scope_of
 from parsl_context.discover.sources import Source, source_of
-from parsl_context.discover.uses import Uses
+from parsl_context.discover.uses import Uses, misused_parameters
 
 CONTEXT, BOTH, BODY = "context", "both", "body"
 _CONSTANTS = (int, float, complex, str, bytes, type(None))
@@ -71,6 +74,9 @@ def split_by_itself(function: Any) -> Split:
     rest = [each.node for each in verdicts if each.place != CONTEXT]
     in_body = scope_of(source, part(source.node, source.node.args, rest or [ast.Pass()]))
     names = sorted({name for each in moved for name in _bound_by(each)} & in_body.used)
+    private = [name for name in names_of(source).own if source.class_name is not None and _is_private(name)]
+    if private:
+        raise source.refusal(f"its variable {min(private)} has a private name. Give it another.")
     if not names:
         raise source.refusal(_why_nothing(verdicts))
     last = max(i for i, each in enumerate(verdicts) if each.place == CONTEXT)
@@ -82,8 +88,17 @@ def split_by_itself(function: Any) -> Split:
     return Split(function, context, body, (), tuple(names), None, tuple(verdicts), given_out)
 
 
+def _is_private(name: str) -> bool:
+    """Whether a variable in a class has another name in compiled code than in its source."""
+    return re.match(r"_[^_].*__\w*[^_]$|__\w*[^_]$", name) is not None
+
+
 def _bound_by(node: ast.stmt) -> set[str]:
-    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+    """Variables that a statement that moves binds; not those of comprehensions in it."""
+    match node:
+        case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
+            return set(_variables(target) or ())
+    return set()
 
 
 def _for_context(verdict: Verdict) -> ast.stmt:
@@ -120,7 +135,8 @@ def _analysed(source: Source) -> tuple[list[Verdict], dict[str, int]]:
         names = names_of(source)
         whole = frozenset(moving.made_by)
         walkable = frozenset(name for name in whole if all(_is_walkable(made) for made in moving.made_by[name]))
-        uses = Uses(names, whole, walkable)
+        callables = {name: _functions_in(moving.made_by[name], names) for name in whole}
+        uses = Uses(names, whole, walkable, callables=callables)
         misused = uses.look(rest)
         if not misused:
             return moving.verdicts, uses.given_out
@@ -187,6 +203,10 @@ def _verdict_on_binding(
         return Verdict(node, BOTH)
     if (unknown := why_not(value, names)) is not None:
         return Verdict(node, BODY, unknown.reason, getattr(unknown.node, "lineno", node.lineno))
+    if (function := _given_on(value, names)) is not None:
+        return Verdict(node, BODY, f"{function} may be called later, and change or keep what it is given", node.lineno)
+    if moving.is_read and _may_change(value, names, moving):
+        return Verdict(node, BODY, "it may change what a statement above reads, which stays", node.lineno)
     names.free.update(variables)
     for name in variables:
         moving.made_by.setdefault(name, []).append(node)
@@ -214,6 +234,37 @@ def _verdict_on_change(
             return Verdict(node, BODY, unknown.reason, getattr(unknown.node, "lineno", node.lineno))
     moving.made_by[root].append(node)
     return Verdict(node, CONTEXT)
+
+
+def _may_change(value: ast.expr, names: Names, moving: _Moving) -> bool:
+    """Whether making a value may change what has moved."""
+    for call in (each for each in ast.walk(value) if isinstance(each, ast.Call)):
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        moved = not moving.made_by.keys().isdisjoint(_read_in(call))
+        if moved and (known.is_changing(name) or _functions_in([call.func], names)):
+            return True
+    return False
+
+
+def _given_on(value: ast.expr, names: Names) -> str | None:
+    """A function of the user's that is not called but given on, and does not leave what it is given as it is."""
+    called = {id(each.func) for each in ast.walk(value) if isinstance(each, ast.Call)}
+    for each in ast.walk(value):
+        if isinstance(each, ast.Name) and id(each) not in called:
+            for function in _functions_in([each], names):
+                if misused_parameters(function, 1):
+                    return function.__name__
+    return None
+
+
+def _functions_in(nodes: Sequence[ast.AST], names: Names) -> list[types.FunctionType]:
+    """Functions of the user's that are named in some code."""
+    values = (names.value_of(name) for node in nodes for name in sorted(_read_in(node)))
+    return [
+        each
+        for each in values
+        if isinstance(each, types.FunctionType) and home_of(each.__module__) is not Home.INSTALLED
+    ]
 
 
 def _is_constant(value: ast.expr) -> bool:

@@ -79,6 +79,7 @@ _CHANGING_NAME = re.compile(
     | permutation | permuted | shuffle | sample.* | gauss | getrandbits | seed | __.*
     )$"""
 )
+_ASKED = _words("__class__ __name__ __qualname__ __doc__ __len__ __version__ __contains__ __getitem__ __file__")
 _NOT_CHANGING = _words(
     """
     readable fillna settings setting set_index reset_index nextafter
@@ -143,6 +144,8 @@ def is_outside_name(name: str) -> bool:
 
 def is_changing(name: str) -> bool:
     """Whether a method changes what it is called on, or a function what it is given, by its name."""
+    if name in _ASKED:
+        return False
     if name.endswith("_") and not name.endswith("__"):
         return True  # as of PyTorch
     name = name.lower()

@@ -49,6 +49,8 @@ class Names:
         All its variables and parameters.
     depth : int
         How many functions of the user's call one another here.
+    runs_later : bool
+        Whether it is about a function that may be called later, and must leave what it is given as it is.
     """
 
     source: Source
@@ -56,6 +58,7 @@ class Names:
     free: set[str] = field(default_factory=set)
     own: frozenset[str] = frozenset()
     depth: int = 0
+    runs_later: bool = False
 
     def full_name(self, node: ast.expr) -> str | None:
         """The full name of what a dotted name stands for, if a module or what is installed has it."""
@@ -105,6 +108,8 @@ def why_not(node: ast.expr, names: Names, *, is_used_up: bool = False) -> Unknow
             full = names.full_name(node)
             if full is not None and known.is_outside(full):
                 return Unknown(f"{full} is of the outside world", node)
+            if known.is_changing(attr) and not attr.endswith("_"):  # scikit-learn's results end so
+                return Unknown(f".{attr} may be called later, and changes things", node)
             return Unknown(f".{attr} is private", node) if attr.startswith("__") else why_not(value, names)
         case ast.Call():
             return _why_not_call(node, names, is_used_up=is_used_up)
@@ -137,7 +142,9 @@ def _why_not_name(node: ast.AST, name: str, names: Names) -> Unknown | None:
         return None
     if isinstance(value, types.FunctionType) and home_of(value.__module__) is not Home.INSTALLED:
         return _why_not_function(node, value, names)
-    if _full_name(value) is not None:
+    if (full := _full_name(value)) is not None:
+        if known.is_changing(full.rpartition(".")[2]):
+            return Unknown(f"{name} may be called later, and changes things", node)
         return None
     if isinstance(value, type):
         return Unknown(f"{name} is a class of the user's, which may do anything", node)
@@ -162,6 +169,8 @@ def _why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown 
         if known.draws_random_numbers(full.rpartition(".")[2], keywords):
             return Unknown(f"{full} draws random numbers unless random_state= is given", node)
     elif isinstance(function, ast.Attribute):
+        if names.runs_later and known.is_changing(function.attr):
+            return Unknown(f".{function.attr}() may be called later, and changes things", node)
         if known.is_outside_name(function.attr) or function.attr.startswith("__"):
             return Unknown(f".{function.attr}() may look at the outside world, or give another value each time", node)
         if (unknown := why_not(function.value, names)) is not None:
@@ -169,6 +178,8 @@ def _why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown 
         uses_up = function.attr == "join"
     elif (unknown := why_not(function, names)) is not None:
         return unknown
+    if full is not None and names.runs_later and known.is_changing(full.rpartition(".")[2]):
+        return Unknown(f"{full}() may be called later, and changes things", node)
     for given in (*node.args, *(each.value for each in node.keywords)):
         if isinstance(given, ast.Lambda):
             unknown = _why_not_lambda(given, names)
@@ -185,9 +196,8 @@ def _why_not_lambda(node: ast.Lambda, names: Names) -> Unknown | None:
     own = {each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
     if given.vararg or given.kwarg:
         return Unknown("its lambda takes any arguments", node)
-    return _first(why_not(each, names) for each in (*given.defaults, *filter(None, given.kw_defaults))) or _within(
-        names, own, [node.body]
-    )
+    defaults = _first(why_not(each, names) for each in (*given.defaults, *filter(None, given.kw_defaults)))
+    return defaults or why_not(node.body, _with(names, own, runs_later=True))
 
 
 def _why_not_comprehension(node: ast.expr, names: Names) -> Unknown | None:
@@ -196,7 +206,7 @@ def _why_not_comprehension(node: ast.expr, names: Names) -> Unknown | None:
     for each in node.generators:
         if each.is_async:
             return Unknown("it is asynchronous", node)
-        before = Names(names.source, names.imports, names.free | own, names.own - own, names.depth)
+        before = _with(names, own)
         if (unknown := why_not(each.iter, before, is_used_up=True)) is not None:
             return unknown
         own |= {at.id for at in ast.walk(each.target) if isinstance(at, ast.Name)}
@@ -207,8 +217,14 @@ def _why_not_comprehension(node: ast.expr, names: Names) -> Unknown | None:
 
 
 def _within(names: Names, own: set[str], parts: Iterable[ast.expr]) -> Unknown | None:
-    inner = Names(names.source, names.imports, names.free | own, names.own - own, names.depth)
+    inner = _with(names, own)
     return _first(why_not(each, inner) for each in parts)
+
+
+def _with(names: Names, own: set[str], *, runs_later: bool = False) -> Names:
+    """The names within a part that has variables of its own."""
+    later = names.runs_later or runs_later
+    return Names(names.source, names.imports, names.free | own, names.own - own, names.depth, later)
 
 
 def _why_not_function(node: ast.AST, function: types.FunctionType, names: Names) -> Unknown | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
 
 _READ, _GIVEN, _KEPT, _NAMED, _WALKED = "read", "given", "kept", "named", "walked"
-_HARMLESS = frozenset({"print", "repr", "getattr", "hasattr", "type", "callable", "hash", "id", "format"})
+_HARMLESS = frozenset({"print", "repr", "hasattr", "type", "callable", "hash", "id", "format"})
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _DEEPEST = 3
@@ -44,6 +44,8 @@ class Uses:
         Variables that are new containers of such.
     found : dict
         The first misuse of each, by the variable that it goes back to.
+    callables : mapping
+        Of the values: functions of the user's that they were made of.
     given_out : dict
         Values of which an item or an attribute is returned or stored, with how many steps into them that is, at least.
     """
@@ -55,6 +57,7 @@ class Uses:
     copies: set[str] = field(default_factory=set)
     found: dict[str, Unknown] = field(default_factory=dict)
     given_out: dict[str, int] = field(default_factory=dict)  # values of which something leaves, and from how deep
+    callables: Mapping[str, Sequence[types.FunctionType]] = field(default_factory=dict)
     within: frozenset[tuple[types.FunctionType, str]] = frozenset()  # functions, and parameters, that are looked into
 
     def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
@@ -166,7 +169,9 @@ class Uses:
                     self._blame({name}, "is iterated over, and may be an iterator", node)
             case ast.Call():
                 self._call(node)
-            case ast.Attribute(value=value):
+            case ast.Attribute(value=value, attr=attr):
+                if known.is_changing(attr) and not attr.endswith("_"):  # scikit-learn's results end so
+                    self._change(value, f"may be changed by .{attr}, which may be called later", deep=True)
                 self._use(value, _READ)
             case ast.Subscript(value=value, slice=index):
                 self._use(value, _READ)
@@ -244,6 +249,10 @@ class Uses:
                 self._change(changed, "is changed in place", deep=True)
             if keyword.arg == "out":
                 self._change(keyword.value, "is written to by out=", deep=False)
+        self._given_with_functions(given)
+        if any(self._is_changing_function(each) for each in given):
+            for each in given:
+                self._change(each, "is given on with a function that changes things", deep=False)
         for each in given if changes else ():
             if isinstance(function, ast.Attribute) and full is None:
                 self._use(each, _KEPT if known.is_keeping(name) else _GIVEN)
@@ -271,6 +280,8 @@ class Uses:
             if isinstance(value, types.FunctionType) and home_of(value.__module__) is not Home.INSTALLED:
                 return lambda each, i, node: self._to_function(each, i, node, value)
             return lambda each, i, node: self._inside(each, f"is given to {function.id}, which is not known")
+        if isinstance(function, ast.Name) and (known_here := self.callables.get(function.id)):
+            return lambda each, i, node: self._to_any(each, known_here)
         if isinstance(function, ast.Name) and function.id not in self.whole and function.id not in self.origins:
             return lambda each, i, node: self._inside(each, f"is given to {function.id}, which is not known")
         return self._to_library
@@ -290,6 +301,37 @@ class Uses:
             self._comprehension(each)
         else:
             self._use(each, _GIVEN)
+
+    def _given_with_functions(self, given: Sequence[ast.expr]) -> None:
+        """Whoever gets a function of the user's may call it with what it gets besides."""
+        for each in given:
+            others = [other for other in given if other is not each and self._origins(other)]
+            if isinstance(each, ast.Lambda) and others:
+                parameters = {one.arg for one in (*each.args.posonlyargs, *each.args.args, *each.args.kwonlyargs)}
+                inside = Uses(self.names, frozenset(parameters), within=self.within)
+                if inside.look([ast.Expr(each.body)]):
+                    for other in others:
+                        self._blame(self._origins(other), "is given on with a lambda that may change or keep it", other)
+            elif isinstance(each, ast.Name) and each.id not in self.names.own:
+                value = self.names.value_of(each.id)
+                if isinstance(value, types.FunctionType) and home_of(value.__module__) is not Home.INSTALLED:
+                    for other in others:
+                        self._to_any(other, [value])
+
+    def _is_changing_function(self, node: ast.expr) -> bool:
+        """Whether it is a function that changes what it is given, not called but given on."""
+        if not isinstance(node, ast.Name | ast.Attribute) or (isinstance(node, ast.Name) and node.id in self.names.own):
+            return False
+        full = self.names.full_name(node)
+        return full is not None and known.is_changing(full.rpartition(".")[2])
+
+    def _to_any(self, each: ast.expr, functions: Sequence[types.FunctionType]) -> None:
+        """Something made of functions of the user's is called: whichever gets the argument must leave it as it is."""
+        self._use(each, _GIVEN)
+        origins = self._origins(each)
+        for function in functions if origins else ():
+            if self.names.depth >= _DEEPEST or misused_parameters(function, self.names.depth + 1):
+                self._blame(origins, f"is given to {function.__name__}(), which may change or keep it", each)
 
     def _to_function(self, each: ast.expr, index: int, node: ast.Call, function: types.FunctionType) -> None:
         """A function of the user's, which is looked into."""
@@ -415,3 +457,15 @@ def _children(node: ast.AST | None) -> list[ast.expr]:
         elif isinstance(each, ast.keyword | ast.comprehension | ast.FormattedValue):
             found += _children(each)
     return found
+
+
+def misused_parameters(function: types.FunctionType, depth: int = 0) -> dict[str, Unknown]:
+    """Parameters that a function of the user's changes, keeps or gives back, and how."""
+    try:
+        source = source_of(function)
+    except SplitError as error:
+        return {"": Unknown(error.reason, ast.Pass())}
+    given = source.node.args
+    parameters = {each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+    parameters |= {each.arg for each in (given.vararg, given.kwarg) if each is not None}
+    return Uses(names_of(source, depth), frozenset(parameters)).look(source.node.body)

@@ -569,6 +569,53 @@ def changed_by_a_nested_function(x):
     return len(rows)
 
 
+@refused("may be called later")
+def a_method_is_taken(x):
+    rows = [3, 1, 2]
+    add = rows.append
+    add(x)
+    return len(rows)
+
+
+@refused("is given to changing_helper|may be called later")
+def a_function_is_given_on(x):
+    table = dict(a=1)
+    put = functools.partial(changing_helper, table)
+    put(x)
+    return len(table)
+
+
+@refused("lambda")
+def a_lambda_is_given_on(x):
+    rows = build()
+    put = functools.partial(lambda a, b: a.append(b), rows)
+    put(x)
+    return len(rows)
+
+
+@refused("returned, stored, or given another name")
+def a_changing_function_is_given_on(x):
+    rows = build()
+    list(map(list.append, [rows], [x]))
+    return len(rows)
+
+
+@refused("given to getattr")
+def a_method_by_its_name(x):
+    rows = build()
+    getattr(rows, "append")(x)
+    return len(rows)
+
+
+@moves("table")
+def a_variable_of_a_comprehension_is_another(x):
+    table = [i * i for i in range(3)]
+    total = 0
+    for i in range(x):
+        total += table[i]
+    return total
+
+
 @refused("changed by .add_")
 def changed_as_torch_does(x):
     rows = np.ones(3)

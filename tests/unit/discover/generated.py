@@ -165,6 +165,20 @@ _EXPRESSIONS = [
     ("number", "{dict}['n']"),
     ("number", "tick()"),
     ("number", "remembers(1)"),
+    ("number", "{list}.pop()"),
+    ("number", "changes({list}, 3)"),
+    ("number", "heapq.heappush({list}, 3)"),
+    ("adder", "{list}.append"),
+    ("adder", "functools.partial(list.append, {list})"),
+    ("adder", "functools.partial(operator.iadd, {list})"),
+    ("adder", "functools.partial(changes, {list})"),
+    ("adder", "functools.partial(lambda a, b: a.append(b), {list})"),
+    ("adder", "{dict}['k'].append"),
+    ("changer", "changes"),
+    ("changer", "functools.partial(changes)"),
+    ("changer", "functools.partial(reads)"),
+    ("changer", "functools.partial(deep)"),
+    ("changer", "operator.concat"),
     ("list", "fills(3)"),
     ("number", "note('lead')"),
     ("number", "x + 1"),
@@ -237,6 +251,13 @@ _BODIES = {
         "for v in {0}:\n        v.append(x)",
         "r.append(changes({0}, x))",
         "r.append(walks({0}, x))",
+        "y = {0}.append\n    y(x)",
+        "getattr({0}, 'append')(x)",
+        "list(map({0}.append, [x]))",
+        "functools.partial(list.append, {0})(x)",
+        "functools.partial(changes, {0})(x)",
+        "y = changes\n    y({0}, x)",
+        "functools.reduce(operator.iadd, [[x]], {0})",
         "r.append(walks_and_changes({0}, x))",
         "r.append(reads({0}, x))",
         "r.append(keeps({0}, x))",
@@ -341,6 +362,8 @@ _BODIES = {
         "{0}.shuffle(r)",
         "r.append({0}.triangular())",
     ],
+    "adder": ["{0}(x)", "r.append({0}([x]))", "r.append(list(map({0}, [[x]])))"],
+    "changer": ["r.append({0}([1], x))", "r.append({0}({list}, [x]))", "{0}({list}, [x])"],
     "cached": ["{0}(x)['k'].append(x)", "r.append({0}(x)['k'])", "r.append({0}(1)['n'])"],
 }
 # Of these, what only reads: most of what is drawn, so that many functions can be split but for one line of them.
@@ -402,7 +425,7 @@ def function(number, rng):
             lines.append(text or "pass")
         else:
             kind, expression = rng.choice(_EXPRESSIONS)
-            if kind not in (*_GENTLE, "random") and rng.random() < 0.5:
+            if kind not in (*_GENTLE, "random", "adder", "changer") and rng.random() < 0.5:
                 kind, expression = rng.choice(_EXPRESSIONS)
             text = filled(expression)
             if text is None:
@@ -418,7 +441,7 @@ def function(number, rng):
         if kinds and rng.random() < 0.85:
             kind, name = rng.choice(kinds)
             choices = _GENTLE.get(kind, _BODIES[kind]) if rng.random() < 0.7 else _BODIES[kind]
-            text = rng.choice(choices).replace("{0}", name)
+            text = filled(rng.choice(choices).replace("{0}", name)) or "pass"
         else:
             text = rng.choice(_FREE_BODIES)
         if rng.random() < 0.15:

@@ -1,0 +1,131 @@
+"""Precision and recall of `context_app(discover=True)`.
+
+    python -m benchmarks.found
+
+The functions, and which variables of each calls may share, were written by somebody who knew what a context is and had
+not seen how one is looked for (`benchmarks/found/functions.py`; what they need is installed by ``make test-all``). A
+function counts as split if something moves and calls share it; as split wrongly if that is something that they must not
+share, or if a call gives, raises or prints anything else than the whole function does. Constants that are copied into
+both halves count as neither.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import csv
+import io
+import logging
+import os
+import pathlib
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.found import functions
+from parsl_context.content.digests import digest_content
+from parsl_context.discover.automatic import split_by_itself
+from parsl_context.errors import SplitError
+from parsl_context.retain.undivided import EitherWay, LeadingWork
+
+RESULTS = pathlib.Path(__file__).parents[1] / "results" / "found.csv"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What became of one function."""
+
+    name: str
+    shared: frozenset[str]  # variables that calls share
+    allowed: frozenset[str]
+    differs: bool  # a call gave something else
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it was split where it must not be."""
+        return self.differs or not self.shared <= self.allowed
+
+
+def look_at(name: str) -> Seen:
+    """Split a function, and call both ways."""
+    function: Callable[..., Any] = getattr(functions, name)
+    allowed = frozenset(functions.EXPECTED[name])
+    try:
+        found = split_by_itself(function)
+    except SplitError:
+        return Seen(name, frozenset(), allowed, differs=False)
+    work = LeadingWork(found.context, found.given_out)
+    made = work()
+    divided = EitherWay(found.body, function)
+    calls = [*functions.CALLS[name]] * 2
+    random.Random(1).shuffle(calls)
+    differs = any(outcome(lambda *given: divided(made, *given), args) != outcome(function, args) for args in calls)
+    nodes = [each.node for each in found.verdicts if each.place == "context"]
+    moved = {each.id for node in nodes for each in ast.walk(target_of(node)) if isinstance(each, ast.Name)}
+    return Seen(name, frozenset(moved) if made is not None else frozenset(), allowed, differs)
+
+
+def target_of(node: ast.stmt) -> ast.AST:
+    """What a statement binds."""
+    match node:
+        case ast.Assign(targets=[ast.Name() | ast.Tuple() as target]) | ast.AnnAssign(target=ast.Name() as target):
+            return target
+    return ast.Pass()
+
+
+def outcome(function: Callable[..., Any], args: Sequence[Any]) -> tuple[object, str]:
+    """What a call gives, and what it prints, with files as they were at first."""
+    functions.prepare(os.getcwd())
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        try:
+            result: object = digest_content(function(*copy.deepcopy(args)))
+        except Exception as error:
+            result = type(error), str(error)
+    return result, printed.getvalue()
+
+
+def look_at_all() -> list[Seen]:
+    """All functions, in a folder with their files."""
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            functions.prepare(folder)
+            return [look_at(name) for name in functions.EXPECTED]
+        finally:
+            os.chdir(before)
+
+
+def main() -> int:
+    """Print a table, and precision and recall."""
+    logging.disable()
+    seen = look_at_all()
+    table = Table("function", "shared", "may be shared", "")
+    for each in seen:
+        note = "WRONG" if each.is_wrong else "missed" if each.allowed and not each.shared else ""
+        table.add_row(each.name, ", ".join(sorted(each.shared)), ", ".join(sorted(each.allowed)), note)
+    Console().print(table)
+    split = [each for each in seen if each.shared]
+    could = [each for each in seen if each.allowed]
+    right = sum(not each.is_wrong for each in split)
+    print(f"{len(seen)} functions: {len(could)} could be split, {len(split)} were, {right} of them rightly.")
+    print(f"Precision {right / len(split):.2f}, recall {right / len(could):.2f}.")
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["function", "shared", "may be shared", "wrong"])
+        for each in seen:
+            writer.writerow(
+                [each.name, " ".join(sorted(each.shared)), " ".join(sorted(each.allowed)), int(each.is_wrong)]
+            )
+    return 0 if right == len(split) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
