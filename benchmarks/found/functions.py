@@ -3,6 +3,7 @@
 Call prepare(folder) first: it writes the data files and makes `folder` the
 current working directory, because the functions open their files by bare name.
 """
+
 # ruff: noqa
 import bisect
 import csv
@@ -28,9 +29,16 @@ STATION_KEY = b"station-17/limnology"
 CONTACTS = (("A12", "A40"), ("A12", "A41"), ("A40", "A77"), ("B3", "A41"), ("B3", "B9"))
 CALIBRATION = ((1.0, 0.2, 0.1), (1.0, 0.5, 0.3), (1.0, 0.9, 0.7), (1.0, 1.4, 1.6))
 REACTIONS = (
-    ("glucose", "g6p", 1.0), ("g6p", "f6p", 0.5), ("f6p", "fbp", 1.2), ("fbp", "g3p", 0.8),
-    ("g3p", "pyruvate", 2.5), ("g6p", "ru5p", 1.7), ("ru5p", "g3p", 1.1),
-    ("pyruvate", "lactate", 0.6), ("pyruvate", "acetyl-coa", 1.0), ("heme", "biliverdin", 1.0),
+    ("glucose", "g6p", 1.0),
+    ("g6p", "f6p", 0.5),
+    ("f6p", "fbp", 1.2),
+    ("fbp", "g3p", 0.8),
+    ("g3p", "pyruvate", 2.5),
+    ("g6p", "ru5p", 1.7),
+    ("ru5p", "g3p", 1.1),
+    ("pyruvate", "lactate", 0.6),
+    ("pyruvate", "acetyl-coa", 1.0),
+    ("heme", "biliverdin", 1.0),
 )
 ABSTRACTS = (
     "Deep sequencing of soil microbial communities under drought",
@@ -60,29 +68,43 @@ def prepare(folder):
     with open("genes.csv", "w", newline="") as fh:
         out = csv.writer(fh)
         out.writerow(["chrom", "start", "end", "gene"])
-        out.writerows([
-            ["chr1", 5000, 7200, "BETA1"], ["chr1", 100, 900, "ALPH2"], ["chr1", 9100, 9950, "GAMM4"],
-            ["chr2", 250, 4000, "DELT1"], ["chr2", 6000, 6100, "MIR21"], ["chrX", 10, 800, "XIST9"],
-        ])
+        out.writerows(
+            [
+                ["chr1", 5000, 7200, "BETA1"],
+                ["chr1", 100, 900, "ALPH2"],
+                ["chr1", 9100, 9950, "GAMM4"],
+                ["chr2", 250, 4000, "DELT1"],
+                ["chr2", 6000, 6100, "MIR21"],
+                ["chrX", 10, 800, "XIST9"],
+            ]
+        )
     rows = ["well,kind,signal"]
-    rows += [f"{r}{c},{'blank' if c == 1 else 'sample'},{0.05 * c * c + 0.1 * i + 0.2:.3f}"
-             for i, r in enumerate("ABC") for c in range(1, 5)]
+    rows += [
+        f"{r}{c},{'blank' if c == 1 else 'sample'},{0.05 * c * c + 0.1 * i + 0.2:.3f}"
+        for i, r in enumerate("ABC")
+        for c in range(1, 5)
+    ]
     Path("plate.csv").write_text("\n".join(rows) + "\n")
     Path("stock.db").unlink(missing_ok=True)
     con = sqlite3.connect("stock.db")
     con.execute("CREATE TABLE reagents (name TEXT, price TEXT)")
-    con.executemany("INSERT INTO reagents VALUES (?, ?)",
-                    [("ethanol", "0.045"), ("dmso", "0.312"), ("trypsin", "14.75")])
+    con.executemany(
+        "INSERT INTO reagents VALUES (?, ?)", [("ethanol", "0.045"), ("dmso", "0.312"), ("trypsin", "14.75")]
+    )
     con.commit()
     con.close()
     samples = [round(1000 * np.sin(i / 5.0)) for i in range(120)]
     Path("trace.bin").write_bytes(struct.pack("<4sI", b"TRC1", 2) + struct.pack("<120h", *samples))
     Path("control.csv").write_text("\n".join(f"{4 + (i * 37 % 11) / 5:.2f}" for i in range(24)) + "\n")
-    Path("instruments.json").write_text(json.dumps({
-        "default": {"gain": 1.0, "filters": ["none"]},
-        "nmr-500": {"gain": 3.5, "filters": ["bandpass", "notch"]},
-        "ftir": {"gain": 0.8, "filters": ["apodise"]},
-    }))
+    Path("instruments.json").write_text(
+        json.dumps(
+            {
+                "default": {"gain": 1.0, "filters": ["none"]},
+                "nmr-500": {"gain": 3.5, "filters": ["bandpass", "notch"]},
+                "ftir": {"gain": 0.8, "filters": ["apodise"]},
+            }
+        )
+    )
     Path("solvents.json").write_text(json.dumps({"water": 80.1, "dmso": 46.7, "hexane": 1.88}))
     Path("tally.json").write_text(json.dumps({"daphnia": 4, "copepod": 11}))
     Path("packets.log").write_text("")
@@ -92,11 +114,31 @@ def prepare(folder):
 # helpers
 # --------------------------------------------------------------------------
 
+
 def _residue_masses():
     names = "GASPVTCLINDQKEMHFRYW"
-    values = (57.02146, 71.03711, 87.03203, 97.05276, 99.06841, 101.04768, 103.00919,
-              113.08406, 113.08406, 114.04293, 115.02694, 128.05858, 128.09496, 129.04259,
-              131.04049, 137.05891, 147.06841, 156.10111, 163.06333, 186.07931)
+    values = (
+        57.02146,
+        71.03711,
+        87.03203,
+        97.05276,
+        99.06841,
+        101.04768,
+        103.00919,
+        113.08406,
+        113.08406,
+        114.04293,
+        115.02694,
+        128.05858,
+        128.09496,
+        129.04259,
+        131.04049,
+        137.05891,
+        147.06841,
+        156.10111,
+        163.06333,
+        186.07931,
+    )
     return dict(zip(names, values)), 18.010565, 1.007276
 
 
@@ -139,6 +181,7 @@ def _partition_counter(store):
         if (n, largest) not in store:
             store[n, largest] = count(n - largest, largest) + count(n, largest - 1)
         return store[n, largest]
+
     return count
 
 
@@ -163,6 +206,7 @@ def _add_spike(frame, concentration, response):
 # --------------------------------------------------------------------------
 # functions with something worth hoisting
 # --------------------------------------------------------------------------
+
 
 def classify_wine(features):
     from sklearn.datasets import load_wine
@@ -224,7 +268,9 @@ def screen_molecule(smiles):
         "aniline": Chem.MolFromSmarts("c[NX3;H2]"),
     }
     gen = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
-    refs = [gen.GetFingerprint(Chem.MolFromSmiles(s)) for s in ("CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C)C(=O)N2C")]
+    refs = [
+        gen.GetFingerprint(Chem.MolFromSmiles(s)) for s in ("CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C)C(=O)N2C")
+    ]
 
     mol = Chem.MolFromSmiles(smiles)
     if mol is None:
@@ -240,7 +286,7 @@ def translate_orf(sequence):
     protein = []
     rna = sequence.upper().replace("U", "T")
     for i in range(0, len(rna) - 2, 3):
-        codon = rna[i:i + 3]
+        codon = rna[i : i + 3]
         if codon in stops:
             break
         protein.append(codons.get(codon, "X"))
@@ -265,7 +311,7 @@ def pair_energy(distances):
     import numba
 
     grid = np.linspace(0.8, 3.0, 441)
-    table = 4.0 * (grid ** -12 - grid ** -6)
+    table = 4.0 * (grid**-12 - grid**-6)
     table -= table[-1]
     kernel = numba.njit(_lerp_energy)
     r = np.ascontiguousarray(distances, dtype=np.float64)
@@ -302,7 +348,7 @@ def compress_signal(signal, keep):
     basis[0] /= np.sqrt(2.0)
     basis *= np.sqrt(2.0 / n)
     padded = np.zeros(n)
-    padded[:len(signal)] = signal
+    padded[: len(signal)] = signal
     coefs = basis @ padded
     order = np.argsort(-np.abs(coefs), kind="stable")
     coefs[order[keep:]] = 0.0
@@ -433,6 +479,7 @@ def rescaled_plate_mean(factor, exclude=()):
 # functions where nothing, or only part, may be hoisted
 # --------------------------------------------------------------------------
 
+
 def percentile_in_reference(titre):
     reference = sorted(BASELINE_TITRES)
     pool = reference
@@ -529,7 +576,7 @@ def calibration_gradient(targets):
     design = torch.tensor(CALIBRATION, dtype=torch.float64)
     weights = torch.linspace(0.0, 1.0, 3, dtype=torch.float64).requires_grad_()
     residual = design @ weights - torch.tensor(targets, dtype=torch.float64)
-    loss = (residual ** 2).mean()
+    loss = (residual**2).mean()
     loss.backward()
     return round(loss.item(), 8), [round(g, 8) for g in weights.grad.tolist()]
 
@@ -537,7 +584,7 @@ def calibration_gradient(targets):
 def born_solvation(solvent, charge, radius):
     table = _load_solvents("solvents.json")
     eps = table[solvent]
-    energy = -166.03 * charge ** 2 / radius * (1.0 - 1.0 / eps)
+    energy = -166.03 * charge**2 / radius * (1.0 - 1.0 / eps)
     print(f"{solvent}: {energy:.3f} kcal/mol")
     return round(energy, 6)
 
@@ -623,7 +670,13 @@ CALLS = {
     ],
     "recognise_digit": [(_ZERO,), (_RING,), ((0, 0, 0, 8, 8, 0, 0, 0) * 8,), (_RING,), ((1, 2, 3),)],
     "surrogate_energy": [([0.1, 0.2, 0.3, 0.4],), ([1.0, -1.0, 0.5, 0.0],), ([0.1, 0.2, 0.3, 0.4],), ([1.0, 2.0],)],
-    "screen_molecule": [("O=Cc1ccccc1",), ("Nc1ccc([N+](=O)[O-])cc1",), ("not a smiles",), ("C=CC(=O)OC",), ("O=Cc1ccccc1",)],
+    "screen_molecule": [
+        ("O=Cc1ccccc1",),
+        ("Nc1ccc([N+](=O)[O-])cc1",),
+        ("not a smiles",),
+        ("C=CC(=O)OC",),
+        ("O=Cc1ccccc1",),
+    ],
     "translate_orf": [("ATGGCCAAATAGGGG",), ("auguuunnnccc",), ("",), ("ATGGCCAAATAGGGG",)],
     "annotate_variant": [("chr1", 450), ("chr1", 8000), ("chr7", 12), ("chr2", 0), ("chr2", 6100)],
     "pair_energy": [([1.0, 1.12, 1.5],), ([0.5, 5.0],), ([],), ([1.0, 1.12, 1.5],)],
@@ -634,9 +687,21 @@ CALLS = {
         ("2024-03-01T10:17 [CRYO2] temp=-3.5K pressure=980mbar",),
     ],
     "convert_units": [(3.0, "ft", "m"), (2.0, "lb", "g"), (1.0, "kg", "m"), (1.0, "furlong", "m")],
-    "compress_signal": [([1.0, 2.0, 3.0, 4.0], 3), ([5.0] * 16, 1), ([0.0, 1.0] * 4, 16), ([1.0] * 20, 2), ([1.0, 2.0], 3)],
+    "compress_signal": [
+        ([1.0, 2.0, 3.0, 4.0], 3),
+        ([5.0] * 16, 1),
+        ([0.0, 1.0] * 4, 16),
+        ([1.0] * 20, 2),
+        ([1.0, 2.0], 3),
+    ],
     "peptide_ions": [("PEPTIDE",), ("GAVL", 3), ("",), ("ABC",)],
-    "metabolic_route": [("glucose", "lactate"), ("ru5p", "fbp"), ("glucose", "heme"), ("glucose", "biliverdin"), ("f6p", "f6p")],
+    "metabolic_route": [
+        ("glucose", "lactate"),
+        ("ru5p", "fbp"),
+        ("glucose", "heme"),
+        ("glucose", "biliverdin"),
+        ("f6p", "f6p"),
+    ],
     "formula_composition": [("C6H12O6",), ("Ca(OH)2",), ("Al2(SO4)3",), ("h2o",), ("K4(Fe(CN)6)",)],
     "predator_prey_jacobian": [(1.0, 0.5), (10, 3), (2.0 / 3.0, 1.2), (1.0, 0.5)],
     "check_sample_record": [
@@ -646,9 +711,16 @@ CALLS = {
         ([],),
     ],
     "reagent_cost": [("ethanol", 250), ("trypsin", 0.35), ("acetone", 10), ("dmso", 12.5)],
-    "related_abstract": [("drought genes in maize",), ("force fields for water",), ("zzz",), ("drought genes in maize",)],
+    "related_abstract": [
+        ("drought genes in maize",),
+        ("force fields for water",),
+        ("zzz",),
+        ("drought genes in maize",),
+    ],
     "verify_packet": [
-        (struct.pack("<HBf", 17, 3, 8.25),), (struct.pack("<HBf", 400, 1, -0.5) + b"xyz",), (b"\x01",),
+        (struct.pack("<HBf", 17, 3, 8.25),),
+        (struct.pack("<HBf", 400, 1, -0.5) + b"xyz",),
+        (b"\x01",),
         (struct.pack("<HBf", 17, 3, 8.25),),
     ],
     "rescaled_plate_mean": [(1.0,), (2.5, ("A2", "C4")), (0.5, ("Z9",)), (1.0,)],

@@ -152,6 +152,12 @@ def is_changing(name: str) -> bool:
     return name not in _NOT_CHANGING and _CHANGING_NAME.match(name) is not None
 
 
+def allows_changes(keyword: str, value: object) -> bool:
+    """Whether a keyword argument lets a function change its others, as ``overwrite_a=True`` and ``copy=False`` do."""
+    keyword = keyword.lower()
+    return (keyword.startswith("overwrite") and value is not False) or (keyword.startswith("copy") and value is False)
+
+
 def is_keeping(name: str) -> bool:
     """Whether a method that changes what it is called on may keep what it is given there, by its name."""
     return _KEEPING_NAME.match(name.lower()) is not None

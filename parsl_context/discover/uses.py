@@ -8,6 +8,7 @@ out of it (an item, an attribute, the result of a method) may go anywhere, but m
 from __future__ import annotations
 
 import ast
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -236,7 +237,7 @@ class Uses:
         given = [*node.args, *(each.value for each in node.keywords)]
         name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
         full = self.names.full_name(function)
-        changes = known.is_changing(name)
+        changes = known.is_changing(name) or (full is not None and name == "at")  # as numpy.add.at
         if isinstance(function, ast.Attribute) and full is None:
             if changes:
                 self._change(function.value, f"is changed by .{name}()", deep=True)
@@ -249,6 +250,12 @@ class Uses:
                 self._change(changed, "is changed in place", deep=True)
             if keyword.arg == "out":
                 self._change(keyword.value, "is written to by out=", deep=False)
+            if known.allows_changes(keyword.arg or "", getattr(keyword.value, "value", None)):
+                for each in node.args:
+                    self._change(each, f"is given to {name}() with {keyword.arg}=, which may change it", deep=False)
+        inputs = _inputs_of_ufunc(full)
+        for each in [] if inputs is None else node.args[inputs:]:
+            self._change(each, f"is written to by {name}()", deep=False)
         self._given_with_functions(given)
         if any(self._is_changing_function(each) for each in given):
             for each in given:
@@ -424,6 +431,14 @@ class Uses:
     def _blame(self, origins: Iterable[str], reason: str, node: ast.AST) -> None:
         for name in origins:
             self.found.setdefault(name, Unknown(reason, node))
+
+
+def _inputs_of_ufunc(full: str | None) -> int | None:
+    """How many arguments a function of NumPy reads, if it writes to those that follow."""
+    package, _, name = (full or "").partition(".")
+    found = getattr(sys.modules.get(package), name, None)
+    inputs = getattr(found, "nin", None)
+    return inputs if type(found).__name__ == "ufunc" else None
 
 
 def _is_store(target: ast.expr) -> bool:

@@ -551,6 +551,35 @@ def written_by_out(x):
     return rows.tolist()
 
 
+@refused("is written to by add")
+def written_by_position(x):
+    rows = np.ones(3)
+    np.add(rows, x, rows)
+    return rows.tolist()
+
+
+@refused("may change it")
+def changed_by_a_method_of_a_ufunc(x):
+    rows = np.ones(3)
+    np.add.at(rows, [0], x)
+    return rows.tolist()
+
+
+@refused("overwrite_a=")
+def overwritten(x):
+    import scipy.linalg
+
+    rows = np.eye(3)
+    return scipy.linalg.inv(rows, overwrite_a=True) * x
+
+
+@moves("grid", "table")
+def interpolated(x):
+    grid = np.linspace(0.0, 3.0, 7)
+    table = grid**2
+    return float(np.interp(x, grid, table))
+
+
 @refused("changed in place")
 def changed_by_inplace(x):
     frame = json.loads("{}")
