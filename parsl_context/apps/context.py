@@ -471,8 +471,11 @@ def as_context(value: object) -> Context:
             raise ConfigurationError(
                 f"{sentence(str(error))} Give the arguments where the app is made: context={function.__name__}(...)."
             ) from None
-    if (name := getattr(value, "name", None)) is not None and hasattr(value, "keys"):
-        raise ConfigurationError(f"Context {name} is keyed: give the context of one value of its key.")
+    if (keys := getattr(value, "keys", None)) is not None and hasattr(value, "at"):
+        given = ", ".join(f"{key}=..." for key in keys)
+        raise ConfigurationError(
+            f"Context {getattr(value, 'name', value)} is keyed: give the context of one value, app.contexts[0]({given})."
+        )
     raise ConfigurationError(f"context={value!r} is neither a context nor a function that builds one.")
 
 

@@ -79,6 +79,19 @@ class KeyedContext:
         """The context for some values of keys; the function's defaults stand for those that are not given."""
         return self.function(**self.kwargs, **{key: values[key] for key in self.keys if key in values})
 
+    def __call__(self, **keys: Any) -> Context:
+        """The context for some values of keys, to be preloaded or evicted: ``app.contexts[0](weights="a.pt")``.
+
+        Raises
+        ------
+        TypeError
+            If one is missing, or is no key.
+        """
+        unknown = [name for name in keys if name not in self.keys]
+        if unknown:
+            raise TypeError(f"{self.name} got {', '.join(unknown)}, and its keys are {', '.join(self.keys)}.")
+        return self.at(keys)
+
     def renewed(self) -> KeyedContext:
         """The same as its function is now, see `Context.renewed`."""
         return KeyedContext(self.function.current(), self.keys, self.kwargs)

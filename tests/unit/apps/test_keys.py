@@ -12,6 +12,7 @@ from parsl.dataflow.memoization import id_for_memo
 
 from parsl_context import ConfigurationError, SplitError, context, context_app
 from parsl_context.apps.chunks import ChunkSizer, in_groups
+from parsl_context.apps.context import as_context
 from parsl_context.apps.keys import KeyFile, cache_key
 
 
@@ -292,6 +293,15 @@ def test_warm_builds_the_context_of_a_key():
         score.warm(wights="a")
     with pytest.raises(TypeError, match="missing a required argument: 'weights'"):
         score.warm()
+
+
+def test_the_context_of_one_value_can_be_named():
+    keyed = model.by("weights")
+    assert keyed(weights="a") == model("a")
+    with pytest.raises(TypeError, match="its keys are weights"):
+        keyed(wights="a")
+    with pytest.raises(ConfigurationError, match=r"app\.contexts\[0\]\(weights=\.\.\.\)"):
+        as_context(keyed)
 
 
 def test_map_sends_calls_of_one_key_together_and_keeps_their_order():
