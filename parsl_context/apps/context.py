@@ -463,6 +463,10 @@ def as_context(value: object) -> Context:
     """
     if isinstance(value, Context):
         return value
+    if (keys := getattr(value, "keys", None)) is not None and hasattr(value, "at"):
+        given = ", ".join(f"{key}=..." for key in keys)
+        name = getattr(value, "name", value)
+        raise ConfigurationError(f"Context {name} is keyed: give the context of one value, app.contexts[0]({given}).")
     if isinstance(value, ContextFunction) or (callable(value) and not isinstance(value, type)):
         function = value if isinstance(value, ContextFunction) else context(value)
         try:
@@ -471,11 +475,6 @@ def as_context(value: object) -> Context:
             raise ConfigurationError(
                 f"{sentence(str(error))} Give the arguments where the app is made: context={function.__name__}(...)."
             ) from None
-    if (keys := getattr(value, "keys", None)) is not None and hasattr(value, "at"):
-        given = ", ".join(f"{key}=..." for key in keys)
-        raise ConfigurationError(
-            f"Context {getattr(value, 'name', value)} is keyed: give the context of one value, app.contexts[0]({given})."
-        )
     raise ConfigurationError(f"context={value!r} is neither a context nor a function that builds one.")
 
 
