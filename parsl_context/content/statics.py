@@ -11,13 +11,13 @@ Modules travel as files, and a worker imports them. What the script has changed 
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import sys
 import types
 from dataclasses import dataclass, field
 from typing import Any
 
+from parsl_context.content import syntax
 from parsl_context.content.bindings import ANY, is_plain, literals_of, names_bound, names_made_by_code
 
 
@@ -100,7 +100,7 @@ def _read(module: types.ModuleType) -> Static:
     first = {name: value for name, value in vars(module).items() if _counts(name, value)}
     try:
         source = importlib.util.decode_source(_source_of(module))
-        body = ast.parse(source).body
+        body = syntax.parse(source).body
     except (OSError, SyntaxError, ValueError, TypeError):
         return Static(module.__spec__, first=first)
     bound = names_bound(body)

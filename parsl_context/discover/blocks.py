@@ -20,6 +20,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeGuard
 
+from parsl_context.content import syntax
 from parsl_context.discover.halves import Split, all_arguments, body_half, context_half, part
 from parsl_context.discover.scopes import Scope, scope_of
 from parsl_context.discover.sources import Source, source_of
@@ -155,7 +156,8 @@ def _found(source: Source, expression: ast.expr) -> Any:
 
 def _marker(source: Source, expression: ast.expr) -> Any:
     """The marker itself, evaluated where the function is made into an app."""
-    code = compile(ast.fix_missing_locations(ast.Expression(expression)), source.function.__code__.co_filename, "eval")
+    tree = ast.fix_missing_locations(ast.Expression(expression))
+    code = syntax.compile_tree(tree, source.function.__code__.co_filename, "eval")
     names = {}
     for name in code.co_names:
         try:

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
+from parsl_context.content import syntax
 from parsl_context.discover.sources import NO_TYPE_PARAMETERS, Source
 
 CONTEXT = "__context__"  # parameter of the body: what the set-up has bound, by name
@@ -172,7 +173,7 @@ def part(node: ast.FunctionDef, arguments: ast.arguments, body: Sequence[ast.stm
 
 def parsed(text: str) -> list[ast.stmt]:
     """Statements of a text."""
-    return ast.parse(text).body
+    return syntax.parse(text).body
 
 
 def _dictionary(names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parsl_context.content import syntax
 from parsl_context.errors import SplitError
 
 OUTER = "__outer__"  # the function around a part, which has the variables of those around the whole
@@ -88,7 +89,7 @@ class Source:
         """What a part of it runs."""
         original = self.function.__code__
         flags = original.co_flags & _FUTURE
-        module = compile(self.module_of(part), original.co_filename, "exec", flags=flags, dont_inherit=True)
+        module = syntax.compile_tree(self.module_of(part), original.co_filename, flags=flags)
         found = next(code for code in _codes(module) if code.co_name == part.name and code.co_name != OUTER)
         same: dict[str, Any] = {"co_flags": found.co_flags & ~inspect.CO_NESTED | original.co_flags & inspect.CO_NESTED}
         if sys.version_info >= (3, 11):
@@ -145,7 +146,7 @@ def source_of(function: types.FunctionType) -> Source:
 @functools.lru_cache(maxsize=16)
 def _definitions_in(text: str, file: str) -> dict[tuple[str, int], ast.FunctionDef]:
     """Functions of a file, by their names and the lines that they begin at, decorators included."""
-    found = (node for node in ast.walk(ast.parse(text, file)) if isinstance(node, ast.FunctionDef))
+    found = (node for node in ast.walk(syntax.parse(text, file)) if isinstance(node, ast.FunctionDef))
     return {(node.name, min([node.lineno, *(each.lineno for each in node.decorator_list)])): node for node in found}
 
 
