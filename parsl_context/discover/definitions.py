@@ -157,7 +157,7 @@ class Definitions:
         try:
             return make(key, _LARGEST_BYTES)
         except ContextSerializationError as error:
-            logger.debug("Left out: %s", error)
+            logger.debug("Left out: %s", str(error))  # not the error, whose traceback knows what is left out
             self._left_out[key] = value
             if not isinstance(key, tuple):
                 _forget_with(space.find(key), key, self._left_out)
