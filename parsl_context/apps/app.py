@@ -7,6 +7,7 @@ of the DataFlowKernel, is a `ContextCall`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -30,7 +31,7 @@ from parsl_context.apps.keys import KeyedContext, Keys, KeyUses, as_app_context
 from parsl_context.apps.lexical import block_of, context_of, split
 from parsl_context.apps.options import UNKEPT_LEVELS
 from parsl_context.discover.halves import Split
-from parsl_context.errors import ConfigurationError
+from parsl_context.errors import ConfigurationError, ParslContextError
 from parsl_context.retain import calls
 
 
@@ -229,7 +230,9 @@ class ContextApp(AppBase):
         """Say once that contexts are built for one call each."""
         self._has_warned = True
         function = next(context.function for context in self.contexts if isinstance(context, KeyedContext))
-        rows = [row for executor in self._context_executors() for row in executor.contexts()]
+        rows = []
+        with contextlib.suppress(ParslContextError):  # of an executor that has ended; the call says so
+            rows = [row for executor in self._context_executors() for row in executor.contexts()]
         times = [row.load_s for row in rows if row.name.startswith(f"{function.__name__}(") and row.loads]
         cost = f", which took {statistics.median(times):.3g} s each" if times else ""
         warnings.warn(
@@ -257,6 +260,7 @@ class ContextApp(AppBase):
         """As `_map`; calls that travel together have the same keys, and results come in the order of the items."""
         func, keys = self._func(), self.func.keys
         assert keys is not None
+        _, _, named = keys.take((), given)  # for a body that takes them by their names
 
         def keyed() -> Iterator[tuple[ContextCall, tuple[Any, ...]]]:
             for item in items:
@@ -265,7 +269,7 @@ class ContextApp(AppBase):
                 yield func.at(values), args
 
         def submit(call: ContextCall, chunk: list[Any]) -> AppFuture:
-            future = self._submit(call.as_chunk(), (chunk,), {})
+            future = self._submit(call.as_chunk(), (chunk,), named)
             sizer.observe(future, len(chunk))
             return future
 

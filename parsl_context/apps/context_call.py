@@ -139,7 +139,7 @@ class ContextCall:
     def _run(self, instances: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         body = self.body if self.walltime_s is None else timeout(self.body, self.walltime_s)
         bound = bind(body, self.names, instances)
-        return [bound(*item) for item in args[0]] if self.chunked else bound(*args, **kwargs)
+        return [bound(*item, **kwargs) for item in args[0]] if self.chunked else bound(*args, **kwargs)
 
     def settled(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -160,9 +160,9 @@ class ContextCall:
         self.uses.count(is_known=found is not None)
         if found is None:
             contexts = tuple(each.at(values) if isinstance(each, KeyedContext) else each for each in self.contexts)
-            found = ContextCall(self.body, self.names, contexts, chunked=self.chunked, walltime_s=self.walltime_s)
-            while len(self._memo) >= _MAX_KEYS:
-                self._memo.pop(next(iter(self._memo)), None)
+            found = self._with(contexts=contexts, keys=None)
+            for old in list(self._memo)[: len(self._memo) - _MAX_KEYS + 1] if len(self._memo) >= _MAX_KEYS else ():
+                self._memo.pop(old, None)
         else:
             self._memo.pop(key, None)  # what was used last is forgotten last
         self._memo[key] = found

@@ -295,7 +295,7 @@ def cache_key(values: Mapping[str, Any]) -> Hashable:
 
     Hashable objects that compare by value are taken to stay as they are. All others are digested.
     """
-    return tuple(map(_key, values.values()))
+    return tuple(values), *map(_key, values.values())
 
 
 def _key(value: Any) -> Hashable:

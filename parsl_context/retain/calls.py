@@ -58,9 +58,9 @@ class BodyCall:
 class ChunkCall(BodyCall):
     """Many calls of one body in one task, for `map`."""
 
-    def __call__(self, chunk: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def __call__(self, chunk: Sequence[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
         bound = self._bound()
-        return [bound(*args) for args in chunk]
+        return [bound(*args, **kwargs) for args in chunk]
 
 
 def bind(body: Callable[..., Any], names: Sequence[str | None], values: Sequence[Any]) -> Callable[..., Any]:

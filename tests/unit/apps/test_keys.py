@@ -4,13 +4,13 @@ import dataclasses
 import enum
 import random
 import warnings
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from parsl.data_provider.files import File
 from parsl.dataflow.memoization import id_for_memo
 
-from parsl_context import ConfigurationError, SplitError, context, context_app
+from parsl_context import ConfigurationError, ExecutorClosedError, SplitError, context, context_app
 from parsl_context.apps.chunks import ChunkSizer, in_groups
 from parsl_context.apps.context import as_context
 from parsl_context.apps.keys import KeyFile, cache_key
@@ -245,8 +245,11 @@ def test_keys_that_come_twice_are_not_warned_about():
         return x
 
     on_kernel(score)
-    for i in range(50):
-        score(1, weights=f"{i // 2}.pt")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for i in range(50):
+            score(1, weights=f"{i // 2}.pt")
+    assert caught == []
 
 
 def test_the_warning_says_what_it_costs(monkeypatch):
@@ -331,6 +334,71 @@ def test_map_takes_a_key_that_all_calls_share():
     assert len(kernel.submitted) == 1
     with pytest.raises(TypeError, match="its keys are weights"):
         score.map([1], wights="a")
+
+
+def test_a_key_that_all_calls_of_a_map_share_reaches_a_body_that_names_it():
+    @context_app(context=model.by("weights"))
+    def score(model, x, *, weights, scale=1):
+        return model, x * scale, weights
+
+    on_kernel(score)
+    assert list(score.map([1, 2, 3], weights="a", chunksize=2)) == [("a@cpu", i, "a") for i in (1, 2, 3)]
+
+
+def test_a_map_by_key_waits_for_what_its_contexts_wait_for():
+    device = Future()
+    device.set_result("gpu")
+
+    @context_app(context=model.by("weights", device=device))
+    def score(model, x):
+        return model, x
+
+    class Waiting(Kernel):
+        def submit(self, func, *, app_args, app_kwargs, **options):
+            given = {name: v.result() if isinstance(v, Future) else v for name, v in app_kwargs.items()}
+            return super().submit(func, app_args=app_args, app_kwargs=given, **options)
+
+    score.data_flow_kernel = Waiting()
+    assert list(score.map([1, 2], weights="a")) == [("a@gpu", 1), ("a@gpu", 2)]
+    assert score(3, weights="b").result() == ("b@gpu", 3)
+
+
+def test_keys_that_are_not_given_are_told_from_those_that_are():
+    assert cache_key({"a": 1}) != cache_key({"b": 1})
+
+
+def test_a_warning_of_keys_fails_no_call():
+    """Though the executor that is asked what builds have taken has ended."""
+
+    @context_app(context=model.by("weights"))
+    def score(model, x):
+        return x
+
+    class Ended:
+        preload = None
+
+        def contexts(self):
+            raise ExecutorClosedError(executor="gone")
+
+    on_kernel(score).executors = {"here": Ended()}
+    for i in range(20):
+        score(1, weights=i)
+    with pytest.warns(UserWarning, match="20 calls of score"):
+        assert score(7, weights=20).result() == 7
+
+
+def test_threads_may_use_many_keys_at_once():
+    @context_app(context=model.by("weights"))
+    def score(model, x):
+        return x
+
+    def use(thread):
+        for i in range(1500):
+            score.func.settled((1,), {"weights": (thread, i)})
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(use, range(8)))
+    assert len(score.func._memo) <= 1024 + 8
 
 
 def test_what_is_read_ahead_is_bounded():
