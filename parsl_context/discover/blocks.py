@@ -150,7 +150,7 @@ def _found(source: Source, expression: ast.expr) -> Any:
                 module = _found(source, inner)
                 return getattr(module, name, None) if isinstance(module, types.ModuleType) else None
     except NameError:
-        pass
+        return None
     return None
 
 

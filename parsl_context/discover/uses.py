@@ -8,7 +8,6 @@ out of it (an item, an attribute, the result of a method) may go anywhere, but m
 from __future__ import annotations
 
 import ast
-import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +15,14 @@ from typing import Any
 
 from parsl_context.content.modules import Home, home_of
 from parsl_context.discover import known_names as known
+from parsl_context.discover import shapes
 from parsl_context.discover.leading import Names, Unknown, names_of
 from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
 
 _READ, _GIVEN, _KEPT, _NAMED, _WALKED = "read", "given", "kept", "named", "walked"
-_HARMLESS = frozenset({"print", "repr", "hasattr", "type", "callable", "hash", "id", "format"})
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+# Built-in functions that neither change nor keep what they are given, and do not iterate over it.
+_READING = (known.FRESH_BUILTINS | {"print", "hasattr", "type", "callable", "hash", "id"}) - {"all", "any"}
 _DEEPEST = 3
 
 
@@ -39,8 +38,8 @@ class Uses:
         Variables that are the values.
     walkable : frozenset
         Of these: those that may be iterated over again and again.
-    parts : set
-        Variables that may be something in one of them.
+    origins : dict
+        Variables that may be something in values, and in which.
     copies : set
         Variables that are new containers of such.
     found : dict
@@ -54,10 +53,10 @@ class Uses:
     names: Names
     whole: frozenset[str]
     walkable: frozenset[str] = frozenset()
-    origins: dict[str, set[str]] = field(default_factory=dict)  # variables, and the values that they may be parts of
+    origins: dict[str, set[str]] = field(default_factory=dict)
     copies: set[str] = field(default_factory=set)
     found: dict[str, Unknown] = field(default_factory=dict)
-    given_out: dict[str, int] = field(default_factory=dict)  # values of which something leaves, and from how deep
+    given_out: dict[str, int] = field(default_factory=dict)
     callables: Mapping[str, Sequence[types.FunctionType]] = field(default_factory=dict)
     within: frozenset[tuple[types.FunctionType, str]] = frozenset()  # functions, and parameters, that are looked into
 
@@ -131,7 +130,7 @@ class Uses:
     # --- names that are bound
 
     def _bind_all(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
-        self._use(value, _KEPT if any(map(_is_store, targets)) else _NAMED)
+        self._use(value, _KEPT if any(map(shapes.is_store, targets)) else _NAMED)
         for target in targets:
             self._bind(target, self._origins(value), is_copy=self._is_copy(value))
 
@@ -210,13 +209,13 @@ class Uses:
             case ast.Yield() | ast.YieldFrom() | ast.Await():
                 self._inside(node, "is yielded")
             case _:
-                for part in _children(node):
+                for part in shapes.children(node):
                     self._use(part, _READ)
 
     def _note_given_out(self, node: ast.expr) -> None:
         inner, steps = node, 0
-        while isinstance(inner, ast.Subscript | ast.Attribute) or _is_taken(inner):
-            inner = _taken_from(inner)
+        while isinstance(inner, ast.Subscript | ast.Attribute) or shapes.is_taken(inner):
+            inner = shapes.taken_from(inner)
             steps += 1
         if not isinstance(inner, ast.Name) or (not steps and (inner.id in self.whole or inner.id in self.copies)):
             return
@@ -253,7 +252,7 @@ class Uses:
             if known.allows_changes(keyword.arg or "", getattr(keyword.value, "value", None)):
                 for each in node.args:
                     self._change(each, f"is given to {name}() with {keyword.arg}=, which may change it", deep=False)
-        inputs = _inputs_of_ufunc(full)
+        inputs = shapes.inputs_of_ufunc(full)
         for each in [] if inputs is None else node.args[inputs:]:
             self._change(each, f"is written to by {name}()", deep=False)
         self._given_with_functions(given)
@@ -273,7 +272,7 @@ class Uses:
         """How a callee treats its arguments."""
         if full is not None and full.startswith("builtins."):
             name = full.removeprefix("builtins.")
-            if name in known.FRESH_BUILTINS | _HARMLESS - {"all", "any"} and name not in ("all", "any"):
+            if name in _READING:
                 return lambda each, i, node: self._use(each, _READ)
             if name in known.PLAIN_BUILTINS | known.ITERATORS:
                 return self._consumed
@@ -387,25 +386,19 @@ class Uses:
             case ast.Lambda():
                 return set()
         found: set[str] = set()
-        for part in _children(node):
+        for part in shapes.children(node):
             found |= self._origins(part)
         return found
 
-    def _is_fresh(self, name: str) -> bool:
-        return name in known.FRESH_BUILTINS and self.names.full_name(ast.Name(id=name)) == f"builtins.{name}"
-
     def _is_copy(self, node: ast.expr) -> bool:
         """Whether an expression gives a new object, whatever is in it."""
-        match node:
-            case ast.BinOp() | ast.UnaryOp() | ast.List() | ast.Dict() | ast.Set() | ast.Tuple():
-                return True
-            case ast.ListComp() | ast.SetComp() | ast.DictComp():
-                return True
-            case ast.Call(func=ast.Name(id="list" | "dict" | "set" | "sorted" | "tuple" | "frozenset" as name)):
-                return self.names.full_name(ast.Name(id=name)) == f"builtins.{name}"
-            case ast.Call(func=ast.Attribute(attr="copy" | "deepcopy" | "clone")):
-                return True
-        return False
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            name = node.func.id
+            return name in shapes.COPYING and self.names.full_name(node.func) == f"builtins.{name}"
+        return shapes.is_new(node)
+
+    def _is_fresh(self, name: str) -> bool:
+        return name in known.FRESH_BUILTINS and self.names.full_name(ast.Name(id=name)) == f"builtins.{name}"
 
     # --- misuse
 
@@ -431,47 +424,6 @@ class Uses:
     def _blame(self, origins: Iterable[str], reason: str, node: ast.AST) -> None:
         for name in origins:
             self.found.setdefault(name, Unknown(reason, node))
-
-
-def _inputs_of_ufunc(full: str | None) -> int | None:
-    """How many arguments a function of NumPy reads, if it writes to those that follow."""
-    package, _, name = (full or "").partition(".")
-    found = getattr(sys.modules.get(package), name, None)
-    inputs = getattr(found, "nin", None)
-    return inputs if type(found).__name__ == "ufunc" else None
-
-
-def _is_store(target: ast.expr) -> bool:
-    return not isinstance(target, ast.Name | ast.Tuple | ast.List)
-
-
-def _is_taken(node: ast.expr) -> bool:
-    """Whether a call takes something out of a container, or gives another with the same items."""
-    match node:
-        case ast.Call(func=ast.Attribute(attr="get" | "pop" | "setdefault" | "values" | "items" | "popitem" | "copy")):
-            return True
-        case ast.Call(func=ast.Name(id="list" | "dict" | "sorted" | "tuple" | "set" | "frozenset"), args=[_]):
-            return True
-    return False
-
-
-def _taken_from(node: ast.expr) -> ast.expr:
-    match node:
-        case ast.Call(func=ast.Attribute(value=inner)) | ast.Call(func=ast.Name(), args=[inner]):
-            return inner
-        case ast.Subscript(value=inner) | ast.Attribute(value=inner):
-            return inner
-    return node
-
-
-def _children(node: ast.AST | None) -> list[ast.expr]:
-    found: list[ast.expr] = []
-    for each in ast.iter_child_nodes(node) if node is not None else ():
-        if isinstance(each, ast.expr):
-            found.append(each)
-        elif isinstance(each, ast.keyword | ast.comprehension | ast.FormattedValue):
-            found += _children(each)
-    return found
 
 
 def misused_parameters(function: types.FunctionType, depth: int = 0) -> dict[str, Unknown]:

@@ -1,0 +1,64 @@
+"""Shapes of expressions, as far as they tell whether what is given is new, taken out of something, or written to."""
+
+from __future__ import annotations
+
+import ast
+import sys
+
+COPYING = frozenset({"list", "dict", "set", "sorted", "tuple", "frozenset"})  # built-ins: a new object, the same items
+
+
+def is_new(node: ast.expr) -> bool:
+    """Whether an expression gives a new object, whatever is in it."""
+    match node:
+        case ast.BinOp() | ast.UnaryOp() | ast.List() | ast.Dict() | ast.Set() | ast.Tuple():
+            return True
+        case ast.ListComp() | ast.SetComp() | ast.DictComp():
+            return True
+        case ast.Call(func=ast.Attribute(attr="copy" | "deepcopy" | "clone")):
+            return True
+    return False
+
+
+def inputs_of_ufunc(full: str | None) -> int | None:
+    """How many arguments a function of NumPy reads, if it writes to those that follow."""
+    package, _, name = (full or "").partition(".")
+    found = getattr(sys.modules.get(package), name, None)
+    inputs = getattr(found, "nin", None)
+    return inputs if type(found).__name__ == "ufunc" else None
+
+
+def is_store(target: ast.expr) -> bool:
+    """Whether a target is a place in an object, rather than names."""
+    return not isinstance(target, ast.Name | ast.Tuple | ast.List)
+
+
+def is_taken(node: ast.expr) -> bool:
+    """Whether a call takes something out of a container, or gives another with the same items."""
+    match node:
+        case ast.Call(func=ast.Attribute(attr="get" | "pop" | "setdefault" | "values" | "items" | "popitem" | "copy")):
+            return True
+        case ast.Call(func=ast.Name(id=name), args=[_]):
+            return name in COPYING
+    return False
+
+
+def taken_from(node: ast.expr) -> ast.expr:
+    """What an item, an attribute or what `is_taken` was taken from."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=inner)) | ast.Call(func=ast.Name(), args=[inner]):
+            return inner
+        case ast.Subscript(value=inner) | ast.Attribute(value=inner):
+            return inner
+    return node
+
+
+def children(node: ast.AST | None) -> list[ast.expr]:
+    """The expressions that one is made of."""
+    found: list[ast.expr] = []
+    for each in ast.iter_child_nodes(node) if node is not None else ():
+        if isinstance(each, ast.expr):
+            found.append(each)
+        elif isinstance(each, ast.keyword | ast.comprehension | ast.FormattedValue):
+            found += children(each)
+    return found
