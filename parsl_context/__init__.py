@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsl_context.apps.app import ContextApp, context_app
-    from parsl_context.apps.context import Context, context
+    from parsl_context.apps.context import Context
+    from parsl_context.apps.decorator import context
     from parsl_context.apps.lexical import split
     from parsl_context.apps.portable import context_dirty
     from parsl_context.errors import (
@@ -70,7 +71,7 @@ _HOMES = {
     "ContextExecutor": "executor.executor",
     "ContextMPIExecutor": "executor.mpi",
     "ContextRow": "wire.messages",
-    "context": "apps.context",
+    "context": "apps.decorator",
     "context_app": "apps.app",
     "context_dirty": "apps.portable",
     "split": "apps.lexical",

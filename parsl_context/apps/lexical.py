@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from parsl_context.apps.context import BlockOptions, Context, ContextFunction, context
+from parsl_context.apps.context import Context, ContextFunction
+from parsl_context.apps.decorator import BlockOptions, context
 from parsl_context.apps.keys import RESERVED, KeyedContext
 from parsl_context.apps.options import Options
 from parsl_context.content.space import space

@@ -12,7 +12,7 @@ from parsl import python_app
 from parsl.dataflow.futures import AppFuture
 
 from parsl_context.apps.app import context_app
-from parsl_context.apps.context import context
+from parsl_context.apps.decorator import context
 from parsl_context.apps.portable import process_contexts
 from parsl_context.errors import ConfigurationError
 from tests.unit.builders import Shared

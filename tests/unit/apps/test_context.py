@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from parsl.data_provider.files import File
 
-from parsl_context.apps.context import Context, ContextFunction, context
+from parsl_context.apps.context import Context, ContextFunction
+from parsl_context.apps.decorator import context
 from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import ConfigurationError, ContextSerializationError
 from parsl_context.retain.arguments import resolving

@@ -5,7 +5,8 @@ from collections import OrderedDict
 
 import pytest
 
-from parsl_context.apps.context import as_context, context, replace_options
+from parsl_context.apps.context import as_context
+from parsl_context.apps.decorator import context, replace_options
 from parsl_context.apps.options import Options
 from parsl_context.errors import ConfigurationError
 from tests.unit.apps.test_context import model, never, pipeline

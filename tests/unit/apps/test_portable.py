@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from parsl_context.apps.context import context
+from parsl_context.apps.decorator import context
 from parsl_context.apps.portable import ProcessContexts, context_dirty
 from parsl_context.errors import ConfigurationError
 from tests.unit.builders import Shared

@@ -4,7 +4,7 @@ import parsl
 import pytest
 
 from parsl_context.apps.app import context_app
-from parsl_context.apps.context import context
+from parsl_context.apps.decorator import context
 from parsl_context.errors import ContextBuildError
 
 pytestmark = pytest.mark.timeout(30)

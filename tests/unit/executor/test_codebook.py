@@ -13,7 +13,7 @@ from parsl.monitoring.remote import monitor_wrapper
 from parsl.serialize.errors import SerializationError
 
 from parsl_context.apps.app import context_app
-from parsl_context.apps.context import context
+from parsl_context.apps.decorator import context
 from parsl_context.apps.portable import process_contexts
 from parsl_context.content.carried import unpack_code
 from parsl_context.content.digests import digest_bytes

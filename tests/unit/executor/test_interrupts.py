@@ -10,7 +10,7 @@ import pytest
 
 from parsl_context import ContextExecutor
 from parsl_context.apps.app import context_app
-from parsl_context.apps.context import context
+from parsl_context.apps.decorator import context
 from parsl_context.discover.packages import Packager
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook

@@ -4,7 +4,7 @@ import pytest
 from parsl import python_app
 
 from parsl_context.apps.app import context_app
-from parsl_context.apps.context import context
+from parsl_context.apps.decorator import context
 from parsl_context.discover import large
 from parsl_context.discover.large import LargeValues
 from parsl_context.executor.codebook import CodeBook
