@@ -275,3 +275,12 @@ def test_an_error_in_a_block_shows_its_line(load: Load) -> None:
     assert "a = ()[NOTHING]" in shown
     assert "test_blocks.py" in shown
     assert split(broken).names == ("a",)
+
+
+def test_a_key_that_all_calls_of_a_map_share_reaches_the_body(load: Load) -> None:
+    @context_app(context=model.by("weights"))
+    def told(model: str, x: int, *, weights: str) -> tuple[str, int, str]:
+        return model, x, weights
+
+    load(max_workers_per_node=1)
+    assert list(told.map(range(5), weights="a", chunksize=2)) == [("A", i, "a") for i in range(5)]
