@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parsl_context.content.modules import Home, home_of
 from parsl_context.discover import known_names as known
 from parsl_context.discover.blocks import check_gives_at_once, check_kind, plain_function
 from parsl_context.discover.halves import (
@@ -54,6 +53,7 @@ class _Moving:
     made_by: dict[str, list[ast.stmt]] = field(default_factory=dict)  # of each variable that moves
     constants: set[str] = field(default_factory=set)
     bound_at_top: dict[str, int] = field(default_factory=dict)  # how often, by statements of the function itself
+    names: Names | None = None  # what they stand for after the leading statements
     is_read: bool = False  # a statement that stays has read something that moves
 
 
@@ -135,7 +135,7 @@ def _analysed(source: Source) -> tuple[list[Verdict], dict[str, int]]:
         names = names_of(source)
         whole = frozenset(moving.made_by)
         walkable = frozenset(name for name in whole if all(_is_walkable(made) for made in moving.made_by[name]))
-        callables = {name: _functions_in(moving.made_by[name], names) for name in whole}
+        callables = {name: _functions_in(moving.made_by[name], moving.names or names) for name in whole}
         uses = Uses(names, whole, walkable, callables=callables)
         misused = uses.look(rest)
         if not misused:
@@ -146,7 +146,8 @@ def _analysed(source: Source) -> tuple[list[Verdict], dict[str, int]]:
 
 def _leading(source: Source, body: Sequence[ast.stmt], bound: dict[str, int], staying: dict[str, Unknown]) -> _Moving:
     """What moves, if these variables do not."""
-    names, moving = names_of(source), _Moving(bound_at_top=_bound_at_top(body))
+    names = names_of(source)
+    moving = _Moving(bound_at_top=_bound_at_top(body), names=names)
     end: str = ""  # why nothing after it moves
     for node in body:
         if end:
@@ -249,22 +250,19 @@ def _may_change(value: ast.expr, names: Names, moving: _Moving) -> bool:
 def _given_on(value: ast.expr, names: Names) -> str | None:
     """A function of the user's that is not called but given on, and does not leave what it is given as it is."""
     called = {id(each.func) for each in ast.walk(value) if isinstance(each, ast.Call)}
-    for each in ast.walk(value):
-        if isinstance(each, ast.Name) and id(each) not in called:
-            for function in _functions_in([each], names):
-                if misused_parameters(function, 1):
-                    return function.__name__
+    given_on = (
+        each for each in ast.walk(value) if isinstance(each, ast.Name | ast.Attribute) and id(each) not in called
+    )
+    for function in filter(None, map(names.user_function, given_on)):
+        if misused_parameters(function, 1):
+            return function.__name__
     return None
 
 
 def _functions_in(nodes: Sequence[ast.AST], names: Names) -> list[types.FunctionType]:
     """Functions of the user's that are named in some code."""
-    values = (names.value_of(name) for node in nodes for name in sorted(_read_in(node)))
-    return [
-        each
-        for each in values
-        if isinstance(each, types.FunctionType) and home_of(each.__module__) is not Home.INSTALLED
-    ]
+    parts = (each for node in nodes for each in ast.walk(node) if isinstance(each, ast.Name | ast.Attribute))
+    return [each for each in map(names.user_function, parts) if each is not None]
 
 
 def _is_constant(value: ast.expr) -> bool:

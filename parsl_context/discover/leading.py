@@ -8,6 +8,7 @@ arguments alone, as far as their names tell (`parsl_context.discover.known_names
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import sys
 import types
@@ -15,8 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parsl_context.content.modules import Home, home_of
+from parsl_context.content.modules import Home, home_of, lie_where_installed
 from parsl_context.discover import known_names as known
+from parsl_context.discover.project import file_of
 from parsl_context.discover.sources import Source, source_of
 from parsl_context.errors import SplitError
 
@@ -65,7 +67,7 @@ class Names:
         match node:
             case ast.Name(id=name):
                 if name in self.imports:
-                    return self.imports[name]
+                    return self.imports[name] if _is_library(self.imports[name]) else None
                 return None if name in self.own else _full_name(self.value_of(name))
             case ast.Attribute(value=inner, attr=name):
                 above = self.full_name(inner)
@@ -73,11 +75,34 @@ class Names:
         return None
 
     def value_of(self, name: str) -> Any:
-        """What a global stands for; None if it is none, or stands for nothing."""
+        """What a global, or a name that is imported, stands for; None if it is none, or stands for nothing."""
+        if name in self.imports:
+            return _loaded(self.imports[name])
         try:
             return None if name in self.own else self.source.value_of(name)
         except NameError:
             return None
+
+    def resolve(self, node: ast.expr) -> Any:
+        """What a dotted name stands for that begins with a module; None if that is not known."""
+        match node:
+            case ast.Name(id=name):
+                return self.value_of(name)
+            case ast.Attribute(value=inner, attr=attr):
+                module = self.resolve(inner)
+                return getattr(module, attr, None) if isinstance(module, types.ModuleType) else None
+        return None
+
+    def is_in_users_module(self, node: ast.expr) -> bool:
+        """Whether a dotted name is one of a module of the user's."""
+        module = self.resolve(node.value) if isinstance(node, ast.Attribute) else None
+        return isinstance(module, types.ModuleType) and _full_name(module) is None
+
+    def user_function(self, node: ast.expr) -> types.FunctionType | None:
+        """The function of the user's that a dotted name stands for, if it is one."""
+        value = self.resolve(node)
+        is_users = isinstance(value, types.FunctionType) and home_of(value.__module__) is not Home.INSTALLED
+        return value if is_users else None
 
     def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
         """Take note of an import."""
@@ -105,6 +130,8 @@ def why_not(node: ast.expr, names: Names, *, is_used_up: bool = False) -> Unknow
         case ast.Name(id=name):
             return _why_not_name(node, name, names)
         case ast.Attribute(value=value, attr=attr):
+            if names.is_in_users_module(node):
+                return _why_not_value(node, ast.unparse(node), names.resolve(node), names)
             full = names.full_name(node)
             if full is not None and known.is_outside(full):
                 return Unknown(f"{full} is of the outside world", node)
@@ -126,14 +153,26 @@ def why_not(node: ast.expr, names: Names, *, is_used_up: bool = False) -> Unknow
 
 
 def _why_not_name(node: ast.AST, name: str, names: Names) -> Unknown | None:
-    if name in names.free or name in names.imports:
+    if name in names.free:
         return None
+    if name in names.imports:
+        if _is_library(names.imports[name]):
+            return None
+        value = names.value_of(name)
+        if value is None:
+            return Unknown(f"{name} is of a module of yours that is not loaded yet", node)
+        return _why_not_value(node, name, value, names)
     if name in names.own:
         return Unknown(f"it depends on {name}", node)
     try:
         value = names.source.value_of(name)
     except NameError:
         return Unknown(f"{name} stands for nothing yet", node)
+    return _why_not_value(node, name, value, names)
+
+
+def _why_not_value(node: ast.AST, name: str, value: Any, names: Names) -> Unknown | None:
+    """Why a name may not move that stands for a value outside of the function."""
     if isinstance(value, types.ModuleType):
         return None
     if name in names.source.function.__code__.co_freevars and _full_name(value) is None:
@@ -156,7 +195,10 @@ def _why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown 
     full = names.full_name(function)
     keywords = frozenset(each.arg or "" for each in node.keywords)
     uses_up = False
-    if isinstance(function, ast.Name) and full is not None and full.startswith("builtins."):
+    if (users := names.user_function(function)) is not None:
+        if (unknown := _why_not_function(node, users, names)) is not None:
+            return unknown
+    elif isinstance(function, ast.Name) and full is not None and full.startswith("builtins."):
         name = function.id
         if name not in known.PLAIN_BUILTINS and not (name in known.ITERATORS and is_used_up):
             return Unknown(f"{name}() does more than compute, or gives what can be used once", node)
@@ -168,7 +210,7 @@ def _why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown 
             return Unknown("a defaultdict makes entries when it is asked for them", node)
         if known.draws_random_numbers(full.rpartition(".")[2], keywords):
             return Unknown(f"{full} draws random numbers unless random_state= is given", node)
-    elif isinstance(function, ast.Attribute):
+    elif isinstance(function, ast.Attribute) and not names.is_in_users_module(function):
         if names.runs_later and known.is_changing(function.attr):
             return Unknown(f".{function.attr}() may be called later, and changes things", node)
         if known.is_outside_name(function.attr) or function.attr.startswith("__"):
@@ -329,13 +371,33 @@ def _is_fixed_tuple(value: object) -> bool:
 def _full_name(value: Any) -> str | None:
     """The full name of a module, or of a function or class that is installed."""
     if isinstance(value, types.ModuleType):
-        return value.__name__
+        return value.__name__ if _is_library(value.__name__) else None
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str) or not callable(value):
         return None
     if module == "__main__" or home_of(module) is not Home.INSTALLED or module not in sys.modules:
         return None
     return f"{module}.{name}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_library(full: str) -> bool:
+    """Whether a module, or something in one, is installed; what is nowhere here may be where calls run."""
+    top = full.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return True
+    if top in sys.modules:
+        return home_of(top) is Home.INSTALLED
+    place = file_of(top)
+    return place is None or lie_where_installed(place.locations, top)
+
+
+def _loaded(full: str) -> Any:
+    """What a full name stands for in modules that are loaded; None if that is nothing."""
+    if full in sys.modules:
+        return sys.modules[full]
+    parent, _, name = full.rpartition(".")
+    return getattr(_loaded(parent), name, None) if parent else None
 
 
 def _line(unknown: Unknown) -> int:

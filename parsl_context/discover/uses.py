@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parsl_context.content.modules import Home, home_of
 from parsl_context.discover import known_names as known
 from parsl_context.discover import shapes
 from parsl_context.discover.leading import Names, Unknown, names_of
@@ -279,18 +278,17 @@ class Uses:
             if known.EXCEPTIONS.match(name):
                 return lambda each, i, node: self._use(each, _GIVEN)
             return lambda each, i, node: self._inside(each, f"is given to {name}()")
+        if (users := self.names.user_function(function)) is not None:
+            return lambda each, i, node: self._to_function(each, i, node, users)
         if full is not None:
             return self._to_library
-        if isinstance(function, ast.Name) and function.id not in self.names.own:
-            value = self.names.value_of(function.id)
-            if isinstance(value, types.FunctionType) and home_of(value.__module__) is not Home.INSTALLED:
-                return lambda each, i, node: self._to_function(each, i, node, value)
-            return lambda each, i, node: self._inside(each, f"is given to {function.id}, which is not known")
-        if isinstance(function, ast.Name) and (known_here := self.callables.get(function.id)):
-            return lambda each, i, node: self._to_any(each, known_here)
-        if isinstance(function, ast.Name) and function.id not in self.whole and function.id not in self.origins:
-            return lambda each, i, node: self._inside(each, f"is given to {function.id}, which is not known")
-        return self._to_library
+        if isinstance(function, ast.Name) and (made_of := self.callables.get(function.id)):
+            return lambda each, i, node: self._to_any(each, made_of)
+        is_value = isinstance(function, ast.Name) and function.id in self.whole
+        is_method = isinstance(function, ast.Attribute) and not self.names.is_in_users_module(function)
+        if is_value or is_method:
+            return self._to_library
+        return lambda each, i, node: self._inside(each, f"is given to {ast.unparse(function)}, which is not known")
 
     def _consumed(self, each: ast.expr, index: int, node: ast.Call) -> None:
         if isinstance(each, ast.GeneratorExp):
@@ -318,11 +316,9 @@ class Uses:
                 if inside.look([ast.Expr(each.body)]):
                     for other in others:
                         self._blame(self._origins(other), "is given on with a lambda that may change or keep it", other)
-            elif isinstance(each, ast.Name) and each.id not in self.names.own:
-                value = self.names.value_of(each.id)
-                if isinstance(value, types.FunctionType) and home_of(value.__module__) is not Home.INSTALLED:
-                    for other in others:
-                        self._to_any(other, [value])
+            elif (users := self.names.user_function(each)) is not None:
+                for other in others:
+                    self._to_any(other, [users])
 
     def _is_changing_function(self, node: ast.expr) -> bool:
         """Whether it is a function that changes what it is given, not called but given on."""

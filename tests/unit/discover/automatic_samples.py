@@ -598,6 +598,44 @@ def changed_by_a_nested_function(x):
     return len(rows)
 
 
+@refused("build_with_state")
+def state_in_a_function_of_another_module(x):
+    from tests.unit.discover.automatic_samples import build_with_state as number_of
+
+    number = number_of()
+    return number
+
+
+@refused("build_from_the_clock")
+def the_clock_in_a_function_of_another_module(x):
+    import tests.unit.discover.automatic_samples as others
+
+    now = others.build_from_the_clock()
+    return now
+
+
+@refused("given to changing_helper")
+def given_to_a_function_of_another_module_that_changes(x):
+    from tests.unit.discover import automatic_samples as others
+
+    table = dict(a=1)
+    return others.changing_helper(table, x)
+
+
+@moves("rows")
+def by_a_function_of_another_module(x):
+    from tests.unit.discover.automatic_samples import build as make
+
+    rows = make(4)
+    return rows[x]
+
+
+@refused("which is not known")
+def given_to_what_an_item_is(x):
+    rows = build()
+    return [len][0](rows)
+
+
 @refused("may be called later")
 def a_method_is_taken(x):
     rows = [3, 1, 2]

@@ -15,7 +15,9 @@ import math
 import operator
 import random
 import re
+import sys
 
+this = sys.modules[__name__]  # as a module of the user's that another imports
 EFFECTS = []
 STORE = []
 LIMIT = 4
@@ -165,6 +167,12 @@ _EXPRESSIONS = [
     ("number", "{dict}['n']"),
     ("number", "tick()"),
     ("number", "remembers(1)"),
+    ("number", "this.tick()"),
+    ("number", "count()"),
+    ("number", "me.tick()"),
+    ("number", "this.changes({list}, 3)"),
+    ("dict", "this.pure(3)"),
+    ("adder", "functools.partial(this.changes, {list})"),
     ("number", "{list}.pop()"),
     ("number", "changes({list}, 3)"),
     ("number", "heapq.heappush({list}, 3)"),
@@ -214,6 +222,8 @@ _LEADS = [
     "{counter}.clear()",
 ]
 _GUARDS = [
+    "from NAME import tick as count",
+    "import NAME as me",
     "if x == 3:\n        raise ValueError('three')",
     "if not isinstance(x, int):\n        return 'no number'",
     "if x > 5:\n        return x",
@@ -251,12 +261,20 @@ _BODIES = {
         "for v in {0}:\n        v.append(x)",
         "r.append(changes({0}, x))",
         "r.append(walks({0}, x))",
+        "r.append(this.changes({0}, x))",
+        "r.append(this.reads({0}, x))",
+        "from NAME import changes as put\n    put({0}, x)",
+        "import NAME as me\n    me.changes({0}, x)",
         "y = {0}.append\n    y(x)",
         "getattr({0}, 'append')(x)",
         "list(map({0}.append, [x]))",
         "functools.partial(list.append, {0})(x)",
         "functools.partial(changes, {0})(x)",
         "y = changes\n    y({0}, x)",
+        "y = changes\n    y({0}, x)\n    y = {0}[0]",
+        "[changes][0]({0}, x)",
+        "(lambda q: q.append(x))({0})",
+        "{'f': changes}['f']({0}, x)",
         "functools.reduce(operator.iadd, [[x]], {0})",
         "r.append(walks_and_changes({0}, x))",
         "r.append(reads({0}, x))",
@@ -454,4 +472,5 @@ def function(number, rng):
 def module(seed, count):
     """Text of a module with so many functions."""
     rng = random.Random(seed)
-    return HELPERS + "\n\n" + "\n\n".join(function(i, rng) for i in range(count))
+    text = HELPERS + "\n\n" + "\n\n".join(function(i, rng) for i in range(count))
+    return text.replace("NAME", f"generated_{seed}")
