@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parsl_context.discover import known_names as known
+from parsl_context.discover import shapes
 from parsl_context.discover.blocks import check_gives_at_once, check_kind, plain_function
 from parsl_context.discover.halves import (
     Split,
@@ -322,22 +323,13 @@ def _is_of_guard(node: ast.stmt, names: Names) -> bool:
 
 
 def _with_parameters(names: Names) -> Names:
-    code = names.source.function.__code__
-    count = code.co_argcount + code.co_kwonlyargcount
-    return Names(names.source, names.imports, names.free | {*code.co_varnames[:count]}, names.own, names.depth)
+    free = names.free | names.parameters
+    return Names(names.source, names.imports, free, names.own, names.depth)
 
 
 def _all_free(names: Names, value: ast.expr) -> Names:
     """Names for what was to move but for its variables, which are known by now."""
-    return Names(
-        names.source, names.imports, names.free | (_read_in(value) & names.own - _parameters(names)), names.own
-    )
-
-
-def _parameters(names: Names) -> set[str]:
-    code = names.source.function.__code__
-    flags = bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)  # *args, **kwargs
-    return {*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + flags]}
+    return Names(names.source, names.imports, names.free | (_read_in(value) & names.own - names.parameters), names.own)
 
 
 # --- small things
@@ -394,9 +386,8 @@ def _variables(target: ast.expr) -> list[str] | None:
 
 
 def _root(node: ast.expr) -> str:
-    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else ""
+    found = shapes.root(node)
+    return found.id if isinstance(found, ast.Name) else ""
 
 
 def _read_in(node: ast.AST) -> set[str]:

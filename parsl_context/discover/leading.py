@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import inspect
 import sys
 import types
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,6 +62,13 @@ class Names:
     own: frozenset[str] = frozenset()
     depth: int = 0
     runs_later: bool = False
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Its parameters."""
+        code = self.source.function.__code__
+        flags = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+        return frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + flags])
 
     def full_name(self, node: ast.expr) -> str | None:
         """The full name of what a dotted name stands for, if a module or what is installed has it."""

@@ -62,3 +62,10 @@ def children(node: ast.AST | None) -> list[ast.expr]:
         elif isinstance(each, ast.keyword | ast.comprehension | ast.FormattedValue):
             found += children(each)
     return found
+
+
+def root(node: ast.expr) -> ast.expr:
+    """What a chain of attributes, items and calls begins with."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call | ast.Starred):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node

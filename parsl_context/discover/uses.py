@@ -57,16 +57,17 @@ class Uses:
     found: dict[str, Unknown] = field(default_factory=dict)
     given_out: dict[str, int] = field(default_factory=dict)
     callables: Mapping[str, Sequence[types.FunctionType]] = field(default_factory=dict)
+    strange: set[str] = field(default_factory=set)  # variables that were made by what is not a library's
     within: frozenset[tuple[types.FunctionType, str]] = frozenset()  # functions, and parameters, that are looked into
 
     def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
         """The first misuse of each value."""
         while True:
-            before = {name: set(of) for name, of in self.origins.items()}, set(self.copies)
+            before = {name: set(of) for name, of in self.origins.items()}, set(self.copies), set(self.strange)
             self.found = {}
             for each in body:
                 self._statement(each)
-            if before == (self.origins, self.copies):
+            if before == (self.origins, self.copies, self.strange):
                 return self.found
 
     # --- statements
@@ -130,6 +131,8 @@ class Uses:
 
     def _bind_all(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
         self._use(value, _KEPT if any(map(shapes.is_store, targets)) else _NAMED)
+        if isinstance(value, ast.Call) and self.names.full_name(value.func) is None and self._is_users(value.func):
+            self.strange.update(each.id for each in targets if isinstance(each, ast.Name))
         for target in targets:
             self._bind(target, self._origins(value), is_copy=self._is_copy(value))
 
@@ -285,10 +288,18 @@ class Uses:
         if isinstance(function, ast.Name) and (made_of := self.callables.get(function.id)):
             return lambda each, i, node: self._to_any(each, made_of)
         is_value = isinstance(function, ast.Name) and function.id in self.whole
-        is_method = isinstance(function, ast.Attribute) and not self.names.is_in_users_module(function)
-        if is_value or is_method:
+        if is_value or (isinstance(function, ast.Attribute) and not self._is_users(function.value)):
             return self._to_library
         return lambda each, i, node: self._inside(each, f"is given to {ast.unparse(function)}, which is not known")
+
+    def _is_users(self, node: ast.expr) -> bool:
+        """Whether an object may be the user's: a global, an argument, or made by what is not a library's."""
+        root = shapes.root(node)
+        if not isinstance(root, ast.Name) or root.id in self.whole or root.id in self.origins:
+            return False
+        if root.id not in self.names.own or root.id in self.names.imports:
+            return self.names.full_name(root) is None
+        return root.id in self.names.parameters or root.id in self.strange
 
     def _consumed(self, each: ast.expr, index: int, node: ast.Call) -> None:
         if isinstance(each, ast.GeneratorExp):

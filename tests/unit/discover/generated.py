@@ -111,6 +111,19 @@ def inside(t, x):
     return len(first)
 
 
+class Strange:
+    def process(self, t, x):
+        t.append(x)
+        return len(t)
+
+    @staticmethod
+    def handle(t, x):
+        t.append(x)
+
+
+STRANGE = Strange()
+
+
 class Box:
     def __init__(self, value):
         self.value = value
@@ -261,6 +274,11 @@ _BODIES = {
         "for v in {0}:\n        v.append(x)",
         "r.append(changes({0}, x))",
         "r.append(walks({0}, x))",
+        "r.append(STRANGE.process({0}, x))",
+        "s = Strange()\n    r.append(s.process({0}, x))",
+        "r.append(Strange().process({0}, x))",
+        "Strange.handle({0}, x)",
+        "s = this.Strange()\n    s.process({0}, x)",
         "r.append(this.changes({0}, x))",
         "r.append(this.reads({0}, x))",
         "from NAME import changes as put\n    put({0}, x)",
