@@ -45,6 +45,10 @@ class ConfigurationError(ParslContextError, ValueError):
     """An executor, context or app was given something that cannot work."""
 
 
+class ContextDriftWarning(UserWarning):
+    """Calls have changed a context that others share."""
+
+
 class SplitError(ConfigurationError):
     """A function cannot be split into a context and a body.
 

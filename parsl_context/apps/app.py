@@ -350,7 +350,10 @@ def context_app(
     if context is not None and discover:
         raise ConfigurationError("context_app(context=..., discover=True): give the context, or have it found.")
     if check and not discover:
-        raise ConfigurationError("context_app(check=...) is for contexts that are found: discover=True.")
+        raise ConfigurationError(
+            "context_app(check=...) is for contexts that are found: discover=True. To have others looked at: "
+            "context(check=...)."
+        )
     options: dict[str, Any] = {
         "data_flow_kernel": data_flow_kernel,
         "executors": executors,

@@ -78,7 +78,7 @@ class Context:
     def upkeep(self) -> Upkeep:
         """What the process that holds an instance must know."""
         options = self.options
-        return Upkeep(options.after_fork, self.is_isolated, options.max_uses, options.max_age_s)
+        return Upkeep(options.after_fork, self.is_isolated, options.max_uses, options.max_age_s, options.check)
 
     @functools.cached_property
     def requires(self) -> tuple[Context, ...]:

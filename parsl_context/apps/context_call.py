@@ -11,7 +11,7 @@ import inspect
 import itertools
 import pickle
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -29,6 +29,7 @@ from parsl_context.content.serialization import pack_code
 from parsl_context.errors import ConfigurationError, ContextSerializationError
 from parsl_context.retain import calls
 from parsl_context.retain.calls import BodyCall, ChunkCall, bind
+from parsl_context.retain.drift import DriftCheck, checked, may_say
 from parsl_context.wire.messages import Digest
 
 _MAX_KEYS = 1024  # values of keys that an app remembers
@@ -134,11 +135,22 @@ class ContextCall:
     def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call, args, kwargs = self.settled(args, kwargs)
         with process_contexts.using(call.known) as instances:
-            return call._run(instances, args, kwargs)
+            checks = process_contexts.drift_checks(call.known)
+            return call._run(instances, args, kwargs, checks, is_away=self._is_away)
 
-    def _run(self, instances: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run(
+        self,
+        instances: list[Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        checks: Sequence[DriftCheck] = (),
+        *,
+        is_away: bool = False,
+    ) -> Any:
         body = self.body if self.walltime_s is None else timeout(self.body, self.walltime_s)
         bound = bind(body, self.names, instances)
+        if checks or may_say(self.body):
+            bound = checked(bound, checks, self.__name__, is_away=is_away)
         return [bound(*item, **kwargs) for item in args[0]] if self.chunked else bound(*args, **kwargs)
 
     def settled(

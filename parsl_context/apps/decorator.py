@@ -54,6 +54,7 @@ class ContextDecorator:
         max_age_s: float | None = None,
         pinned: bool = False,
         build_timeout_s: float | None = None,
+        check: int = 0,
     ) -> BlockOptions: ...
 
     def __call__(self, function: Any = None, /, **options: Any) -> Any:
@@ -93,6 +94,11 @@ class ContextDecorator:
             Time that the context function may take, and `after_fork` in a new worker; the executor's
             (`context_build_timeout`) if not given. Then its process is killed, which counts as a build that failed. On
             executors that are not ours there is no limit. [s]
+        check : int, optional
+            Look at the instance before and after the first so many calls in each process, then of one call each
+            time their number has doubled: where calls have changed it, the script warns (`ContextDriftWarning`)
+            and says what changed. Large arrays and long containers are sampled. It takes milliseconds for each call
+            that is looked at.
 
         Raises
         ------

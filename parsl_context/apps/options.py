@@ -37,6 +37,8 @@ class Options:
         Whether instances are given up only by `executor.evict`.
     build_timeout_s : float or None
         Time that the context function may take. [s]
+    check : int
+        Calls in each process before and after which the instance is looked at, whether they have changed it.
     """
 
     reuse: str | None = None
@@ -47,6 +49,7 @@ class Options:
     max_age_s: float | None = None
     pinned: bool = False
     build_timeout_s: float | None = None
+    check: int = 0
 
     def __post_init__(self) -> None:
         check_reuse(self.reuse)
@@ -57,6 +60,8 @@ class Options:
         if self.max_age_s is not None and not _is_positive(self.max_age_s):
             raise ConfigurationError(f"max_age_s={self.max_age_s!r} of a context must be a positive number of seconds.")
         check_build_timeout("build_timeout_s of a context", self.build_timeout_s)
+        if type(self.check) is not int or self.check < 0:
+            raise ConfigurationError(f"check={self.check!r} of a context must be a number of calls.")
         if type(self.pinned) is not bool:
             raise ConfigurationError(f"pinned={self.pinned!r} of a context must be True or False.")
         if self.memory_gb is not None and not _is_positive(self.memory_gb):

@@ -21,6 +21,7 @@ from typing import Any
 from parsl_context.apps.context import Context
 from parsl_context.errors import ConfigurationError
 from parsl_context.retain import calls
+from parsl_context.retain.drift import DriftCheck
 from parsl_context.retain.instances import Instance, Instances, build
 from parsl_context.wire.messages import Digest
 
@@ -94,6 +95,13 @@ class ProcessContexts:
                 instance.end()
             with self._lock:
                 self._release(call)
+
+    def drift_checks(self, contexts: Sequence[Context]) -> list[DriftCheck]:
+        """What looks after these contexts."""
+        if not self._instances.are_checked:
+            return []
+        with self._lock:
+            return self._instances.drift_checks([context.digest for context in contexts])
 
     def close(self) -> None:
         """Clean up everything; later calls build anew."""

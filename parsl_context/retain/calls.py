@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from parsl_context.retain.drift import checked, may_say
 from parsl_context.retain.instances import Instances
 from parsl_context.wire.messages import Digest
 
@@ -49,7 +50,11 @@ class BodyCall:
             from parsl.app.python import timeout  # not at the top: the manager's start need not wait for it
 
             body = timeout(body, self._walltime_s)
-        return bind(body, self._names, [resident[digest] for digest in self._digests])
+        bound = bind(body, self._names, [resident[digest] for digest in self._digests])
+        checks = resident.drift_checks(self._digests) if resident.are_checked else ()
+        if not checks and not may_say(self._body):
+            return bound
+        return checked(bound, checks, getattr(self._body, "__name__", repr(self._body)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._body, self._names, self._digests, self._walltime_s)

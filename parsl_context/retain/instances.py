@@ -17,6 +17,7 @@ import psutil
 
 from parsl_context.errors import ConfigurationError
 from parsl_context.retain import clean_ups
+from parsl_context.retain.drift import DriftCheck
 from parsl_context.retain.processes import alone, interruptible
 from parsl_context.wire.messages import Digest
 
@@ -33,6 +34,7 @@ class Upkeep:
     isolated: bool = False  # each call runs in a fork of the process that holds the instance
     max_uses: int | None = None  # calls that one instance serves
     max_age_s: float | None = None  # time from the end of its build to the start of the last call that it serves. [s]
+    check: int = 0  # calls before and after which the instance is looked at
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Instance:
     calls: int = 0  # that it served
     is_inherited: bool = False  # another process built it, and has it still
     users: int = 0  # calls that use it now; counted where calls run side by side
+    drift: DriftCheck | None = None
 
     @property
     def is_worn(self) -> bool:
@@ -184,6 +187,8 @@ class Instances:
         Gives, from the name of a context, what its clean-up and its hook run in.
     passes_interrupts : bool
         Whether a `KeyboardInterrupt` in a clean-up is for the caller; see `Instance.end`.
+    are_checked : bool
+        Whether any of them is to be looked at before and after calls.
     """
 
     def __init__(self) -> None:
@@ -191,6 +196,7 @@ class Instances:
         self._inherited: list[Any] = []
         self.is_dirty = False  # the call that runs now has spoilt its contexts
         self.watched = False
+        self.are_checked = False
         self.on_clean_up: Callable[[Digest], None] | None = None
         self.about: Callable[[str], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
         self.passes_interrupts = True
@@ -213,6 +219,14 @@ class Instances:
         self._instances[digest] = instance
         upkeep = instance.upkeep
         self.watched |= upkeep.isolated or upkeep.max_uses is not None or upkeep.max_age_s is not None
+        if upkeep.check and not upkeep.isolated:
+            self.are_checked = True
+            instance.drift = DriftCheck(instance.name, instance.value, upkeep.check)
+
+    def drift_checks(self, contexts: Iterable[Digest]) -> list[DriftCheck]:
+        """What looks after these contexts and those that they require."""
+        used = (self._instances[digest].drift for digest in self._with_required(contexts))
+        return [check for check in used if check is not None]
 
     @property
     def have_clean_ups(self) -> bool:
@@ -324,6 +338,8 @@ class Instances:
             instance.cleanup = None
             instance.is_inherited = True
             instance.calls = 0
+            if instance.drift is not None:
+                instance.drift = DriftCheck(instance.name, instance.value, instance.upkeep.check)
             instance.upkeep = replace(instance.upkeep, max_age_s=None)
             if instance.upkeep.after_fork is not None:
                 on_hook(digest)

@@ -21,6 +21,8 @@ from typing import Any
 
 from parsl_context.content.digests import digest_content
 from parsl_context.content.modules import Home, home_of
+from parsl_context.retain.drift import say
+from parsl_context.retain.fingerprints import changes, fingerprint
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -97,6 +99,7 @@ class EitherWay:
         self.whole = whole
         self.check = check
         self._was_wrong = False
+        self.__parsl_context_says__ = check > 0
         self.__name__ = whole.__name__
         self.__qualname__ = whole.__qualname__
         self.__module__ = whole.__module__
@@ -122,16 +125,19 @@ class EitherWay:
         except Exception:
             logger.warning("A call of %s cannot be checked", self.__name__, exc_info=True)
             return self.whole(*args, **kwargs)
+        looks = {name: fingerprint(value, name) for name, value in made.items()}
         divided = _outcome(lambda: self.body(made, *copied_args, **copied_kwargs))
         changed = [name for name, value in made.items() if _digest(value) != before[name]]
         undivided = _outcome(lambda: self.whole(*args, **kwargs))
         if changed or divided.seen != undivided.seen:
             self._was_wrong = True
-            what = f"{', '.join(changed)} changed in a call" if changed else "a call gave something else than undivided"
-            logger.warning(
-                "The context that was found for %s is not fit: %s. Calls here run undivided from now on. Write the "
-                "split as a block, or leave the function as it is",
-                *(self.__name__, what),
+            within = [
+                each for name in changed for each in changes(looks[name], fingerprint(made[name], name)) or [name]
+            ]
+            what = f"a call changed {'; '.join(within)}" if changed else "a call gave something else than undivided"
+            say(
+                f"The context that was found for {self.__name__} is not fit: {what}. Calls there run undivided from "
+                "now on. Write the split as a block, or leave the function as it is."
             )
         if undivided.error is not None:
             raise undivided.error

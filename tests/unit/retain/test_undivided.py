@@ -63,7 +63,7 @@ def test_a_call_that_changes_the_context_is_noticed(said):
 
     both = EitherWay(body, whole, check=1)
     assert [both({"rows": [1, 2], "other": 3}, x) for x in (3, 4)] == [whole(3), whole(4)]
-    assert "rows changed in a call" in said()
+    assert "a call changed rows: 2 items became 3 items; rows[2] is new" in said()
 
 
 def test_arguments_of_one_way_are_not_those_of_the_other(said):
