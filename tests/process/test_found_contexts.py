@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
+import pickle
 import random
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import parsl
 import pytest
+from parsl import python_app
 from parsl.executors import ThreadPoolExecutor
 
-from parsl_context import ContextExecutor, context_app
+from parsl_context import ContextExecutor, ContextSerializationError, SplitError, context_app
 from tests.process.conftest import wait_for
+from tests.unit.discover import generated
 from tests.unit.discover.automatic_samples import SAMPLES
 
 pytestmark = pytest.mark.process
@@ -26,8 +32,18 @@ LIMIT = 3
 def said(call: Callable[[], Any]) -> Any:
     try:
         return repr(call())
+    except ContextSerializationError:
+        return "cannot be sent"
     except Exception as error:
         return type(error).__name__, str(error)
+
+
+def sent(value: Any) -> Any:
+    """A result as it would arrive."""
+    try:
+        return pickle.loads(pickle.dumps(value))
+    except (TypeError, pickle.PicklingError) as error:
+        raise ContextSerializationError(f"The result of the call, of type builtins.{type(value).__name__},", error) from error
 
 
 def loads(executor: ContextExecutor) -> int:
@@ -43,6 +59,44 @@ def test_functions_do_on_workers_what_they_do_here(load: Load) -> None:
     futures = [app(*args) for _, app, args in calls]
     for (function, _, args), future in zip(calls, futures, strict=True):
         assert said(lambda f=future: f.result(timeout=60)) == said(lambda f=function, a=args: f(*a)), function.__name__
+
+
+def generated_apps(folder: Path, seed: int, count: int) -> tuple[types.ModuleType, list[tuple[Any, Callable[..., Any]]]]:
+    """Generated functions that can be split, as apps, each with the same function of a second module."""
+    modules = []
+    for name in (f"found_{seed}", f"undivided_{seed}"):
+        (folder / f"{name}.py").write_text(generated.module(seed, count).replace(f"generated_{seed}", name))
+        modules.append(importlib.import_module(name))
+    made = []
+    for number in range(count):
+        with contextlib.suppress(SplitError):
+            app = context_app(discover=True)(getattr(modules[0], f"f{number}"))
+            made.append((app, getattr(modules[1], f"f{number}")))
+    return modules[1], made
+
+
+@python_app
+def effects_on_worker(name: str) -> list[str]:
+    module = importlib.import_module(name)
+    return [repr(each) for each in (module.EFFECTS, module.STORE, module.TICKS, module.TABLE)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_generated_functions_do_on_one_worker_what_they_do_here(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Three calls each, functions mixed, one after the other: so the effects of all of them have an order."""
+    load(max_workers_per_node=1)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    undivided, made = generated_apps(tmp_path, seed, 500)
+    assert len(made) >= 40
+    calls = [(app, function, x) for app, function in made for x in random.Random(seed).sample(range(7), 3)]
+    random.Random(seed).shuffle(calls)
+    for app, function, x in calls:
+        found = said(lambda app=app, x=x: app(x).result(timeout=60))
+        assert found == said(lambda function=function, x=x: sent(function(x))), f"{app.__name__}({x})"
+    here = [repr(each) for each in (undivided.EFFECTS, undivided.STORE, undivided.TICKS, undivided.TABLE)]
+    assert effects_on_worker(f"found_{seed}").result(timeout=60) == here
 
 
 @context_app(discover=True)
