@@ -60,9 +60,9 @@ def look_at(name: str) -> Seen:
         found = split_by_itself(function)
     except SplitError:
         return Seen(name, frozenset(), allowed, differs=False)
-    work = LeadingWork(found.context, found.given_out)
+    work = LeadingWork(found.context, found.terms)
     made = work()
-    divided = EitherWay(found.body, function)
+    divided = EitherWay(found.body, function, terms=found.terms)
     calls = [*functions.CALLS[name]] * 2
     random.Random(1).shuffle(calls)
     differs = any(outcome(lambda *given: divided(made, *given), args) != outcome(function, args) for args in calls)

@@ -62,10 +62,10 @@ def parts_of(function: Any, check: int = 0) -> tuple[Split, EitherWay, Context |
     if type(check) is not int or check < 0:
         raise ConfigurationError(f"check={check!r} of an app must be a number of calls.")
     found = split_by_itself(function)
-    made = ContextFunction(LeadingWork(found.context, found.given_out), Options())
+    made = ContextFunction(LeadingWork(found.context, found.terms), Options())
     made.is_block = True
     paths = list(literal_paths(found))
-    body = EitherWay(found.body, found.function, check)
+    body = EitherWay(found.body, found.function, check, found.terms)
     if not paths:
         return found, body, made(), None
     return found, body, KeyedContext(made, (_FILES,), {}), LiteralFiles(paths, inspect.signature(found.function))

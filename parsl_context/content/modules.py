@@ -56,10 +56,49 @@ def is_installed(name: str | None) -> bool:
     module = sys.modules.get(top)
     if module is None:
         return False
-    file = getattr(module, "__file__", None)
-    # Built-in modules have no file; namespace packages have a path only.
-    locations = [file] if file is not None else list(getattr(module, "__path__", []))
+    locations = locations_of(module)
     return not locations or lie_where_installed(locations, top)
+
+
+@functools.lru_cache(maxsize=4096)
+def is_library(name: object) -> bool:
+    """Whether a module is of Python or of a distribution that is installed as such, by its name.
+
+    What is in PYTHONPATH or installed to be edited is found by workers, too, but it is written by those who use it.
+    """
+    if not isinstance(name, str) or name in ("__main__", "__mp_main__"):
+        return False
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names or top == "parsl_context":
+        return True
+    module = sys.modules.get(top)
+    if module is None:
+        return False
+    return lie_in_libraries(locations_of(module))
+
+
+def locations_of(module: object) -> list[str]:
+    """Where a module lies; a namespace package has several places, and what was made by code none."""
+    file = getattr(module, "__file__", None)
+    return [file] if file is not None else list(getattr(module, "__path__", []))
+
+
+def lie_in_libraries(locations: Iterable[str]) -> bool:
+    """Whether a module at one of these places is of Python or of an installed distribution."""
+    roots = _library_roots()
+    return any(path.startswith(roots) or _resolved(path).startswith(roots) for path in locations)
+
+
+@functools.cache
+def _library_roots() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    roots = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")} | _sites()
+    roots |= set(map(_resolved, roots))
+    return tuple(f"{root}/" for root in roots)
+
+
+def _sites() -> set[str]:
+    return {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
 
 
 def settle_python_path() -> None:
@@ -101,7 +140,7 @@ def _python_path() -> tuple[str, ...]:
 def _installed_roots() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     roots = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    sites = {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
+    sites = _sites()
     roots |= sites
     for site in sites:
         roots |= set(_path_files(Path(site)))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from parsl_context.content import syntax
 from parsl_context.discover.sources import NO_TYPE_PARAMETERS, Source
+from parsl_context.retain.terms import NO_TERMS, Terms
 
 CONTEXT = "__context__"  # parameter of the body: what the set-up has bound, by name
 
@@ -58,9 +59,8 @@ class Split:
         What the block is marked with: ``context``, or what ``context(...)`` gave; None if the split is automatic.
     verdicts : tuple of Verdict
         Where each statement goes, and why, if the split is automatic.
-    given_out : mapping
-        Variables of which the body returns or stores items, and from how many steps into them, at least. Calls share
-        these only if such items cannot be changed.
+    terms : Terms
+        What must hold for calls to share the variables, if the split is automatic.
     """
 
     function: types.FunctionType
@@ -70,7 +70,7 @@ class Split:
     names: tuple[str, ...]
     marker: Any
     verdicts: tuple[Verdict, ...] = ()
-    given_out: Mapping[str, int] = field(default_factory=dict)
+    terms: Terms = NO_TERMS
 
 
 def context_half(

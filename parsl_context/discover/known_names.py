@@ -75,10 +75,21 @@ _CHANGING_NAME = re.compile(
     | record.* | log_.* | enter.* | exit.* | connect.* | disconnect.* | .*shuffle.* | swap.* | move.* | fill.*
     | resize.* | .*_update | evolve | mutate.* | tick | emit.* | enqueue.* | dequeue.* | heap.* | insort.* | copyto
     | place | putmask | itemset | setflags | setitem | delitem | iadd | isub | imul | subtract | apply_ | assign_.*
-    | attach.* | detach_ | store.* | merge_.* | bump.* | toggle.* | rand.* | normal | uniform | choice.* | integers
+    | eval | half | double | cuda | zero_grad.* | attach.* | detach_ | store.* | merge_.* | bump.* | toggle.*
+    | rand.* | normal | uniform | choice.* | integers
     | permutation | permuted | shuffle | sample.* | gauss | getrandbits | seed | __.*
     )$"""
 )
+# In CamelCase, as libraries in C++ have them; besides those that are known with underscores.
+_CAMEL_CHANGING = re.compile(
+    r"""(?x)^(
+      .*(Sanitize|Kekulize|Embed|Optimize|Minimize|Align|Canonicalize|InPlace|GasteigerCharges|Coords).*
+    | (Assign|Transform|Wedge|Clean|Adjust|Compute[23]D|Straighten|Initialize|Perceive|Replace(Atom|Bond)
+      |Connect|Center|Translate|Rotate).*
+    )$"""
+)
+_CAMEL_PLAIN = _words("AddHs RemoveHs RemoveAllHs TransformedMol")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _ASKED = _words("__class__ __name__ __qualname__ __doc__ __len__ __version__ __contains__ __getitem__ __file__")
 _NOT_CHANGING = _words(
     """
@@ -88,7 +99,7 @@ _NOT_CHANGING = _words(
 
 _KEEPING_NAME = re.compile(
     r"^(append|extend|insert|add|put|push|set|update|register|store|enqueue|attach|send|emit|assign|load|init|build|log_"
-    r"|record|heap|_|connect|move|fill|feed|fit|train).*"
+    r"|record|heap|_|connect|move|fill|feed).*"
 )
 
 # Built-in functions that compute from their arguments alone, and keep nothing of them.
@@ -105,6 +116,25 @@ CONSUMERS = _words(
     all any bytes dict frozenset list max min set sorted sum tuple
     """
 )
+# What libraries make iterators with, and methods that do.
+READERS = _words(
+    """
+    csv.reader csv.DictReader itertools.chain itertools.chain.from_iterable itertools.product itertools.combinations
+    itertools.permutations itertools.combinations_with_replacement itertools.pairwise itertools.zip_longest
+    itertools.islice itertools.accumulate
+    """
+)
+# Of lists, dictionaries and sets that these are given they make something new.
+COPYING_MODULES = _words("numpy pandas scipy math statistics json torch")
+COPYING_FUNCTIONS = _words("collections.Counter collections.OrderedDict collections.deque copy.copy copy.deepcopy")
+LIVE_MAKERS = _words(
+    """
+    decimal.Context zlib.compressobj zlib.decompressobj bz2.BZ2Compressor bz2.BZ2Decompressor lzma.LZMACompressor
+    lzma.LZMADecompressor difflib.SequenceMatcher scipy.integrate.ode
+    """
+)
+READING_TABLES = _words("items keys values get index count copy")
+READING_METHODS = _words("itertuples iterrows iterfind finditer iter")
 # What these give shares nothing with their arguments.
 FRESH_BUILTINS = _words(
     """
@@ -122,6 +152,13 @@ RANDOM_UNLESS_TOLD = re.compile(
     | LogisticRegression.* | Nystroem | .*GaussianProcess.* | Word2Vec | Doc2Vec | FastText
     )$"""
 )
+# Layers of networks begin with weights that are drawn, until others are loaded.
+_DRAWN_WEIGHTS = re.compile(
+    r"torch\.nn\.(\w+\.)*(Lazy)?(Linear|Bilinear|Conv\w+|Embedding\w*|RNN|LSTM|GRU|\w*Cell|Multihead\w+"
+    r"|Transformer\w*)$"
+)
+# Keywords that have a function tell about what it does, where it is to be seen with each call.
+TELLING = _words("verbose show_progress progress progress_bar disp echo debug show trace")
 STATES = frozenset({"random_state", "seed", "rng", "random_seed", "generator", "key"})
 RANDOM_ONLY_IF = {"SVC": "probability", "LinearSVC": "dual", "LogisticRegression": "solver", "PCA": "svd_solver"}
 
@@ -136,8 +173,8 @@ def is_outside(dotted: str) -> bool:
 
 def is_outside_name(name: str) -> bool:
     """Whether a single name of a function or method says so."""
-    if RANDOM_UNLESS_TOLD.match(name):
-        return False  # that depends on what it is told
+    if RANDOM_UNLESS_TOLD.match(name) or name.endswith("Dropout"):
+        return False  # that depends on what it is told; a layer of a network only makes room for what it does
     name = name.lower()
     return name not in _PLAIN_NAMES and _OUTSIDE_NAME.match(name) is not None
 
@@ -148,8 +185,17 @@ def is_changing(name: str) -> bool:
         return False
     if name.endswith("_") and not name.endswith("__"):
         return True  # as of PyTorch
+    if name[:1].isupper() and not name.isupper():
+        if name in _CAMEL_PLAIN or _CAMEL_CHANGING.match(name):
+            return name not in _CAMEL_PLAIN
+        name = _HUMP.sub("_", name)
     name = name.lower()
     return name not in _NOT_CHANGING and _CHANGING_NAME.match(name) is not None
+
+
+def changes_first_only(name: str) -> bool:
+    """Whether a function that changes what it is given does so with its first argument alone, as in C++."""
+    return name[:1].isupper() and not name.isupper()
 
 
 def allows_changes(keyword: str, value: object) -> bool:
@@ -161,6 +207,16 @@ def allows_changes(keyword: str, value: object) -> bool:
 def is_keeping(name: str) -> bool:
     """Whether a method that changes what it is called on may keep what it is given there, by its name."""
     return _KEEPING_NAME.match(name.lower()) is not None
+
+
+def tells(keyword: str, value: object) -> bool:
+    """Whether a keyword argument has a function print what it does."""
+    return keyword in TELLING and value not in (False, 0, None, "silent")
+
+
+def draws_weights(full: str) -> bool:
+    """Whether something is made that begins with random weights, by its full name."""
+    return _DRAWN_WEIGHTS.match(full) is not None
 
 
 def draws_random_numbers(name: str, keywords: frozenset[str]) -> bool:

@@ -8,32 +8,48 @@ arguments alone, as far as their names tell (`parsl_context.discover.known_names
 from __future__ import annotations
 
 import ast
+import datetime
+import decimal
+import fractions
 import functools
 import importlib.util
 import inspect
+import pathlib
+import re
 import sys
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parsl_context.content.modules import Home, home_of, lie_where_installed
+from parsl_context.content.modules import is_library, lie_in_libraries
+from parsl_context.content.tables import is_table
+from parsl_context.discover import bound_names, shapes
 from parsl_context.discover import known_names as known
 from parsl_context.discover.project import file_of
 from parsl_context.discover.sources import Source, source_of
 from parsl_context.errors import SplitError
 
-_FIXED = (int, float, complex, str, bytes, type(None))
+_NUMBERS = (int, float, complex, decimal.Decimal, fractions.Fraction)
+_TIMES = (datetime.date, datetime.time, datetime.timedelta)
+_FIXED = (*_NUMBERS, *_TIMES, str, bytes, type(None), range, re.Pattern, pathlib.PurePath)
 _DEEPEST = 3  # functions of the user's that call one another
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """Why something may not move, and where."""
+    """Why something may not move, and where.
+
+    Attributes
+    ----------
+    is_harmless : bool
+        Whether what comes after it may move all the same.
+    """
 
     reason: str
     node: ast.AST
+    is_harmless: bool = False
 
 
 @dataclass
@@ -54,6 +70,11 @@ class Names:
         How many functions of the user's call one another here.
     runs_later : bool
         Whether it is about a function that may be called later, and must leave what it is given as it is.
+    tables : set or None
+        Globals that may be used if it is seen with each call that they have not changed, as far as they were met; None
+        where there are none.
+    drawn : list
+        What begins with weights that are drawn at random, of all that may move.
     """
 
     source: Source
@@ -62,6 +83,8 @@ class Names:
     own: frozenset[str] = frozenset()
     depth: int = 0
     runs_later: bool = False
+    tables: set[str] | None = field(default_factory=set)
+    drawn: list[str] = field(default_factory=list)
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -109,7 +132,7 @@ class Names:
     def user_function(self, node: ast.expr) -> types.FunctionType | None:
         """The function of the user's that a dotted name stands for, if it is one."""
         value = self.resolve(node)
-        is_users = isinstance(value, types.FunctionType) and home_of(value.__module__) is not Home.INSTALLED
+        is_users = isinstance(value, types.FunctionType) and not is_library(value.__module__)
         return value if is_users else None
 
     def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
@@ -154,6 +177,11 @@ def why_not(node: ast.expr, names: Names, *, is_used_up: bool = False) -> Unknow
             return _why_not_comprehension(node, names)
         case ast.Lambda():
             return Unknown("a function of its own may be called at any time", node)
+        case ast.Subscript(value=value, slice=index) if is_table_read(value, names):
+            return why_not(index, names)
+        case ast.Compare(left=left, comparators=others):
+            parts = [each for each in (left, *others) if not is_table_read(each, names)]
+            return _first(why_not(each, names) for each in parts)
         case ast.NamedExpr() | ast.Await() | ast.Yield() | ast.YieldFrom():
             return Unknown("it does more than give a value", node)
         case _:
@@ -179,6 +207,20 @@ def _why_not_name(node: ast.AST, name: str, names: Names) -> Unknown | None:
     return _why_not_value(node, name, value, names)
 
 
+def is_table_read(node: ast.expr, names: Names) -> bool:
+    """Whether it is a global that is a table; to be asked where it is only read.
+
+    With each call it is seen whether it is still the same.
+    """
+    if names.tables is None or not isinstance(node, ast.Name) or node.id in names.free | names.own:
+        return False
+    value = names.source.function.__globals__.get(node.id)
+    if not isinstance(value, list | dict | set) or not is_table(value):
+        return False
+    names.tables.add(node.id)
+    return True
+
+
 def _why_not_value(node: ast.AST, name: str, value: Any, names: Names) -> Unknown | None:
     """Why a name may not move that stands for a value outside of the function."""
     if isinstance(value, types.ModuleType):
@@ -187,7 +229,7 @@ def _why_not_value(node: ast.AST, name: str, value: Any, names: Names) -> Unknow
         return Unknown(f"{name} is a variable of the function around it", node)
     if isinstance(value, _FIXED) or _is_fixed_tuple(value):
         return None
-    if isinstance(value, types.FunctionType) and home_of(value.__module__) is not Home.INSTALLED:
+    if isinstance(value, types.FunctionType) and not is_library(value.__module__):
         return _why_not_function(node, value, names)
     if (full := _full_name(value)) is not None:
         if known.is_changing(full.rpartition(".")[2]):
@@ -212,18 +254,26 @@ def _why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown 
             return Unknown(f"{name}() does more than compute, or gives what can be used once", node)
         uses_up = name in known.CONSUMERS or name in known.ITERATORS
     elif full is not None:
-        if known.is_outside(full):
+        if known.is_outside(full) and not (is_used_up and full in known.READERS):
             return Unknown(f"{full}() looks at the outside world, or gives another value each time", node)
         if full.endswith("defaultdict"):
-            return Unknown("a defaultdict makes entries when it is asked for them", node)
+            return Unknown("a defaultdict makes entries when it is asked for them", node, is_harmless=True)
+        if known.draws_weights(full):
+            names.drawn.append(full)
+        if full in known.LIVE_MAKERS:
+            return Unknown(f"what {full}() makes changes when it is used", node, is_harmless=True)
         if known.draws_random_numbers(full.rpartition(".")[2], keywords):
             return Unknown(f"{full} draws random numbers unless random_state= is given", node)
+        if any(known.tells(each.arg or "", getattr(each.value, "value", True)) for each in node.keywords):
+            return Unknown(f"{full} tells about what it does", node)
     elif isinstance(function, ast.Attribute) and not names.is_in_users_module(function):
         if names.runs_later and known.is_changing(function.attr):
             return Unknown(f".{function.attr}() may be called later, and changes things", node)
-        if known.is_outside_name(function.attr) or function.attr.startswith("__"):
+        is_read_at_once = is_used_up and function.attr in known.READING_METHODS
+        if (known.is_outside_name(function.attr) and not is_read_at_once) or function.attr.startswith("__"):
             return Unknown(f".{function.attr}() may look at the outside world, or give another value each time", node)
-        if (unknown := why_not(function.value, names)) is not None:
+        is_read = function.attr in known.READING_TABLES and is_table_read(function.value, names)
+        if not is_read and (unknown := why_not(function.value, names)) is not None:
             return unknown
         uses_up = function.attr == "join"
     elif (unknown := why_not(function, names)) is not None:
@@ -235,10 +285,25 @@ def _why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown 
             unknown = _why_not_lambda(given, names)
         else:
             inner = given.value if isinstance(given, ast.Starred) else given
+            if users is None and _leaves_tables(full, node) and is_table_read(inner, names):
+                continue
             unknown = why_not(inner, names, is_used_up=uses_up or isinstance(given, ast.Starred))
         if unknown is not None:
             return unknown
     return None
+
+
+def _leaves_tables(full: str | None, node: ast.Call) -> bool:
+    """Whether what a library gives shares nothing with a table that it is given, and does not change it."""
+    top, _, name = (full or "").partition(".")
+    if node.keywords and top == "builtins":
+        return False
+    if top == "builtins":
+        return name in known.ITERATORS or (name in known.PLAIN_BUILTINS and len(node.args) == 1)
+    keywords = [(each.arg or "", getattr(each.value, "value", None)) for each in node.keywords]
+    if known.is_changing(name.rpartition(".")[2]) or any(known.allows_changes(*each) for each in keywords):
+        return False
+    return top in known.COPYING_MODULES or full in known.COPYING_FUNCTIONS | known.READERS
 
 
 def _why_not_lambda(node: ast.Lambda, names: Names) -> Unknown | None:
@@ -257,7 +322,10 @@ def _why_not_comprehension(node: ast.expr, names: Names) -> Unknown | None:
         if each.is_async:
             return Unknown("it is asynchronous", node)
         before = _with(names, own)
-        if (unknown := why_not(each.iter, before, is_used_up=True)) is not None:
+        if (
+            not is_table_read(each.iter, before)
+            and (unknown := why_not(each.iter, before, is_used_up=True)) is not None
+        ):
             return unknown
         own |= {at.id for at in ast.walk(each.target) if isinstance(at, ast.Name)}
         if (unknown := _within(names, own, each.ifs)) is not None:
@@ -274,7 +342,9 @@ def _within(names: Names, own: set[str], parts: Iterable[ast.expr]) -> Unknown |
 def _with(names: Names, own: set[str], *, runs_later: bool = False) -> Names:
     """The names within a part that has variables of its own."""
     later = names.runs_later or runs_later
-    return Names(names.source, names.imports, names.free | own, names.own - own, names.depth, later)
+    return Names(
+        names.source, names.imports, names.free | own, names.own - own, names.depth, later, names.tables, names.drawn
+    )
 
 
 def _why_not_function(node: ast.AST, function: types.FunctionType, names: Names) -> Unknown | None:
@@ -290,9 +360,35 @@ def _why_not_function(node: ast.AST, function: types.FunctionType, names: Names)
     if not all(isinstance(each, _FIXED) or _is_fixed_tuple(each) for each in given):
         return Unknown(f"{what} has a default that may change from call to call", node)
     inside = names_of(source, names.depth + 1)
+    inside.tables = names.tables if function.__globals__ is names.source.function.__globals__ else None
+    inside.drawn = names.drawn
     inside.free |= inside.own  # arguments are what moves, and variables are made here
     unknown = _first(_why_not_inside(each, inside) for each in source.node.body)
     return None if unknown is None else Unknown(f"in {what}, line {_line(unknown)}: {unknown.reason}", node)
+
+
+def why_not_in_function(node: ast.FunctionDef, names: Names) -> Unknown | None:
+    """Why a function that is defined within another may do more than compute from its arguments, when it is called."""
+    given = node.args
+    if (
+        given.vararg
+        or given.kwarg
+        or not all(isinstance(each, ast.Constant) for each in (*given.defaults, *filter(None, given.kw_defaults)))
+    ):
+        return Unknown("it is a function with defaults, or of any arguments", node)
+    own = set(bound_names.times_bound_in(node))
+    captured = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} - own
+    for each in (part for statement in node.body for part in ast.walk(statement)):
+        if isinstance(each, ast.Nonlocal | ast.Global | ast.Yield | ast.YieldFrom | ast.Await | ast.FunctionDef):
+            return Unknown("it is a function that does more than compute", each)
+        if isinstance(each, ast.Return) and each.value is not None and shapes.root_name(each.value) in captured:
+            return Unknown("it is a function that gives what is not its own", each)
+    if changed := bound_names.changed_in(node) - own:
+        return Unknown(f"it is a function that changes {min(changed)}", node)
+    inside = Names(
+        names.source, dict(names.imports), names.free | own, names.own | own, names.depth, True, names.tables
+    )
+    return _first(_why_not_inside(each, inside) for each in node.body)
 
 
 def _why_not_inside(node: ast.stmt, names: Names) -> Unknown | None:
@@ -383,7 +479,7 @@ def _full_name(value: Any) -> str | None:
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str) or not callable(value):
         return None
-    if module == "__main__" or home_of(module) is not Home.INSTALLED or module not in sys.modules:
+    if not is_library(module) or module not in sys.modules:
         return None
     return f"{module}.{name}"
 
@@ -395,9 +491,9 @@ def _is_library(full: str) -> bool:
     if top in sys.stdlib_module_names:
         return True
     if top in sys.modules:
-        return home_of(top) is Home.INSTALLED
+        return is_library(top)
     place = file_of(top)
-    return place is None or lie_where_installed(place.locations, top)
+    return place is None or lie_in_libraries(place.locations)
 
 
 def _loaded(full: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import sys
 
 COPYING = frozenset({"list", "dict", "set", "sorted", "tuple", "frozenset"})  # built-ins: a new object, the same items
@@ -69,3 +70,53 @@ def root(node: ast.expr) -> ast.expr:
     while isinstance(node, ast.Attribute | ast.Subscript | ast.Call | ast.Starred):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node
+
+
+def root_name(node: ast.expr) -> str:
+    """The variable that a chain of attributes, items and calls begins with; empty if it begins with none."""
+    found = root(node)
+    return found.id if isinstance(found, ast.Name) else ""
+
+
+def read_in(node: ast.AST) -> set[str]:
+    """Names in some code."""
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+
+def is_mask(index: ast.expr) -> bool:
+    """Whether an index is a condition: an array gives a new one of what it holds for."""
+    match index:
+        case ast.Compare(ops=[ast.Eq() | ast.NotEq() | ast.Lt() | ast.LtE() | ast.Gt() | ast.GtE()]):
+            return True
+        case ast.BinOp(left=left, op=ast.BitAnd() | ast.BitOr(), right=right):
+            return is_mask(left) and is_mask(right)
+        case ast.UnaryOp(op=ast.Invert(), operand=inner):
+            return is_mask(inner)
+    return False
+
+
+class _Renaming(ast.NodeTransformer):
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:  # the name that ast calls
+        if node.id not in self._names:
+            return node
+        return ast.copy_location(ast.Name(id=f"{node.id} (inner)", ctx=node.ctx), node)
+
+
+def renamed(node: ast.expr, names: set[str]) -> ast.expr:
+    """A comprehension whose variables have names that nothing else has."""
+    assert isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp)
+    first = node.generators[0].iter
+    made: ast.expr = _Renaming(names).visit(copy.deepcopy(node))
+    made.generators[0].iter = first  # type: ignore[attr-defined]  # which is not within its scope
+    return made
+
+
+def loads_weights(node: ast.stmt) -> bool:
+    """Whether a statement gives a network all its weights."""
+    match node:
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(), attr="load_state_dict"), keywords=keywords)):
+            return all(each.arg != "strict" for each in keywords)
+    return False

@@ -91,10 +91,9 @@ class Source:
         flags = original.co_flags & _FUTURE
         module = syntax.compile_tree(self.module_of(part), original.co_filename, flags=flags)
         found = next(code for code in _codes(module) if code.co_name == part.name and code.co_name != OUTER)
-        same: dict[str, Any] = {"co_flags": found.co_flags & ~inspect.CO_NESTED | original.co_flags & inspect.CO_NESTED}
-        if sys.version_info >= (3, 11):
-            same["co_qualname"] = self.function.__qualname__
-        return found.replace(**same)
+        inner = part.name if self.class_name is None else f"{self.class_name}.{part.name}"
+        named = _renamed(found, f"{OUTER}.<locals>.{inner}", self.function.__qualname__)
+        return named.replace(co_flags=found.co_flags & ~inspect.CO_NESTED | original.co_flags & inspect.CO_NESTED)
 
     def function_of(
         self,
@@ -111,6 +110,21 @@ class Source:
         made.__qualname__ = self.function.__qualname__
         made.__module__ = self.function.__module__
         return made
+
+
+def _renamed(code: types.CodeType, name: str, new: str) -> types.CodeType:
+    """Code with another qualified name, that of definitions within it included."""
+
+    def rename(value: Any) -> Any:
+        if isinstance(value, types.CodeType):
+            return _renamed(value, name, new)
+        is_within = isinstance(value, str) and (value == name or value.startswith(f"{name}."))
+        return new + value[len(name) :] if is_within else value
+
+    changed: dict[str, Any] = {"co_consts": tuple(map(rename, code.co_consts))}
+    if sys.version_info >= (3, 11):
+        changed["co_qualname"] = rename(code.co_qualname)
+    return code.replace(**changed)
 
 
 def source_of(function: types.FunctionType) -> Source:

@@ -15,6 +15,7 @@ from typing import Any
 
 from parsl_context.discover import known_names as known
 from parsl_context.discover import shapes
+from parsl_context.discover.bound_names import times_bound_in
 from parsl_context.discover.leading import Names, Unknown, names_of
 from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
@@ -22,6 +23,9 @@ from parsl_context.errors import SplitError
 _READ, _GIVEN, _KEPT, _NAMED, _WALKED = "read", "given", "kept", "named", "walked"
 # Built-in functions that neither change nor keep what they are given, and do not iterate over it.
 _READING = (known.FRESH_BUILTINS | {"print", "hasattr", "type", "callable", "hash", "id"}) - {"all", "any"}
+_SORTING = frozenset({"builtins.sorted", "builtins.min", "builtins.max"})
+_PLAIN_DECORATORS = ("numba.", "jax.jit", "torch.no_grad", "torch.inference_mode")
+_GIVES_LATER = ast.Yield | ast.YieldFrom | ast.Await | ast.AsyncFunctionDef
 _DEEPEST = 3
 
 
@@ -35,8 +39,6 @@ class Uses:
         What names stand for.
     whole : frozenset
         Variables that are the values.
-    walkable : frozenset
-        Of these: those that may be iterated over again and again.
     origins : dict
         Variables that may be something in values, and in which.
     copies : set
@@ -45,20 +47,31 @@ class Uses:
         The first misuse of each, by the variable that it goes back to.
     callables : mapping
         Of the values: functions of the user's that they were made of.
+    functions : dict
+        Functions that are defined within this one, by name.
+    handed : dict
+        As `given_out`, of what is given to code that is not known: nobody must be able to change that at all.
+    asked : dict
+        Methods that are called on values, by the names of these.
+    masked : set
+        Values of which parts are taken by a condition: these are new if the value is an array.
     given_out : dict
         Values of which an item or an attribute is returned or stored, with how many steps into them that is, at least.
     """
 
     names: Names
     whole: frozenset[str]
-    walkable: frozenset[str] = frozenset()
     origins: dict[str, set[str]] = field(default_factory=dict)
     copies: set[str] = field(default_factory=set)
     found: dict[str, Unknown] = field(default_factory=dict)
     given_out: dict[str, int] = field(default_factory=dict)
     callables: Mapping[str, Sequence[types.FunctionType]] = field(default_factory=dict)
+    functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
+    handed: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, set[str]] = field(default_factory=dict)
+    masked: set[str] = field(default_factory=set)
     strange: set[str] = field(default_factory=set)  # variables that were made by what is not a library's
-    within: frozenset[tuple[types.FunctionType, str]] = frozenset()  # functions, and parameters, that are looked into
+    within: frozenset[tuple[object, str]] = frozenset()  # functions, and parameters, that are looked into
 
     def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
         """The first misuse of each value."""
@@ -81,7 +94,8 @@ class Uses:
             case ast.AugAssign(target=target, value=value):
                 self._change(target, "is changed in place", deep=False)
                 self._use(value, _GIVEN)
-                self._bind(target, self._origins(value), is_copy=True)
+                if not isinstance(target, ast.Name) or target.id not in self.whole:
+                    self._bind(target, self._origins(value), is_copy=True)
             case ast.Return(value=ast.expr() as value):
                 self._use(value, _KEPT)
             case ast.Expr(value=value):
@@ -110,12 +124,37 @@ class Uses:
                 self._use(test, _READ)
                 if message is not None:
                     self._use(message, _GIVEN)
+            case ast.FunctionDef():
+                self._define(node)
             case ast.Import() | ast.ImportFrom():
                 self.names.add_import(node)
             case ast.Pass() | ast.Break() | ast.Continue() | ast.AnnAssign():
                 pass
             case _:
                 self._inside(node, "is used in a statement that is not looked into")
+
+    def _define(self, node: ast.FunctionDef) -> None:
+        """A function within the body: what it does with the values, and with what it is given, is seen as well."""
+        own = set(times_bound_in(node))
+        is_plain = all(self._leaves_as_it_is(each) for each in node.decorator_list)
+        has_more = any(isinstance(each, ast.Nonlocal | ast.Global | _GIVES_LATER) for each in ast.walk(node))
+        if not is_plain or has_more or not own.isdisjoint(self.whole | self.origins.keys() - {node.name}):
+            self._inside(node, "is used in a function, which may be called later")
+            return
+        self.functions[node.name] = node
+        for each in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
+            self._use(each, _KEPT)
+        self._all(node.body)
+        captured = {name for each in node.body for part in ast.walk(each) for name in self._named(part)}
+        if captured:
+            self.origins.setdefault(node.name, set()).update(captured)
+
+    def _named(self, node: ast.AST) -> set[str]:
+        return self._origins(node) if isinstance(node, ast.Name) else set()
+
+    def _leaves_as_it_is(self, decorator: ast.expr) -> bool:
+        full = self.names.full_name(decorator.func if isinstance(decorator, ast.Call) else decorator) or ""
+        return full.startswith(_PLAIN_DECORATORS)
 
     def _all(self, body: Iterable[ast.stmt]) -> None:
         for each in body:
@@ -140,7 +179,8 @@ class Uses:
         match target:
             case ast.Name(id=name):
                 if name in self.whole:
-                    self._blame({name}, "is bound anew", target)
+                    if origins - {name}:
+                        self._blame({name, *origins}, "is bound anew", target)
                 elif origins:
                     self.origins.setdefault(name, set()).update(origins)
                     if is_copy:
@@ -167,8 +207,8 @@ class Uses:
             case ast.Name(id=name) if name in self.whole:
                 if how in (_KEPT, _NAMED):
                     self._blame({name}, "is returned, stored, or given another name", node)
-                elif how == _WALKED and name not in self.walkable:
-                    self._blame({name}, "is iterated over, and may be an iterator", node)
+            case ast.Name(id=name) if name in self.functions and how in (_KEPT, _NAMED):
+                self._blame(self.origins.get(name, ()), f"is used by {name}(), which is returned or stored", node)
             case ast.Call():
                 self._call(node)
             case ast.Attribute(value=value, attr=attr):
@@ -215,16 +255,26 @@ class Uses:
                     self._use(part, _READ)
 
     def _note_given_out(self, node: ast.expr) -> None:
+        origins, steps = self._place_of(node) or (set(), 0)
+        for name in origins:
+            self.given_out[name] = min(steps, self.given_out.get(name, steps))
+
+    def _place_of(self, node: ast.expr) -> tuple[set[str], int] | None:
+        """The values that something is taken out of, and how many steps into them, at least; None if it is not so."""
         inner, steps = node, 0
         while isinstance(inner, ast.Subscript | ast.Attribute) or shapes.is_taken(inner):
             inner = shapes.taken_from(inner)
             steps += 1
-        if not isinstance(inner, ast.Name) or (not steps and (inner.id in self.whole or inner.id in self.copies)):
-            return
-        for name in self._origins(inner):
-            self.given_out[name] = min(steps or 1, self.given_out.get(name, steps or 1))
+        if not isinstance(inner, ast.Name) or inner.id in self.functions:
+            return None
+        if not steps and (inner.id in self.whole or inner.id in self.copies):
+            return None
+        return self._origins(inner), steps or 1
 
     def _comprehension(self, node: Any) -> None:
+        own = {at.id for each in node.generators for at in ast.walk(each.target) if isinstance(at, ast.Name)}
+        if own & self.whole:
+            node = shapes.renamed(node, own & self.whole)
         for each in node.generators:
             self._use(each.iter, _WALKED)
             self._bind(each.target, self._origins(each.iter))
@@ -239,7 +289,10 @@ class Uses:
         name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
         full = self.names.full_name(function)
         changes = known.is_changing(name) or (full is not None and name == "at")  # as numpy.add.at
+        changes &= full is None or full.removeprefix("builtins.") not in known.PLAIN_BUILTINS
         if isinstance(function, ast.Attribute) and full is None:
+            if isinstance(function.value, ast.Name):
+                self.asked.setdefault(function.value.id, set()).add(name)
             if changes:
                 self._change(function.value, f"is changed by .{name}()", deep=True)
             self._use(function.value, _READ)
@@ -257,11 +310,13 @@ class Uses:
         inputs = shapes.inputs_of_ufunc(full)
         for each in [] if inputs is None else node.args[inputs:]:
             self._change(each, f"is written to by {name}()", deep=False)
-        self._given_with_functions(given)
+        self._given_with_functions(given, is_sorting=self._is_sorting(function, full))
         if any(self._is_changing_function(each) for each in given):
             for each in given:
                 self._change(each, "is given on with a function that changes things", deep=False)
-        for each in given if changes else ():
+        for i, each in enumerate(given if changes else ()):
+            if i and known.changes_first_only(name):
+                continue
             if isinstance(function, ast.Attribute) and full is None:
                 self._use(each, _KEPT if known.is_keeping(name) else _GIVEN)
             else:
@@ -285,12 +340,25 @@ class Uses:
             return lambda each, i, node: self._to_function(each, i, node, users)
         if full is not None:
             return self._to_library
+        if isinstance(function, ast.Name) and (local := self.functions.get(function.id)) is not None:
+            return lambda each, i, node: self._to_local(each, i, node, local)
         if isinstance(function, ast.Name) and (made_of := self.callables.get(function.id)):
             return lambda each, i, node: self._to_any(each, made_of)
         is_value = isinstance(function, ast.Name) and function.id in self.whole
         if is_value or (isinstance(function, ast.Attribute) and not self._is_users(function.value)):
             return self._to_library
-        return lambda each, i, node: self._inside(each, f"is given to {ast.unparse(function)}, which is not known")
+        return lambda each, i, node: self._to_unknown(each, f"is given to {ast.unparse(function)}, which is not known")
+
+    def _to_unknown(self, each: ast.expr, reason: str) -> None:
+        """A part of a value may be given to anybody, if nobody can change it: that is seen once it is made."""
+        place = self._place_of(each)
+        if place is None:
+            self._inside(each, reason)
+            return
+        self._use(each, _GIVEN)
+        origins, steps = place
+        for name in origins:
+            self.handed[name] = min(steps, self.handed.get(name, steps))
 
     def _is_users(self, node: ast.expr) -> bool:
         """Whether an object may be the user's: a global, an argument, or made by what is not a library's."""
@@ -317,19 +385,28 @@ class Uses:
         else:
             self._use(each, _GIVEN)
 
-    def _given_with_functions(self, given: Sequence[ast.expr]) -> None:
+    def _is_sorting(self, function: ast.expr, full: str | None) -> bool:
+        """Whether what functions give is compared, and thrown away."""
+        return full in _SORTING or (full is None and isinstance(function, ast.Attribute) and function.attr == "sort")
+
+    def _given_with_functions(self, given: Sequence[ast.expr], *, is_sorting: bool) -> None:
         """Whoever gets a function of the user's may call it with what it gets besides."""
         for each in given:
             others = [other for other in given if other is not each and self._origins(other)]
             if isinstance(each, ast.Lambda) and others:
                 parameters = {one.arg for one in (*each.args.posonlyargs, *each.args.args, *each.args.kwonlyargs)}
                 inside = Uses(self.names, frozenset(parameters), within=self.within)
-                if inside.look([ast.Expr(each.body)]):
+                parts = each.body.elts if is_sorting and isinstance(each.body, ast.Tuple) else [each.body]
+                if inside.look([ast.Expr(part) for part in parts]):
                     for other in others:
                         self._blame(self._origins(other), "is given on with a lambda that may change or keep it", other)
             elif (users := self.names.user_function(each)) is not None:
                 for other in others:
                     self._to_any(other, [users])
+            elif isinstance(each, ast.Name) and (local := self.functions.get(each.id)) is not None:
+                for other in others:
+                    if self._misuse_in(local, None, is_whole=True):
+                        self._blame(self._origins(other), f"is given on with {each.id}()", other)
 
     def _is_changing_function(self, node: ast.expr) -> bool:
         """Whether it is a function that changes what it is given, not called but given on."""
@@ -353,7 +430,7 @@ class Uses:
         if not origins:
             return
         what = f"{function.__name__}()"
-        if self.names.depth >= _DEEPEST or any(isinstance(one, ast.Starred) for one in node.args):
+        if self.names.depth >= _DEEPEST:
             self._blame(origins, f"is given to {what}, which is not looked into", each)
             return
         try:
@@ -361,11 +438,8 @@ class Uses:
         except SplitError:
             self._blame(origins, f"is given to {what}, whose source cannot be read", each)
             return
-        given = source.node.args
-        places = [one.arg for one in (*given.posonlyargs, *given.args)]
-        keyword = None if index < len(node.args) else node.keywords[index - len(node.args)].arg
-        parameter = keyword or (places[index] if index < len(places) else None)
-        if parameter is None or parameter not in {*places, *(one.arg for one in given.kwonlyargs)}:
+        parameter = _parameter(source.node, index, node)
+        if parameter is None:
             self._blame(origins, f"is given to {what} among others", each)
             return
         if (function, parameter) in self.within:
@@ -379,6 +453,35 @@ class Uses:
             line = getattr(unknown.node, "lineno", 0)
             self._blame(origins, f"is given to {what}, where in line {line} it {unknown.reason}", each)
 
+    def _to_local(self, each: ast.expr, index: int, node: ast.Call, function: ast.FunctionDef) -> None:
+        """A function within the body is given something."""
+        self._use(each, _GIVEN)
+        origins = self._origins(each)
+        if not origins:
+            return
+        what = f"{function.name}()"
+        parameter = _parameter(function, index, node)
+        if parameter is None:
+            self._blame(origins, f"is given to {what} among others", each)
+            return
+        is_whole = isinstance(each, ast.Name) and each.id in self.whole
+        for unknown in self._misuse_in(function, parameter, is_whole=is_whole).values():
+            line = getattr(unknown.node, "lineno", 0)
+            self._blame(origins, f"is given to {what}, where in line {line} it {unknown.reason}", each)
+
+    def _misuse_in(self, function: ast.FunctionDef, parameter: str | None, *, is_whole: bool) -> dict[str, Unknown]:
+        """What a function within the body does with a parameter, or with any of them."""
+        if parameter is not None and (function, parameter) in self.within:
+            return {}
+        given = function.args
+        every = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+        within = self.within | {(function, each) for each in ([parameter] if parameter else every)}
+        inside = Uses(self.names, frozenset([parameter] if parameter else every), within=within)
+        inside.functions = {name: each for name, each in self.functions.items() if each is not function}
+        if not is_whole and parameter is not None:
+            inside.whole, inside.origins = frozenset(), {parameter: {parameter}}
+        return inside.look(function.body)
+
     # --- what a value goes back to
 
     def _origins(self, node: ast.expr | None) -> set[str]:
@@ -391,6 +494,9 @@ class Uses:
             case ast.Call(func=ast.Name(id=name)) if self._is_fresh(name):
                 return set()
             case ast.Lambda():
+                return set()
+            case ast.Subscript(value=ast.Name(id=name), slice=index) if name in self.whole and shapes.is_mask(index):
+                self.masked.add(name)
                 return set()
         found: set[str] = set()
         for part in shapes.children(node):
@@ -431,6 +537,17 @@ class Uses:
     def _blame(self, origins: Iterable[str], reason: str, node: ast.AST) -> None:
         for name in origins:
             self.found.setdefault(name, Unknown(reason, node))
+
+
+def _parameter(function: ast.FunctionDef, index: int, node: ast.Call) -> str | None:
+    """The parameter that gets an argument of a call; None if that cannot be told."""
+    if any(isinstance(one, ast.Starred) for one in node.args):
+        return None
+    given = function.args
+    places = [one.arg for one in (*given.posonlyargs, *given.args)]
+    keyword = None if index < len(node.args) else node.keywords[index - len(node.args)].arg
+    parameter = keyword or (places[index] if index < len(places) and index < len(node.args) else None)
+    return parameter if parameter in {*places, *(one.arg for one in given.kwonlyargs)} else None
 
 
 def misused_parameters(function: types.FunctionType, depth: int = 0) -> dict[str, Unknown]:

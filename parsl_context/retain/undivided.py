@@ -6,37 +6,19 @@ when it is made is not shared by calls.
 
 from __future__ import annotations
 
-import collections
 import copy
 import inspect
-import io
 import logging
-import random
-import re
-import socket
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from parsl_context.content.digests import digest_content
-from parsl_context.content.modules import Home, home_of
 from parsl_context.retain.drift import say
 from parsl_context.retain.fingerprints import changes, fingerprint
+from parsl_context.retain.terms import NO_TERMS, Terms
 
 logger = logging.getLogger(f"parsl.{__name__}")
-
-_USED_UP = (Iterator, AsyncIterator, io.IOBase, socket.socket, random.Random, collections.defaultdict)
-_LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Event, threading.Condition, threading.Thread)
-# Kinds that libraries have of their own: what is asked of them changes them, or they belong to one call.
-_SOUNDS_LIVE = re.compile(
-    r"(Connection|Cursor|Client|Socket|Lock|Reader|Writer|Generator|Iterator|RandomState|Stream)$"
-)
-_CHANGEABLE = frozenset({"bytearray", "DataFrame", "Series", "Tensor", "SimpleNamespace"})
-_LOOKED_INTO = 100  # items of a container
-
-
-_NOTHING: Mapping[str, int] = {}
 
 
 class LeadingWork:
@@ -46,13 +28,13 @@ class LeadingWork:
     ----------
     function
         Runs the statements that have moved, and gives variables by name.
-    given_out
-        Variables of which calls give out items, and from how many steps into them. Nobody must be able to change these.
+    terms
+        What must hold for calls to share the variables.
     """
 
-    def __init__(self, function: Callable[[], Mapping[str, Any]], given_out: Mapping[str, int] = _NOTHING) -> None:
+    def __init__(self, function: Callable[[], Mapping[str, Any]], terms: Terms = NO_TERMS) -> None:
         self.function = function
-        self.given_out = dict(given_out)
+        self.terms = terms
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
@@ -71,13 +53,25 @@ class LeadingWork:
             logger.info("Calls of %s run undivided: what precedes them failed", self.__name__, exc_info=True)
             return None
         for name, value in made.items():
-            reason = why_not_kept(value)
-            if reason is None and name in self.given_out and not _holds_fixed(value, self.given_out[name]):
-                reason = "given out in parts that could be changed"
-            if reason is not None:
+            if (reason := self.terms.why_not(name, value)) is not None:
                 logger.warning("Calls of %s run undivided: %s is %s", self.__name__, name, reason)
                 return None
-        return made
+        tables = self.terms.pictures(getattr(self.function, "__globals__", {}))
+        return _Made(made, tables) if tables else made
+
+
+class _Made(dict[str, Any]):
+    """Variables that depend on globals.
+
+    Attributes
+    ----------
+    tables : list
+        How these were.
+    """
+
+    def __init__(self, made: Mapping[str, Any], tables: list[object]) -> None:
+        super().__init__(made)
+        self.tables = tables
 
 
 class EitherWay:
@@ -92,12 +86,17 @@ class EitherWay:
     check
         Calls in each process that run both ways. If they differ, or the variables do afterwards, all later calls there
         run undivided.
+    terms
+        What must hold for a call to use the variables.
     """
 
-    def __init__(self, body: Callable[..., Any], whole: Callable[..., Any], check: int = 0) -> None:
+    def __init__(
+        self, body: Callable[..., Any], whole: Callable[..., Any], check: int = 0, terms: Terms = NO_TERMS
+    ) -> None:
         self.body = body
         self.whole = whole
         self.check = check
+        self.terms = terms
         self._was_wrong = False
         self.__parsl_context_says__ = check > 0
         self.__name__ = whole.__name__
@@ -110,12 +109,17 @@ class EitherWay:
         return inspect.signature(self.body)
 
     def __call__(self, made: Mapping[str, Any] | None, /, *args: Any, **kwargs: Any) -> Any:
-        if made is None or self._was_wrong:
+        if made is None or self._was_wrong or (self.terms.tables and self._is_outdated(made)):
             return self.whole(*args, **kwargs)
         if self.check > 0:
             self.check -= 1
             return self._checked(made, args, kwargs)
         return self.body(made, *args, **kwargs)
+
+    def _is_outdated(self, made: Mapping[str, Any]) -> bool:
+        """Whether a global that the variables were made of has been changed."""
+        space = getattr(self.whole, "__globals__", {})
+        return isinstance(made, _Made) and made.tables != self.terms.pictures(space)
 
     def _checked(self, made: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a call both ways, and give what the function gives undivided."""
@@ -165,32 +169,3 @@ def _digest(value: object) -> object:
         return digest_content(value)
     except Exception:
         return object()
-
-
-def _holds_fixed(value: object, steps: int) -> bool:
-    """Whether what is so many steps within a container is none of those objects that are made to be changed."""
-    kind = type(value)
-    if kind.__name__ == "ndarray":
-        return bool(value.dtype != object and value.ndim <= steps)  # type: ignore[attr-defined]
-    if not isinstance(value, list | tuple | dict | set | frozenset | collections.deque):
-        return steps > 0 or kind.__name__ not in _CHANGEABLE
-    if steps <= 0 and not isinstance(value, tuple | frozenset):
-        return False
-    items = value.values() if isinstance(value, dict) else value
-    return all(_holds_fixed(each, steps - 1) for each in items)
-
-
-def why_not_kept(value: object, depth: int = 1) -> str | None:
-    """What a value is that calls must not share; None if they may, as far as can be seen."""
-    kind = type(value)
-    if isinstance(value, _USED_UP):
-        return f"used up or changed by reading it ({kind.__qualname__})"
-    if isinstance(value, _LOCKS) or _SOUNDS_LIVE.search(kind.__name__):
-        return f"live ({kind.__qualname__})"
-    if home_of(kind.__module__) is not Home.INSTALLED:
-        return f"an object of a class of yours ({kind.__qualname__})"
-    if depth and kind in (list, tuple, dict):
-        items = list(value.values() if isinstance(value, dict) else value)[:_LOOKED_INTO]  # type: ignore[call-overload]
-        reasons = (why_not_kept(each, depth - 1) for each in items)
-        return next((f"a container of what is {reason}" for reason in reasons if reason is not None), None)
-    return None

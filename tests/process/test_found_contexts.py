@@ -43,7 +43,9 @@ def sent(value: Any) -> Any:
     try:
         return pickle.loads(pickle.dumps(value))
     except (TypeError, pickle.PicklingError) as error:
-        raise ContextSerializationError(f"The result of the call, of type builtins.{type(value).__name__},", error) from error
+        raise ContextSerializationError(
+            f"The result of the call, of type builtins.{type(value).__name__},", error
+        ) from error
 
 
 def loads(executor: ContextExecutor) -> int:
@@ -61,11 +63,15 @@ def test_functions_do_on_workers_what_they_do_here(load: Load) -> None:
         assert said(lambda f=future: f.result(timeout=60)) == said(lambda f=function, a=args: f(*a)), function.__name__
 
 
-def generated_apps(folder: Path, seed: int, count: int) -> tuple[types.ModuleType, list[tuple[Any, Callable[..., Any]]]]:
+def generated_apps(
+    folder: Path, seed: int, count: int
+) -> tuple[types.ModuleType, list[tuple[Any, Callable[..., Any]]]]:
     """Generated functions that can be split, as apps, each with the same function of a second module."""
     modules = []
     for name in (f"found_{seed}", f"undivided_{seed}"):
-        (folder / f"{name}.py").write_text(generated.module(seed, count).replace(f"generated_{seed}", name))
+        (folder / f"{name}.py").write_text(
+            generated.module(seed, count, folder / "file").replace(f"generated_{seed}", name)
+        )
         modules.append(importlib.import_module(name))
     made = []
     for number in range(count):

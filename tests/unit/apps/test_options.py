@@ -45,7 +45,7 @@ def test_sharing_is_another_way_to_name_a_level():
         ({"share": "node", "reuse": "none"}, "share='node'"),
         (
             {"shared": "node"},
-            "no option shared; it has reuse, after_fork, memory_gb, isolation, .*, pinned, build_timeout_s, check, share",
+            "no option shared; it has reuse, after_fork, memory_gb, isolation, .*, build_timeout_s, check, share",
         ),
     ],
 )

@@ -14,6 +14,7 @@ import random
 import re
 import statistics
 import string
+import sys
 import time
 from pathlib import Path
 
@@ -360,7 +361,7 @@ def a_date(x):
     return when.year + x
 
 
-@moves("rows")
+@moves("found")
 def a_loop_over_what_is_in_it(x):
     rows = [("a", 1), ("b", 2)]
     found = []
@@ -587,7 +588,7 @@ def changed_by_inplace(x):
     return len(frame)
 
 
-@refused("not looked into")
+@refused("rows is changed by .append")
 def changed_by_a_nested_function(x):
     rows = build()
 
@@ -726,7 +727,7 @@ def put_into_a_list_that_moves_too(x):
     return len(out) + x
 
 
-@refused("not looked into")
+@refused("rows is returned")
 def captured(x):
     rows = build()
 
@@ -788,7 +789,7 @@ def an_open_file(x):
     return file.read()
 
 
-@refused("may be an iterator")
+@moves("rows")
 def walked_over_what_is_not_known(x):
     rows = json.loads("[1]")
     return [r for r in rows]
@@ -852,10 +853,10 @@ def a_socket(x):
     return s
 
 
-@refused("global RATES")
+@moves("rates")
 def a_global_that_may_change(x):
     rates = sorted(RATES)
-    return rates
+    return len(rates)
 
 
 @refused("class of the user")
@@ -902,11 +903,22 @@ def after_the_first_call_dependent_line(x):
     return table, y
 
 
-@refused("bound anew")
+@moves("rows")
 def bound_twice(x):
     rows = build()
     rows = rows + [x]
     return rows[0]
+
+
+@refused("bound anew")
+def bound_to_what_is_in_another(x):
+    rows = build()
+    others = [build(), build()]
+    if x is None:
+        return None
+    rows = others[x]
+    rows.append(1)
+    return rows
 
 
 @refused("bound more than once")
@@ -936,6 +948,6 @@ def a_function_that_calls_itself(x):
 
 @refused("it is there for its effect.*comes after line")
 def after_an_effect(x):
-    print("begin")
+    print("begin", file=sys.stderr)
     rows = build()
     return rows[0]

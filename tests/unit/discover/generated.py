@@ -8,11 +8,13 @@ import random
 HELPERS = """
 import collections
 import copy
+import csv
 import functools
 import heapq
 import json
 import math
 import operator
+import os
 import random
 import re
 import sys
@@ -22,6 +24,9 @@ EFFECTS = []
 STORE = []
 LIMIT = 4
 TABLE = {"a": 1}
+ROWS = [3, 1, 2]
+CODES = {"a": 1, "b": 2}
+FILE = "PLACE"
 TICKS = [0]
 
 
@@ -40,6 +45,19 @@ def pure(a, b=2):
 def tick():
     TICKS[0] += 1
     return TICKS[0]
+
+
+def reads_a_table(n):
+    return [v + n for v in ROWS] + sorted(CODES)
+
+
+def changes_a_table(n):
+    ROWS.append(n)
+    return list(ROWS)
+
+
+def gives_a_table():
+    return ROWS
 
 
 def remembers(a, seen=[]):
@@ -179,6 +197,9 @@ _EXPRESSIONS = [
     ("number", "math.sqrt(LIMIT)"),
     ("number", "{dict}['n']"),
     ("number", "tick()"),
+    ("number", "random.random()"),
+    ("number", "os.environ.get('MARK')"),
+    ("list", "random.sample([1, 2, 3], 2)"),
     ("number", "remembers(1)"),
     ("number", "this.tick()"),
     ("number", "count()"),
@@ -209,6 +230,27 @@ _EXPRESSIONS = [
     ("number", "{dict}['missing']"),
     ("list", "[tick()]"),
     ("dict", "TABLE"),
+    ("list", "ROWS"),
+    ("list", "[ROWS]"),
+    ("list", "list(ROWS)"),
+    ("list", "sorted(ROWS)"),
+    ("list", "[v for v in ROWS]"),
+    ("list", "[n + str(v) for n, v in CODES.items()]"),
+    ("list", "ROWS[:2]"),
+    ("list", "ROWS + [1]"),
+    ("list", "[*zip(ROWS, CODES)]"),
+    ("list", "copy.copy(ROWS)"),
+    ("list", "operator.iadd(ROWS, [5])"),
+    ("dict", "{'k': list(ROWS), 'n': len(CODES)}"),
+    ("dict", "dict(CODES, k=[1], n=2)"),
+    ("number", "CODES['a'] + ROWS[0]"),
+    ("number", "max(CODES.values()) + (3 in ROWS)"),
+    ("number", "CODES.setdefault('z', 3)"),
+    ("number", "CODES.get('b')"),
+    ("number", "ROWS.append(4)"),
+    ("list", "reads_a_table(3)"),
+    ("list", "changes_a_table(3)"),
+    ("list", "gives_a_table()"),
     ("dict", "{'k': STORE, 'n': 0}"),
     ("box", "Box(3)"),
     ("counter", "collections.Counter('abca')"),
@@ -221,7 +263,65 @@ _EXPRESSIONS = [
     ("random", "random.Random(LIMIT)"),
     ("random", "random.Random(len({list}))"),
 ]
+# What binds {v} by more than an expression.
+_BLOCKS = [
+    ("list", "{v} = []\n    for i in [1, 2, 3]:\n        {v}.append([i])"),
+    ("list", "{v} = []\n    for i, w in enumerate('abc'):\n        if i:\n            {v}.append(w)"),
+    ("list", "{v} = []\n    for i in ROWS:\n        {v} += [i]"),
+    ("list", "{v} = []\n    for i in range(3):\n        EFFECTS.append(i)\n        {v}.append(i)"),
+    ("list", "{v} = []\n    for i in range(3):\n        {list}.append(i)\n        {v}.append({list})"),
+    ("list", "{v} = []\n    for i in range(x):\n        {v}.append(i)"),
+    ("list", "{v} = []\n    for i in ({v} or [4]):\n        {v}.append(i)\n        break"),
+    ("dict", "{v} = {'k': [], 'n': 0}\n    for i in range(3):\n        {v}['k'].append(i)\n        {v}['n'] += i"),
+    ("dict", "{v} = {}\n    for w in 'kn':\n        part = [w]\n        {v}[w] = part"),
+    ("list", "for {v} in [[1], [2]]:\n        pass"),
+    ("list", "for x in [1]:\n        {v} = [x]"),
+    ("list", "for i in []:\n        {v} = [i]"),
+    ("list", "if LIMIT > 3:\n        {v} = [1]\n    else:\n        {v} = [2]"),
+    ("list", "if LIMIT > 30:\n        {v} = [1]"),
+    ("list", "if {list}:\n        {v} = {list}\n    else:\n        {v} = [tick()]"),
+    ("list", "with open(FILE) as handle:\n        {v} = handle.read().split()"),
+    ("list", "with open(FILE) as handle:\n        {v} = [row for row in csv.reader(handle)]"),
+    ("list", "with open(FILE) as handle:\n        {v} = []\n        for line in handle:\n            {v}.append(line)"),
+    ("list", "with open(FILE + 'x') as handle:\n        {v} = handle.readlines()"),
+    ("list", "with open(FILE, 'a') as handle:\n        {v} = [handle.write('5,6')]"),
+    ("iterator", "with open(FILE) as handle:\n        {v} = csv.reader(handle)"),
+    ("iterator", "with open(FILE) as {v}:\n        pass"),
+    ("list", "{v}, other = zip(*[(1, 2), (3, 4)])"),
+    ("iterator", "{v}, other = iter('ab'), [1]"),
+    ("list", "{v}, other = map(list, ('ab', 'cd'))"),
+    ("caller", "def {v}(a):\n        return len({list})"),
+    ("caller", "def {v}(a):\n        {list}.append(a)"),
+    ("caller", "def {v}(a):\n        return {list}"),
+    ("caller", "def {v}(a):\n        return {list}[0]"),
+    ("caller", "def {v}(a, seen=[]):\n        seen.append(a)\n        return len(seen)"),
+    ("caller", "def {v}(a):\n        a.append(1)\n        return a"),
+    ("caller", "def {v}(a):\n        return note(a)"),
+    ("caller", "def {v}(a):\n        return a"),
+    ("caller", "def {v}(a):\n        inner = {list}\n        inner.append(1)\n        return len(inner)"),
+    ("caller", "def {v}({list}):\n        {list}.append(1)\n        return len({list})"),
+    ("caller", "def {v}(a):\n        yield {list}"),
+    ("caller", "def {v}(a):\n        return {v}(a - 1) if isinstance(a, int) and a > 0 else {list}[:1]"),
+    ("caller", "@functools.singledispatch\n    def {v}(a):\n        return [a, LIMIT]"),
+    ("caller", "@functools.singledispatch\n    def {v}(a):\n        return len({list}) + len(str(a))"),
+    ("caller", "@functools.singledispatch\n    def {v}(a):\n        return {list}"),
+    ("caller", "@functools.singledispatch\n    def {v}(a):\n        a.append(1)\n        return len(a)"),
+    ("caller", "@functools.singledispatch\n    def {v}(a):\n        {list}.append(1)\n        return len({list})"),
+    ("caller", "@functools.singledispatch\n    def {v}(a):\n        return note(a)"),
+    (
+        "caller",
+        "@functools.singledispatch\n    def {v}(a):\n        total = 0\n        for i in range(x):\n"
+        "            total += i\n        return total",
+    ),
+    ("caller", "@functools.lru_cache\n    def {v}(a):\n        return [a]"),
+    ("caller", "{v} = lambda a: len({list})"),
+]
 _LEADS = [
+    "print('text')",
+    "print(len({list}), {list})",
+    "print({dict}.pop('k'))",
+    "print(note('printed'))",
+    "print(x)",
     "{list}[0] = 5",
     "{dict}['k'] = [0]",
     "{list} += [8]",
@@ -315,6 +415,14 @@ _BODIES = {
         "with_item = {0}.__getitem__(0)\n    r.append(with_item)",
         "{0}.__setitem__(0, x)",
         "r.append({0}.index({0}[0]))",
+        "r.append(STRANGE.process({0}[0], x))",
+        "for v in {0}:\n        r.append(STRANGE.process(v, x))",
+        "STRANGE.process([{0}], x)",
+        "for i in {0}:\n        r.append(i)",
+        "r.append(sorted([2, 1], key=lambda v: (-v, len({0}))))",
+        "r.append(sorted([[2], [1]], key=lambda v: ({0}, v)))",
+        "r.append(max([{0}], key=lambda v: (len(v), v.append(x))))",
+        "r.append(min([{0}], key=lambda v: (v, 1)))",
         "match {0}:\n        case [one, *more]:\n            more.append(x)\n            r.append(more)",
         "r.append(copy.copy({0}))",
         "copy.copy({0}).append(x)",
@@ -358,6 +466,8 @@ _BODIES = {
         "y = copy.deepcopy({0})\n    y['k'].append(x)",
         "r.append(pure({0}))",
         "try:\n        {0}['k'].append(x)\n    finally:\n        r.append(1)",
+        "r.append(STRANGE.process({0}['k'], x))",
+        "r.append(STRANGE.process({0}.get('n'), x))",
         "while len({0}) < 4:\n        {0}[len({0})] = x",
     ],
     "iterator": [
@@ -400,6 +510,23 @@ _BODIES = {
     ],
     "adder": ["{0}(x)", "r.append({0}([x]))", "r.append(list(map({0}, [[x]])))"],
     "changer": ["r.append({0}([1], x))", "r.append({0}({list}, [x]))", "{0}({list}, [x])"],
+    "caller": [
+        "r.append({0}(x))",
+        "r.append({0}([x]))",
+        "r.append({0}({list}))",
+        "r.append(len({0}({list})))",
+        "{0}([x])",
+        "r.append(list(map({0}, [[x], [2]])))",
+        "return {0}",
+        "r.append({0})",
+        "r.append(sorted([[2], [1]], key={0}))",
+        "r.append(sorted([{list}, [1]], key={0}))",
+        "y = {0}([x])\n    if y:\n        y.append(x)",
+        "y = {0}({list})\n    r.append(y)",
+        "r.append(functools.reduce(lambda a, b: {0}(b), [1, 2], 0))",
+        "list({0}(x))[0].append(x)",
+        "[{0}(v) for v in [{list}]]",
+    ],
     "cached": ["{0}(x)['k'].append(x)", "r.append({0}(x)['k'])", "r.append({0}(1)['n'])"],
 }
 # Of these, what only reads: most of what is drawn, so that many functions can be split but for one line of them.
@@ -430,6 +557,16 @@ _GENTLE = {
     ],
 }
 _FREE_BODIES = [
+    "r.append(random.random())",
+    "ROWS.append(x)",
+    "ROWS[0] = x",
+    "CODES['c'] = x",
+    "r.append(len(ROWS))",
+    "for i in range(2):\n        r.append(i)",
+    "r.append(i)",
+    "r.append(line)",
+    "part.append(x)",
+    "print(x)",
     "note(x)",
     "r.append(tick())",
     "EFFECTS.append('body')",
@@ -460,13 +597,13 @@ def function(number, rng):
             text = filled(rng.choice(_LEADS))
             lines.append(text or "pass")
         else:
-            kind, expression = rng.choice(_EXPRESSIONS)
-            if kind not in (*_GENTLE, "random", "adder", "changer") and rng.random() < 0.5:
+            kind, expression = rng.choice(_EXPRESSIONS if rng.random() < 0.75 else _BLOCKS)
+            if kind not in (*_GENTLE, "random", "adder", "changer", "caller") and rng.random() < 0.5:
                 kind, expression = rng.choice(_EXPRESSIONS)
-            text = filled(expression)
+            text = filled(expression.replace("{v}", f"v{place}"))
             if text is None:
                 continue
-            lines.append(f"v{place} = {text}")
+            lines.append(text if "{v}" in expression else f"v{place} = {text}")
             made.setdefault(kind, []).append(f"v{place}")
             if kind == "dict" and rng.random() < 0.2:
                 lines.append(f"w{place}, u{place} = v{place}['k'], v{place}['n']")
@@ -487,8 +624,8 @@ def function(number, rng):
     return f"def f{number}(x):\n    " + "\n    ".join(lines) + "\n"
 
 
-def module(seed, count):
-    """Text of a module with so many functions."""
+def module(seed, count, place):
+    """Text of a module with so many functions, which read a file at a place."""
     rng = random.Random(seed)
     text = HELPERS + "\n\n" + "\n\n".join(function(i, rng) for i in range(count))
-    return text.replace("NAME", f"generated_{seed}")
+    return text.replace("NAME", f"generated_{seed}").replace("PLACE", str(place))

@@ -1,27 +1,33 @@
 """Functions split by themselves do what they do undivided."""
 
 import collections
+import contextlib
 import importlib
 import io
 import linecache
+import os
 import pickle
 import random
 import re
 import sqlite3
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from parsl_context import context_app
-from parsl_context.discover import automatic, leading, uses
+from parsl_context.discover import automatic, compound, leading, uses
 from parsl_context.discover.automatic import split_by_itself
 from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
-from parsl_context.retain.undivided import LeadingWork, why_not_kept
+from parsl_context.retain import terms
+from parsl_context.retain.terms import why_not_kept
+from parsl_context.retain.undivided import EitherWay, LeadingWork
 from tests.unit.discover import generated
 from tests.unit.discover.automatic_samples import SAMPLES
 
+_FILE = "1,2\n3,4\n"
 CALLS = (0, 1, 2, 3, 4, 6, 1, 2)
 
 
@@ -29,16 +35,14 @@ class Runner:
     """One worker: builds the context of a function when it is first needed; if that fails, the call runs undivided."""
 
     def __init__(self, found):
-        self._found = found
-        self._built = None
+        self._build = LeadingWork(found.context, found.terms)
+        self._body = EitherWay(found.body, found.function, terms=found.terms)
+        self._built = ()
 
     def __call__(self, x):
-        if self._built is None:
-            try:
-                self._built = self._found.context()
-            except Exception:
-                return self._found.function(x)
-        return self._found.body(self._built, x)
+        if not self._built:
+            self._built = (self._build(),)
+        return self._body(self._built[0], x)
 
 
 def outcome(module, function, x):
@@ -48,17 +52,26 @@ def outcome(module, function, x):
     module.remembers.__defaults__[0].clear()
     module.TABLE.clear()
     module.TABLE.update(k=[1], n=1)
-    try:
-        result = pickle.dumps(("gives", function(x)))
-    except Exception as error:
-        result = pickle.dumps(("raises", type(error).__name__, str(error)))
-    return result, pickle.dumps((module.EFFECTS, module.STORE, module.TICKS, module.TABLE))
+    module.ROWS[:] = [3, 1, 2, *([9] if x > 2 else [])]
+    random.seed(x)
+    os.environ["MARK"] = str(x % 3)
+    module.CODES.clear()
+    module.CODES.update(a=1, b=2)
+    if not os.path.exists(module.FILE) or os.path.getsize(module.FILE) != len(_FILE):
+        Path(module.FILE).write_text(_FILE)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try:
+            result = pickle.dumps(("gives", function(x)))
+        except Exception as error:
+            result = pickle.dumps(("raises", type(error).__name__, str(error)))
+    seen = module.EFFECTS, module.STORE, module.TICKS, module.TABLE, module.ROWS, module.CODES
+    return result, printed.getvalue(), pickle.dumps(seen), Path(module.FILE).read_text()
 
 
 def compare(folder, seed, count, runner=Runner, most_wrong=None):
     """Functions that do otherwise when they are split, and how many are split at all."""
     name = f"generated_{seed}"
-    (folder / f"{name}.py").write_text(generated.module(seed, count))
+    (folder / f"{name}.py").write_text(generated.module(seed, count, folder / "file"))
     sys.path.insert(0, str(folder))
     wrong, split = [], 0
     try:
@@ -85,6 +98,13 @@ def compare(folder, seed, count, runner=Runner, most_wrong=None):
     return wrong, split
 
 
+@pytest.fixture(autouse=True)
+def _compiled(monkeypatch):
+    """A decorator that needs no library counts as one that compiles."""
+    monkeypatch.setattr(compound, "_COMPILERS", ("numba.", "jax.jit", "functools.singledispatch"))
+    monkeypatch.setattr(uses, "_PLAIN_DECORATORS", ("numba.", "functools.singledispatch"))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_generated_functions_do_the_same_when_they_are_split(tmp_path, seed):
     wrong, split = compare(tmp_path, seed, 500)
@@ -95,9 +115,9 @@ def test_generated_functions_do_the_same_when_they_are_split(tmp_path, seed):
 class Careless(Runner):
     """Without the rule that a call runs undivided if the context cannot be built."""
 
-    def __call__(self, x):
-        self._built = self._built or self._found.context()
-        return self._found.body(self._built, x)
+    def __init__(self, found):
+        super().__init__(found)
+        self._build = found.context
 
 
 def nothing(*args, **kwargs):
@@ -114,14 +134,20 @@ FLAWS = {
     "stores, deletions and changes in place": [(uses.Uses, "_change", nothing)],
     "what was taken out of a value": [(uses.Uses, "_bind", nothing)],
     "iterators are used up": [
-        (automatic, "_is_walkable", lambda made: True),
+        (terms, "_USED_UP", ()),
         (leading.known, "PLAIN_BUILTINS", leading.known.PLAIN_BUILTINS | leading.known.ITERATORS | {"iter"}),
     ],
     "functions that change what they are given": [(uses.Uses, "_to_function", nothing)],
     "functions that do more than compute": [(leading, "_why_not_function", nothing)],
-    "globals that may change": [(leading, "_is_fixed_tuple", lambda value: isinstance(value, dict | list))],
+    "globals that may change": [(EitherWay, "_is_outdated", no)],
     "calls of the outside world": [(leading.known, "is_outside", no), (leading.known, "is_outside_name", no)],
     "what is out of sight": [(uses.Uses, "_inside", nothing)],
+    "what loops and blocks change": [(compound, "_why_not_change", nothing)],
+    "functions within the body": [(uses.Uses, "_define", nothing)],
+    "what functions within the body are given": [(uses.Uses, "_misuse_in", lambda *args, **kwargs: {})],
+    "what compiled functions do": [(compound, "why_not_in_function", nothing)],
+    "tables are only read": [(leading, "_leaves_tables", lambda *args: True)],
+    "what is given to code that is not known": [(terms, "_holds_atoms", lambda *args: True)],
 }
 
 
@@ -196,7 +222,7 @@ def test_an_iterator_that_a_library_gives_is_not_shared():
         (threading.Lock(), "live"),
         (sqlite3.connect(":memory:"), "live"),
         ({"a": iter([1])}, "a container of what is used up"),
-        (Runner(None), "an object of a class of yours"),
+        (Runner.__new__(Runner), "an object of a class of yours"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -232,7 +258,7 @@ def test_items_that_calls_give_out_are_shared_only_if_nobody_can_change_them(mad
     """What a caller does to a result must not be seen by others, on executors where both are in one process."""
     names = cell_of(f"def app(x):\n    made = {made}\n    return {taken}\n")
     found = split_by_itself(names["app"])
-    assert (LeadingWork(found.context, found.given_out)() is not None) is is_shared
+    assert (LeadingWork(found.context, found.terms)() is not None) is is_shared
     app = context_app(discover=True)(names["app"])
     assert app.func(0) == names["app"](0)
 

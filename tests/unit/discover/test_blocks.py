@@ -184,3 +184,27 @@ def test_a_function_whose_file_was_edited_since_it_was_loaded_is_refused(tmp_pat
     linecache.checkcache()
     with pytest.raises(SplitError, match="changed since it was loaded"):
         split(edited.f)
+
+
+def test_definitions_within_keep_their_names():
+    """Tracebacks, pickles and `repr` show them."""
+
+    def whole(x):
+        with context:
+            table = [lambda: 0]
+
+        def inner():
+            class Row:
+                pass
+
+            return Row
+
+        return inner.__qualname__, inner().__qualname__, (lambda: 0).__qualname__, table[0].__qualname__
+
+    app = context_app(whole)
+    assert app.func(1) == (
+        f"{whole.__qualname__}.<locals>.inner",
+        f"{whole.__qualname__}.<locals>.inner.<locals>.Row",
+        f"{whole.__qualname__}.<locals>.<lambda>",
+        f"{whole.__qualname__}.<locals>.<lambda>",
+    )

@@ -1,0 +1,127 @@
+"""Whether loops, `with` blocks, decisions and compiled functions may move to the context, as a whole.
+
+A part of the automatic split, see `parsl_context.discover.automatic`: what they are made of must be what moves, and
+what they change must have moved before, or be theirs.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Container, Iterable
+
+from parsl_context.discover import bound_names as bound
+from parsl_context.discover import shapes
+from parsl_context.discover.leading import Names, Unknown, is_plain_error, is_table_read, why_not, why_not_in_function
+
+_OPENING = frozenset({"builtins.open", "io.open", "gzip.open", "bz2.open", "lzma.open"})
+_PLAIN_BLOCKS = frozenset({"torch.no_grad", "torch.inference_mode", "numpy.errstate"})
+_READING_MODES = frozenset({"r", "rt", "rb"})
+_COMPILERS = ("numba.", "jax.jit")
+_COMPILERS_WITH_EFFECTS = ("numba.cuda", "numba.extending")
+
+
+def why_not_compound(
+    node: ast.For | ast.With | ast.If | ast.FunctionDef, names: Names, moved: Container[str]
+) -> Unknown | None:
+    """Why it may not move; None if it may.
+
+    Parameters
+    ----------
+    moved
+        Variables that move.
+    """
+    if isinstance(node, ast.FunctionDef):
+        return _why_not_compiled(node, names)
+    inside = Names(names.source, names.imports, set(names.free), names.own, names.depth, tables=names.tables)
+    return _why_not(node, inside, moved, set(bound.times_bound(node)))
+
+
+def _why_not(node: ast.stmt, names: Names, moved: Container[str], own: set[str]) -> Unknown | None:
+    match node:
+        case ast.For(target=target, iter=values, body=body, orelse=other):
+            if (variables := bound.variables(target)) is None:
+                return Unknown("its loop stores into an object", node)
+            if not is_table_read(values, names) and (unknown := why_not(values, names, is_used_up=True)) is not None:
+                return unknown
+            names.free.update(variables)
+            return _first(body, names, moved, own) or _first(other, names, moved, own)
+        case ast.With(items=[item], body=body):
+            return _why_not_block(item, names) or _first(body, names, moved, own)
+        case ast.If(test=test, body=body, orelse=other):
+            unknown = why_not(test, names) or _first(body, names, moved, own)
+            return unknown or _first(other, names, moved, own)
+        case ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value):
+            if (variables := bound.variables(target)) is None:
+                return _why_not_change(target, [target, value], names, moved, own)
+            is_unpacked = not isinstance(target, ast.Name)
+            if (unknown := why_not(value, names, is_used_up=is_unpacked)) is not None:
+                return unknown
+            names.free.update(variables)
+            return None
+        case ast.AugAssign(target=ast.Name(id=name), value=value):
+            if name not in names.free:
+                return Unknown(f"it depends on {name}", node)
+            return why_not(value, names)
+        case ast.AugAssign(target=target, value=value):
+            return _why_not_change(target, [target, value], names, moved, own)
+        case ast.Expr(value=ast.Call(func=ast.Attribute() as method) as call):
+            return _why_not_change(method, [call], names, moved, own)
+        case ast.Raise(exc=ast.expr() as error) if is_plain_error(error, names):
+            return None
+        case ast.Pass() | ast.Continue() | ast.Break():
+            return None
+    return Unknown("it does more than make what moves", node)
+
+
+def _first(body: Iterable[ast.stmt], names: Names, moved: Container[str], own: set[str]) -> Unknown | None:
+    return next((each for each in (_why_not(node, names, moved, own) for node in body) if each is not None), None)
+
+
+def _why_not_change(
+    target: ast.expr, parts: Iterable[ast.expr], names: Names, moved: Container[str], own: set[str]
+) -> Unknown | None:
+    root = shapes.root_name(target)
+    if root not in moved and root not in own:
+        return Unknown("it changes what stays", target)
+    return next((each for each in (why_not(part, names) for part in parts) if each is not None), None)
+
+
+def _why_not_block(item: ast.withitem, names: Names) -> Unknown | None:
+    """A file that is read, or a block that only says how what is within is computed."""
+    call = item.context_expr
+    if not isinstance(call, ast.Call):
+        return Unknown("it is entered by `with`", call)
+    full = names.full_name(call.func)
+    is_file = full in _OPENING or (full is None and getattr(call.func, "attr", "") == "open")
+    if not is_file and full not in _PLAIN_BLOCKS:
+        return Unknown("it is entered by `with`", call)
+    given = list(call.args)
+    if is_file and full is None:
+        given.insert(0, call.func.value)  # type: ignore[attr-defined]  # of a path
+    modes = given[1:2] + [each.value for each in call.keywords if each.arg == "mode"]
+    if is_file and not all(isinstance(each, ast.Constant) and each.value in _READING_MODES for each in modes):
+        return Unknown("the file may be written to", call)
+    for each in (*given, *(each.value for each in call.keywords)):
+        if (unknown := why_not(each, names)) is not None:
+            return unknown
+    match item.optional_vars:
+        case None:
+            return None
+        case ast.Name(id=name):
+            names.free.add(name)
+            return None
+    return Unknown("it stores into an object", call)
+
+
+def _why_not_compiled(node: ast.FunctionDef, names: Names) -> Unknown | None:
+    """A function is worth to be moved if it is compiled; if not, it is made with each call, as ever."""
+    for each in node.decorator_list:
+        full = names.full_name(each.func if isinstance(each, ast.Call) else each) or ""
+        if not full.startswith(_COMPILERS) or full.startswith(_COMPILERS_WITH_EFFECTS):
+            return Unknown("it is a function", node)
+        parts = [*each.args, *(one.value for one in each.keywords)] if isinstance(each, ast.Call) else []
+        if (unknown := next(filter(None, (why_not(part, names) for part in parts)), None)) is not None:
+            return unknown
+    if not node.decorator_list:
+        return Unknown("it is a function", node)
+    return why_not_in_function(node, names)

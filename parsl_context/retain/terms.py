@@ -1,0 +1,140 @@
+"""Whether calls may share what an automatic split found: what cannot be told from the text is seen once it is made."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import decimal
+import fractions
+import io
+import pathlib
+import random
+import re
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from parsl_context.content.modules import is_library
+from parsl_context.content.tables import picture_of
+
+_USED_UP = (Iterator, AsyncIterator, io.IOBase, socket.socket, random.Random, collections.defaultdict, decimal.Context)
+_LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Event, threading.Condition, threading.Thread)
+# Kinds that libraries have of their own: what is asked of them changes them, or they belong to one call.
+_SOUNDS_LIVE = re.compile(
+    r"(Connection|Cursor|Client|Socket|Lock|Reader|Writer|Generator|Iterator|RandomState|Stream|Compress|Compressor"
+    r"|Decompress|Decompressor|IncrementalDecoder|IncrementalEncoder|SequenceMatcher|Solver|Integrator|Optimizer"
+    r"|Scheduler|Simulation|^ode|DataLoader)$"
+)
+_CHANGEABLE = frozenset({"bytearray", "DataFrame", "Series", "Tensor", "SimpleNamespace"})
+_ARRAYS = frozenset({"ndarray", "DataFrame", "Series", "Index", "Tensor"})
+_ATOMS = frozenset({int, float, complex, bool, type(None), str, bytes, range, re.Pattern, datetime.date, datetime.time})
+_ATOMS |= {datetime.datetime, datetime.timedelta, decimal.Decimal, fractions.Fraction}
+# Of PyTorch's modules: methods that change them, where those of tensors of these names do not; parts that learn.
+_CHANGING_MODULES = frozenset({"to", "float", "cpu", "type", "bfloat16", "apply", "compile", "share_memory", "train"})
+_LEARNING = re.compile(r"(Batch|Instance|Group|Layer)?Norm|Dropout|RReLU")
+_LOOKED_INTO = 100  # items of a container
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What must hold for calls to share variables.
+
+    Attributes
+    ----------
+    given_out : mapping
+        Variables of which calls return or store items, and from how many steps into them: these must be nothing that is
+        made to be changed.
+    handed : mapping
+        The same, of what is given to code that is not known: nobody must be able to change it.
+    asked : mapping
+        Methods that are called on variables.
+    masked : tuple of str
+        Variables that must be arrays, because parts of them are taken by a condition, and changed.
+    tables : tuple of str
+        Globals that must be what they were when the variables were made.
+    """
+
+    given_out: Mapping[str, int] = field(default_factory=dict)
+    handed: Mapping[str, int] = field(default_factory=dict)
+    asked: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    masked: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+
+    def why_not(self, name: str, value: object) -> str | None:
+        """What a variable is, that calls must not share it; None if they may, as far as can be seen."""
+        reason = why_not_kept(value) or _why_not_module(value, self.asked.get(name, frozenset()))
+        if reason is not None:
+            return reason
+        if name in self.given_out and not _holds_fixed(value, self.given_out[name]):
+            return "given out in parts that could be changed"
+        if name in self.handed and not _holds_atoms(value, self.handed[name]):
+            return "given in parts to code that could change them"
+        if name in self.masked and type(value).__name__ not in _ARRAYS:
+            return "no array"
+        return None
+
+    def pictures(self, space: Mapping[str, Any]) -> list[object]:
+        """How the globals are now."""
+        return [picture_of(space.get(name)) for name in self.tables]
+
+
+NO_TERMS = Terms()
+
+
+def _holds_fixed(value: object, steps: int) -> bool:
+    """Whether what is so many steps within a container is none of those objects that are made to be changed."""
+    kind = type(value)
+    if kind.__name__ == "ndarray":
+        return bool(value.dtype != object and value.ndim <= steps)  # type: ignore[attr-defined]
+    if not isinstance(value, list | tuple | dict | set | frozenset | collections.deque):
+        return steps > 0 or kind.__name__ not in _CHANGEABLE
+    if steps <= 0 and not isinstance(value, tuple | frozenset):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return all(_holds_fixed(each, steps - 1) for each in items)
+
+
+def _holds_atoms(value: object, steps: int) -> bool:
+    """Whether what is so many steps within a container cannot be changed by anybody."""
+    kind = type(value)
+    if kind in _ATOMS or isinstance(value, pathlib.PurePath):
+        return True
+    if kind.__name__ == "ndarray":
+        return bool(value.dtype != object and value.ndim <= steps)  # type: ignore[attr-defined]
+    if kind not in (tuple, frozenset) and (steps <= 0 or kind not in (list, dict, set, collections.Counter)):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return all(_holds_atoms(each, steps - 1) for each in items)  # type: ignore[attr-defined]
+
+
+def why_not_kept(value: object, depth: int = 1) -> str | None:
+    """What a value is that calls must not share; None if they may, as far as can be seen."""
+    kind = type(value)
+    if isinstance(value, _USED_UP):
+        return f"used up or changed by reading it ({kind.__qualname__})"
+    if isinstance(value, _LOCKS) or _SOUNDS_LIVE.search(kind.__name__):
+        return f"live ({kind.__qualname__})"
+    if not is_library(kind.__module__):
+        return f"an object of a class of yours ({kind.__qualname__})"
+    if depth and kind in (list, tuple, dict):
+        items = list(value.values() if isinstance(value, dict) else value)[:_LOOKED_INTO]  # type: ignore[call-overload]
+        reasons = (why_not_kept(each, depth - 1) for each in items)
+        return next((f"a container of what is {reason}" for reason in reasons if reason is not None), None)
+    return None
+
+
+def _why_not_module(value: Any, asked: frozenset[str]) -> str | None:
+    """Whether a network of PyTorch changes when it is asked, or is changed."""
+    if not callable(getattr(value, "modules", None)) or not hasattr(value, "state_dict"):
+        return None
+    for part in value.modules():
+        kind = type(part)
+        if not is_library(kind.__module__):
+            return f"a network with parts of a class of yours ({kind.__qualname__})"
+        learns = _LEARNING.search(kind.__name__) is not None or bool(getattr(part, "dropout", 0))
+        if part.training and learns:
+            return f"a network in training mode ({kind.__qualname__})"
+    changing = asked & _CHANGING_MODULES
+    return f"a network that is changed by .{min(changing)}()" if changing else None
