@@ -68,13 +68,9 @@ class LeadingWork:
         except Exception:
             logger.info("Calls of %s run undivided: what precedes them failed", self.__name__, exc_info=True)
             return None
-        for name, value in made.items():
-            reason = why_not_kept(value)
-            if reason is None and name in self.given_out and not _holds_fixed(value, self.given_out[name]):
-                reason = "given out in parts that could be changed"
-            if reason is not None:
-                logger.warning("Calls of %s run undivided: %s is %s", self.__name__, name, reason)
-                return None
+        if (reason := why_not_shared(made, self.given_out)) is not None:
+            logger.warning("Calls of %s run undivided: %s", self.__name__, reason)
+            return None
         return made
 
 
@@ -159,6 +155,25 @@ def _digest(value: object) -> object:
         return digest_content(value)
     except Exception:
         return object()
+
+
+def why_not_shared(made: Mapping[str, Any], given_out: Mapping[str, int] = _NOTHING) -> str | None:
+    """Which variable calls must not share, and why; None if they may share them all, as far as can be seen.
+
+    Parameters
+    ----------
+    made
+        Variables by name.
+    given_out
+        Those of which calls give out items, and from how many steps into them. Nobody must be able to change these.
+    """
+    for name, value in made.items():
+        reason = why_not_kept(value)
+        if reason is None and name in given_out and not _holds_fixed(value, given_out[name]):
+            reason = "given out in parts that could be changed"
+        if reason is not None:
+            return f"{name} is {reason}"
+    return None
 
 
 def _holds_fixed(value: object, steps: int) -> bool:

@@ -150,3 +150,37 @@ def test_a_context_function_that_takes_arguments_is_imported_only(project: Path)
     made = json.loads(done.stdout)["trace"]
     assert made["built"] == []
     assert "numpy" in {each["name"] for each in made["imported"]}
+
+
+SLOW = """
+import time
+from parsl import python_app
+
+
+@python_app(executors=["a"])
+def infer(x):
+    \"\"\"Infer.\"\"\"
+    import numpy as np
+
+    if x is None:
+        raise ValueError("none")
+    # The table.
+    table = np.linspace(0.0, 1.0, 200_000)
+    total = np.sort(table)[::2].sum()
+    print("called")
+    return float(total) + x
+"""
+
+
+def test_a_call_tells_what_a_context_saves(run_dir: Path) -> None:
+    (run_dir / "slow.py").write_text(SLOW)
+    made = found("slow.py:infer", "--run", "infer(3)", folder=run_dir)
+    assert [each["place"] for each in made["statements"]] == ["both", "body", "context", "context", "body", "body"]
+    first, *_ = made["statements"]
+    assert first["first_s"] > 10 * first["later_s"]  # it is imported once
+    assert made["savings"]["shared_s"] > 0.5 * made["savings"]["call_s"]
+    done = run("slow.py:infer", "--run", "infer(3)", folder=run_dir)
+    assert done.returncode == 0, done.stderr
+    assert "is set-up that may be shared: with a" in done.stdout
+    assert "\ncalled" not in done.stdout
+    assert done.stderr == "called\n" * 3

@@ -213,3 +213,32 @@ def test_what_cannot_be_split_is_said(discover):
     status, _, err = discover("script.py", "--split")
     assert status == 2
     assert "needs to know what to split" in err
+
+
+def test_a_call_is_made_and_shown(discover):
+    status, out, err = discover("script.py:plain", "--run", "plain('aab')", script=SPLITS)
+    assert (status, err) == (0, "")
+    for told in ("pattern = ", "context", "why it stays", "is set-up that may be shared", "1,000 calls on 4 workers"):
+        assert told in out
+    status, out, _ = discover("script.py:plain", "--run", "plain('aab')", "--json")
+    assert status == 0
+    assert [each["line"] for each in json.loads(out)["statements"]] == [7, 8, 10, 11]
+    status, out, err = discover("script.py:plain", "--run", "plain(None)")
+    assert (status, err) == (1, "plain raised in line 9 ValueError: none.\n")
+    assert "import re" in out
+    status, out, err = discover("script.py:plain", "--run", "block(1)")
+    assert (status, out) == (2, "")
+    assert "'block(1)' calls block, which is another." in err
+
+
+@pytest.mark.parametrize("options", [["--run", "f(1)", "--split"], ["--run", "f(1)", "--trace"]])
+def test_options_that_do_not_go_together_are_refused(discover, options):
+    with pytest.raises(SystemExit) as ended:
+        discover("script.py:plain", *options, script=SPLITS)
+    assert ended.value.code == 2
+
+
+def test_to_run_it_needs_a_name(discover):
+    status, _, err = discover("script.py", "--run", "f(1)", script=SPLITS)
+    assert status == 2
+    assert "--run needs to know what to call" in err
