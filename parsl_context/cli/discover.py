@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
+import os
 import sys
 import types
 from collections.abc import Sequence
@@ -16,10 +18,12 @@ from rich.console import Console
 from parsl_context.apps.app import ContextApp
 from parsl_context.apps.context import Context, ContextFunction
 from parsl_context.apps.needs import needs_of
+from parsl_context.cli.applying import rewrite
 from parsl_context.cli.errors import CommandError
 from parsl_context.cli.loading import Loaded, load
+from parsl_context.cli.replacing import check_writable, replace_file, text_of, unified
 from parsl_context.cli.running import Call, measure, show_run
-from parsl_context.cli.showing import show_names, show_needs, show_trace
+from parsl_context.cli.showing import show_diff, show_names, show_needs, show_trace
 from parsl_context.cli.splitting import statements_of, table_of
 from parsl_context.cli.tracing import takes_nothing, trace
 from parsl_context.discover.needs import FunctionNeeds
@@ -36,6 +40,8 @@ def discover(
     keys: Sequence[str] = (),
     splits: bool = False,
     call: str | None = None,
+    applies: bool = False,
+    shows_diff: bool = False,
 ) -> int:
     """Find and print what is needed. Gives the exit status.
 
@@ -49,10 +55,16 @@ def discover(
         Show how the function is split, or would be, in place of what it needs.
     call
         A call of the function: make it, and show what a context saves.
+    applies
+        Write the split into the file, as a block.
+    shows_diff
+        Of that, only show what it would write.
     """
     try:
         if call is not None:
             return _run(target, call, as_json=as_json)
+        if applies or shows_diff:
+            return _apply(target, writes=not shows_diff, as_json=as_json)
         if splits:
             return _show_split(target, as_json=as_json)
         return _discover(target, as_json=as_json, traces=traces, keys=keys)
@@ -108,6 +120,26 @@ def _show_split(target: str, *, as_json: bool) -> int:
 def _run(target: str, text: str, *, as_json: bool) -> int:
     loaded, value, place = _found(target, "--run", "call")
     return show_run(measure(value, Call(text, loaded, value, place)), as_json=as_json)
+
+
+def _apply(target: str, *, writes: bool, as_json: bool) -> int:
+    loaded, value, place = _found(target, "--apply", "rewrite")
+    with contextlib.redirect_stdout(sys.stderr):  # its context is built
+        made = rewrite(loaded, value, place)
+    if writes:
+        check_writable(made.path)
+    diff = unified(os.path.relpath(made.path), text_of(made.old), text_of(made.new))
+    if not as_json:
+        show_diff(diff)
+        for note in made.notes:
+            print(f"Note: {note}", file=sys.stderr)
+    if writes:
+        replace_file(made.path, made.old, made.new)
+    if as_json:
+        print(json.dumps({"file": str(made.path), "diff": diff, "notes": made.notes, "is_written": writes}, indent=2))
+    elif writes:
+        print(f"{os.path.relpath(made.path)} is written.", file=sys.stderr)
+    return 0
 
 
 def _found(target: str, option: str, verb: str) -> tuple[Loaded, Any, str]:

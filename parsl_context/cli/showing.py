@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from rich.console import Console, RenderableType
+from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -82,6 +83,15 @@ def show_trace(found: Trace) -> Iterator[RenderableType]:
     for title, files in (("Shared libraries", found.libraries), ("Mapped files", found.mapped)):
         if files:
             yield _mapped(title, files)
+
+
+def show_diff(diff: str) -> None:
+    """Print what differs: in colours on a terminal, and otherwise as `patch` takes it."""
+    console = Console()
+    if console.is_terminal:
+        console.print(Syntax(diff, "diff", background_color="default", word_wrap=True))
+    else:
+        print(diff, end="")
 
 
 @contextlib.contextmanager
