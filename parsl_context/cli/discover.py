@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
+import os
 import sys
 import types
 from collections.abc import Sequence
@@ -16,9 +18,12 @@ from rich.console import Console
 from parsl_context.apps.app import ContextApp
 from parsl_context.apps.context import Context, ContextFunction
 from parsl_context.apps.needs import needs_of
+from parsl_context.cli.applying import rewrite
 from parsl_context.cli.errors import CommandError
 from parsl_context.cli.loading import Loaded, load
-from parsl_context.cli.showing import show_names, show_needs, show_trace
+from parsl_context.cli.replacing import check_writable, replace_file, text_of, unified
+from parsl_context.cli.running import Call, measure, show_run
+from parsl_context.cli.showing import show_diff, show_names, show_needs, show_trace
 from parsl_context.cli.splitting import statements_of, table_of
 from parsl_context.cli.tracing import takes_nothing, trace
 from parsl_context.discover.needs import FunctionNeeds
@@ -27,7 +32,17 @@ from parsl_context.discover.tracing.summary import by_distribution
 from parsl_context.errors import ParslContextError, sentence
 
 
-def discover(target: str, *, as_json: bool, traces: bool, keys: Sequence[str] = (), splits: bool = False) -> int:
+def discover(
+    target: str,
+    *,
+    as_json: bool,
+    traces: bool,
+    keys: Sequence[str] = (),
+    splits: bool = False,
+    call: str | None = None,
+    applies: bool = False,
+    shows_diff: bool = False,
+) -> int:
     """Find and print what is needed. Gives the exit status.
 
     Parameters
@@ -38,8 +53,18 @@ def discover(target: str, *, as_json: bool, traces: bool, keys: Sequence[str] = 
         NAME=VALUE for keys of the app's contexts, if these are to be built.
     splits
         Show how the function is split, or would be, in place of what it needs.
+    call
+        A call of the function: make it, and show what a context saves.
+    applies
+        Write the split into the file, as a block.
+    shows_diff
+        Of that, only show what it would write.
     """
     try:
+        if call is not None:
+            return _run(target, call, as_json=as_json)
+        if applies or shows_diff:
+            return _apply(target, writes=not shows_diff, as_json=as_json)
         if splits:
             return _show_split(target, as_json=as_json)
         return _discover(target, as_json=as_json, traces=traces, keys=keys)
@@ -81,12 +106,7 @@ def _discover(target: str, *, as_json: bool, traces: bool, keys: Sequence[str]) 
 
 
 def _show_split(target: str, *, as_json: bool) -> int:
-    name, _, place = target.partition(":")
-    if not place:
-        raise CommandError(f"--split needs to know what to split: parsl-context discover --split {name}:APP", 2)
-    value = load(name).find(place)
-    if not callable(value):
-        raise CommandError(f"{place} of {name} is neither an app nor a function, but {_a(value)}.", 2)
+    _, value, _ = _found(target, "--split", "split")
     statements = statements_of(value)
     if as_json:
         print(json.dumps([asdict(each) for each in statements], indent=2))
@@ -95,6 +115,43 @@ def _show_split(target: str, *, as_json: bool) -> int:
     if not any(each.place == "context" for each in statements):
         print("Nothing of it may become a context.")
     return 0
+
+
+def _run(target: str, text: str, *, as_json: bool) -> int:
+    loaded, value, place = _found(target, "--run", "call")
+    return show_run(measure(value, Call(text, loaded, value, place)), as_json=as_json)
+
+
+def _apply(target: str, *, writes: bool, as_json: bool) -> int:
+    loaded, value, place = _found(target, "--apply", "rewrite")
+    with contextlib.redirect_stdout(sys.stderr):  # its context is built
+        made = rewrite(loaded, value, place)
+    if writes:
+        check_writable(made.path)
+    diff = unified(os.path.relpath(made.path), text_of(made.old), text_of(made.new))
+    if not as_json:
+        show_diff(diff)
+        for note in made.notes:
+            print(f"Note: {note}", file=sys.stderr)
+    if writes:
+        replace_file(made.path, made.old, made.new)
+    if as_json:
+        print(json.dumps({"file": str(made.path), "diff": diff, "notes": made.notes, "is_written": writes}, indent=2))
+    elif writes:
+        print(f"{os.path.relpath(made.path)} is written.", file=sys.stderr)
+    return 0
+
+
+def _found(target: str, option: str, verb: str) -> tuple[Loaded, Any, str]:
+    """What a target names, for an option that is about one function."""
+    name, _, place = target.partition(":")
+    if not place:
+        raise CommandError(f"{option} needs to know what to {verb}: parsl-context discover {option} {name}:APP", 2)
+    loaded = load(name)
+    value = loaded.find(place)
+    if not callable(value):
+        raise CommandError(f"{place} of {name} is neither an app nor a function, but {_a(value)}.", 2)
+    return loaded, value, place
 
 
 def _call_for(value: Any, place: str, keys: Sequence[str]) -> Any:

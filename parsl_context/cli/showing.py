@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
+from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -81,6 +83,26 @@ def show_trace(found: Trace) -> Iterator[RenderableType]:
     for title, files in (("Shared libraries", found.libraries), ("Mapped files", found.mapped)):
         if files:
             yield _mapped(title, files)
+
+
+def show_diff(diff: str) -> None:
+    """Print what differs: in colours on a terminal, and otherwise as `patch` takes it."""
+    console = Console()
+    if console.is_terminal:
+        console.print(Syntax(diff, "diff", background_color="default", word_wrap=True))
+    else:
+        print(diff, end="")
+
+
+@contextlib.contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Tell somebody who sits at a terminal what takes so long."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(text, refresh_per_second=2):  # drawn rarely: it takes the time of what is measured
+        yield
 
 
 def size_text(size_bytes: int | None) -> str:

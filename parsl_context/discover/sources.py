@@ -90,7 +90,7 @@ class Source:
         original = self.function.__code__
         flags = original.co_flags & _FUTURE
         module = syntax.compile_tree(self.module_of(part), original.co_filename, flags=flags)
-        found = next(code for code in _codes(module) if code.co_name == part.name and code.co_name != OUTER)
+        found = next(code for code in _codes_in(module) if code.co_name == part.name and code.co_name != OUTER)
         inner = part.name if self.class_name is None else f"{self.class_name}.{part.name}"
         named = _renamed(found, f"{OUTER}.<locals>.{inner}", self.function.__qualname__)
         return named.replace(co_flags=found.co_flags & ~inspect.CO_NESTED | original.co_flags & inspect.CO_NESTED)
@@ -152,7 +152,7 @@ def source_of(function: types.FunctionType) -> Source:
             function.__qualname__, code.co_filename, code.co_firstlineno, "its source is not at the place it names."
         )
     source = Source(function, found)
-    if _is_loaded_as_it_stands(function) and code not in _codes_of(text, code.co_filename):
+    if _is_loaded_as_it_stands(function) and code not in codes_of(text, code.co_filename):
         raise source.refusal("its source was changed since it was loaded. Load it anew, or start again.")
     return source
 
@@ -172,13 +172,13 @@ def _is_loaded_as_it_stands(function: types.FunctionType) -> bool:
 
 
 @functools.lru_cache(maxsize=16)
-def _codes_of(text: str, file: str) -> frozenset[types.CodeType]:
+def codes_of(text: str, file: str) -> frozenset[types.CodeType]:
     """What the functions of a file run. Of the whole: how a call is compiled depends on the imports above."""
-    return frozenset(_codes(compile(text, file, "exec", dont_inherit=True)))
+    return frozenset(_codes_in(compile(text, file, "exec", dont_inherit=True)))
 
 
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+def _codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield constant
-            yield from _codes(constant)
+            yield from _codes_in(constant)

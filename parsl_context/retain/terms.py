@@ -62,8 +62,12 @@ class Terms:
     masked: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
 
-    def why_not(self, name: str, value: object) -> str | None:
-        """What a variable is, that calls must not share it; None if they may, as far as can be seen."""
+    def why_not_shared(self, made: Mapping[str, Any]) -> str | None:
+        """Which variable calls must not share, and why; None if they may share them all, as far as can be seen."""
+        reasons = ((name, self._why_not(name, value)) for name, value in made.items())
+        return next((f"{name} is {reason}" for name, reason in reasons if reason is not None), None)
+
+    def _why_not(self, name: str, value: object) -> str | None:
         reason = why_not_kept(value) or _why_not_module(value, self.asked.get(name, frozenset()))
         if reason is not None:
             return reason

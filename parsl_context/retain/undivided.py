@@ -52,10 +52,9 @@ class LeadingWork:
         except Exception:
             logger.info("Calls of %s run undivided: what precedes them failed", self.__name__, exc_info=True)
             return None
-        for name, value in made.items():
-            if (reason := self.terms.why_not(name, value)) is not None:
-                logger.warning("Calls of %s run undivided: %s is %s", self.__name__, name, reason)
-                return None
+        if (reason := self.terms.why_not_shared(made)) is not None:
+            logger.warning("Calls of %s run undivided: %s", self.__name__, reason)
+            return None
         tables = self.terms.pictures(getattr(self.function, "__globals__", {}))
         return _Made(made, tables) if tables else made
 

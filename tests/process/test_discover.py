@@ -150,3 +150,92 @@ def test_a_context_function_that_takes_arguments_is_imported_only(project: Path)
     made = json.loads(done.stdout)["trace"]
     assert made["built"] == []
     assert "numpy" in {each["name"] for each in made["imported"]}
+
+
+SLOW = """
+import time
+from parsl import python_app
+
+
+@python_app(executors=["a"])
+def infer(x):
+    \"\"\"Infer.\"\"\"
+    import numpy as np
+
+    if x is None:
+        raise ValueError("none")
+    # The table.
+    table = np.linspace(0.0, 1.0, 200_000)
+    total = np.sort(table)[::2].sum()
+    print("called")
+    return float(total) + x
+"""
+WRITTEN = """
+import time
+from parsl import python_app
+from parsl_context import context, context_app
+
+
+@context_app(executors=["a"])
+def infer(x):
+    \"\"\"Infer.\"\"\"
+    with context:
+        import numpy as np
+        # The table.
+        table = np.linspace(0.0, 1.0, 200_000)
+        total = np.sort(table)[::2].sum()
+
+    if x is None:
+        raise ValueError("none")
+    print("called")
+    return float(total) + x
+"""
+
+
+def test_a_call_tells_what_a_context_saves(run_dir: Path) -> None:
+    (run_dir / "slow.py").write_text(SLOW)
+    made = found("slow.py:infer", "--run", "infer(3)", folder=run_dir)
+    assert [each["place"] for each in made["statements"]] == ["both", "body", "context", "context", "body", "body"]
+    first, *_ = made["statements"]
+    assert first["first_s"] > 10 * first["later_s"]  # it is imported once
+    assert made["savings"]["shared_s"] > 0.5 * made["savings"]["call_s"]
+    done = run("slow.py:infer", "--run", "infer(3)", folder=run_dir)
+    assert done.returncode == 0, done.stderr
+    assert "is set-up that may be shared: with a" in done.stdout
+    assert "\ncalled" not in done.stdout
+    assert done.stderr == "called\n" * 3
+
+
+def test_a_split_is_written_into_the_file(run_dir: Path) -> None:
+    path = run_dir / "slow.py"
+    path.write_text(SLOW)
+    path.chmod(0o740)
+    done = run("slow.py:infer", "--apply", folder=run_dir)
+    assert done.returncode == 0, done.stderr
+    assert path.read_text() == WRITTEN
+    assert path.stat().st_mode & 0o777 == 0o740
+    assert [each.name for each in run_dir.iterdir() if each.suffix == ".py"] == ["slow.py"]
+    assert "+    with context:\n+        import numpy as np\n" in done.stdout
+    assert done.stderr.startswith("Note: Line 11, a guard, ran before line 15: ")
+    assert done.stderr.endswith("slow.py is written.\n")
+    again = run("slow.py:infer", "--apply", folder=run_dir)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr == "infer is split already: it has a `with context:` block.\n"
+
+
+def test_the_diff_is_a_patch(run_dir: Path) -> None:
+    (run_dir / "slow.py").write_bytes(SLOW.replace("\n", "\r\n").encode())
+    command = [sys.executable, Path(sysconfig.get_path("scripts"), "parsl-context"), "discover", "slow.py:infer"]
+    diff = subprocess.run([*command, "--apply", "--diff"], cwd=run_dir, capture_output=True, timeout=100).stdout
+    subprocess.run(["git", "apply", "-p0", "--unsafe-paths", "-"], cwd=run_dir, input=diff, check=True, timeout=100)
+    assert (run_dir / "slow.py").read_bytes() == WRITTEN.replace("\n", "\r\n").encode()
+
+
+def test_a_read_only_file_stays(run_dir: Path) -> None:
+    path = run_dir / "slow.py"
+    path.write_text(SLOW)
+    path.chmod(0o444)
+    done = run("slow.py:infer", "--apply", folder=run_dir)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "slow.py is read-only, and stays as it is. --apply --diff shows what would be written." in done.stderr
+    assert path.read_text() == SLOW

@@ -213,3 +213,58 @@ def test_what_cannot_be_split_is_said(discover):
     status, _, err = discover("script.py", "--split")
     assert status == 2
     assert "needs to know what to split" in err
+
+
+def test_a_call_is_made_and_shown(discover):
+    status, out, err = discover("script.py:plain", "--run", "plain('aab')", script=SPLITS)
+    assert (status, err) == (0, "")
+    for told in ("pattern = ", "context", "why it stays", "is set-up that may be shared", "1,000 calls on 4 workers"):
+        assert told in out
+    status, out, _ = discover("script.py:plain", "--run", "plain('aab')", "--json")
+    assert status == 0
+    assert [each["line"] for each in json.loads(out)["statements"]] == [7, 8, 10, 11]
+    status, out, err = discover("script.py:plain", "--run", "plain(None)")
+    assert (status, err) == (1, "plain raised in line 9 ValueError: none.\n")
+    assert "import re" in out
+    status, out, err = discover("script.py:plain", "--run", "block(1)")
+    assert (status, out) == (2, "")
+    assert "'block(1)' calls block, which is another." in err
+
+
+def test_a_diff_alone_leaves_the_file_as_it_is(discover, tmp_path):
+    status, out, err = discover("script.py:plain", "--apply", "--diff", script=SPLITS)
+    assert status == 0
+    assert out.startswith("--- script.py\n+++ script.py\n")
+    assert "+    with context:\n" in out
+    assert err.startswith("Note: Line 8, a guard, ran before line 10: ")
+    assert (tmp_path / "script.py").read_text() == SPLITS
+
+
+def test_a_split_is_written(discover, tmp_path):
+    status, out, err = discover("script.py:plain", "--apply", "--json", script=SPLITS)
+    made = json.loads(out)
+    assert (status, err) == (0, "")
+    assert (made["file"], made["is_written"]) == (str(tmp_path / "script.py"), True)
+    assert [each.partition(",")[0] for each in made["notes"]] == ["Line 8"]
+    text = (tmp_path / "script.py").read_text()
+    assert "@context_app\ndef plain(x):\n    with context:\n        import re\n        pattern =" in text
+    status, out, err = discover("script.py:plain", "--apply")
+    assert (status, out) == (1, "")
+    assert err == "plain is split already: it has a `with context:` block.\n"
+    assert (tmp_path / "script.py").read_text() == text
+
+
+@pytest.mark.parametrize("options", [["--diff"], ["--apply", "--split"], ["--run", "f(1)", "--trace"]])
+def test_options_that_do_not_go_together_are_refused(discover, options):
+    with pytest.raises(SystemExit) as ended:
+        discover("script.py:plain", *options, script=SPLITS)
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "told"), [(["--run", "f(1)"], "--run needs to know what to call"), (["--apply"], "what to rewrite")]
+)
+def test_to_run_or_rewrite_it_needs_a_name(discover, option, told):
+    status, _, err = discover("script.py", *option, script=SPLITS)
+    assert status == 2
+    assert told in err
