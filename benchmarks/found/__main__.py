@@ -68,6 +68,7 @@ def look_at(name: str) -> Seen:
     differs = any(outcome(lambda *given: divided(made, *given), args) != outcome(function, args) for args in calls)
     nodes = [each.node for each in found.verdicts if each.place == "context"]
     moved = {each.id for node in nodes for each in ast.walk(target_of(node)) if isinstance(each, ast.Name)}
+    moved |= set(found.names)
     return Seen(name, frozenset(moved) if made is not None else frozenset(), allowed, differs)
 
 

@@ -30,7 +30,7 @@ from parsl_context.cli.splitting import tried
 from parsl_context.content import syntax
 from parsl_context.discover.automatic import split_by_itself
 from parsl_context.discover.halves import Split
-from parsl_context.discover.leading import names_of
+from parsl_context.discover.names import names_of
 from parsl_context.discover.sources import Source, codes_of, source_of
 from parsl_context.errors import sentence
 

@@ -33,8 +33,8 @@ from parsl_context.discover.halves import (
     parsed,
     part,
 )
-from parsl_context.discover.leading import Unknown, names_of
 from parsl_context.discover.moving import BODY, CONTEXT, Moving
+from parsl_context.discover.names import Unknown, names_of
 from parsl_context.discover.scopes import scope_of
 from parsl_context.discover.sources import Source, source_of
 from parsl_context.discover.uses import Uses
@@ -72,7 +72,10 @@ def split_by_itself(function: Any) -> Split:
     body = body_half(source, (), rest or [ast.Pass()], rest[0] if rest else source.node, kept, names, sure)
     asked = {name: frozenset(uses.asked[name]) for name in names if name in uses.asked}
     masked = tuple(sorted(uses.masked))
-    terms = Terms(uses.given_out, uses.handed, asked, masked, tuple(sorted(moving.names.tables or ())))
+    kinds = frozenset((kind.__module__, kind.__qualname__) for kind in moving.names.classes)
+    terms = Terms(
+        uses.given_out, uses.given_on, uses.handed, asked, masked, tuple(sorted(moving.names.tables or ())), kinds
+    )
     return Split(function, context, body, (), tuple(names), None, tuple(verdicts), terms)
 
 
@@ -120,13 +123,15 @@ def _analysed(source: Source) -> tuple[Moving, Uses]:
     while True:
         moving = Moving(source, body, times_bound, staying)
         rest = [each.node for each in moving.verdicts if each.place != CONTEXT]
-        callables = {name: moving.functions_of(name) for name in moving.made_by}
+        callables = {name: of for name in moving.made_by if (of := moving.functions_of(name))}
         functions = {
             each.node.name: each.node
             for each in moving.verdicts
             if each.place == CONTEXT and isinstance(each.node, ast.FunctionDef)
         }
         uses = Uses(names_of(source), frozenset(moving.made_by), callables=callables, functions=functions)
+        uses.compiled = moving.compiled
+        uses.methods = {name: of for name in moving.made_by if (of := moving.methods_of(name))}
         misused = {**moving.drawn, **uses.look(rest)}
         if not misused:
             return moving, uses

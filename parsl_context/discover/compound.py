@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Container, Iterable
+from dataclasses import replace
 
 from parsl_context.discover import bound_names as bound
 from parsl_context.discover import shapes
-from parsl_context.discover.leading import Names, Unknown, is_plain_error, is_table_read, why_not, why_not_in_function
+from parsl_context.discover.leading import is_plain_error, is_table_read, why_not, why_not_entered, why_not_in_function
+from parsl_context.discover.names import Names, Unknown
 
-_OPENING = frozenset({"builtins.open", "io.open", "gzip.open", "bz2.open", "lzma.open"})
-_PLAIN_BLOCKS = frozenset({"torch.no_grad", "torch.inference_mode", "numpy.errstate"})
-_READING_MODES = frozenset({"r", "rt", "rb"})
-_COMPILERS = ("numba.", "jax.jit")
+COMPILERS = ("numba.", "jax.jit")
 _COMPILERS_WITH_EFFECTS = ("numba.cuda", "numba.extending")
 
 
@@ -32,7 +31,7 @@ def why_not_compound(
     """
     if isinstance(node, ast.FunctionDef):
         return _why_not_compiled(node, names)
-    inside = Names(names.source, names.imports, set(names.free), names.own, names.depth, tables=names.tables)
+    inside = replace(names, free=set(names.free))
     return _why_not(node, inside, moved, set(bound.times_bound(node)))
 
 
@@ -46,7 +45,7 @@ def _why_not(node: ast.stmt, names: Names, moved: Container[str], own: set[str])
             names.free.update(variables)
             return _first(body, names, moved, own) or _first(other, names, moved, own)
         case ast.With(items=[item], body=body):
-            return _why_not_block(item, names) or _first(body, names, moved, own)
+            return why_not_entered(item, names) or _first(body, names, moved, own)
         case ast.If(test=test, body=body, orelse=other):
             unknown = why_not(test, names) or _first(body, names, moved, own)
             return unknown or _first(other, names, moved, own)
@@ -86,38 +85,11 @@ def _why_not_change(
     return next((each for each in (why_not(part, names) for part in parts) if each is not None), None)
 
 
-def _why_not_block(item: ast.withitem, names: Names) -> Unknown | None:
-    """A file that is read, or a block that only says how what is within is computed."""
-    call = item.context_expr
-    if not isinstance(call, ast.Call):
-        return Unknown("it is entered by `with`", call)
-    full = names.full_name(call.func)
-    is_file = full in _OPENING or (full is None and getattr(call.func, "attr", "") == "open")
-    if not is_file and full not in _PLAIN_BLOCKS:
-        return Unknown("it is entered by `with`", call)
-    given = list(call.args)
-    if is_file and full is None:
-        given.insert(0, call.func.value)  # type: ignore[attr-defined]  # of a path
-    modes = given[1:2] + [each.value for each in call.keywords if each.arg == "mode"]
-    if is_file and not all(isinstance(each, ast.Constant) and each.value in _READING_MODES for each in modes):
-        return Unknown("the file may be written to", call)
-    for each in (*given, *(each.value for each in call.keywords)):
-        if (unknown := why_not(each, names)) is not None:
-            return unknown
-    match item.optional_vars:
-        case None:
-            return None
-        case ast.Name(id=name):
-            names.free.add(name)
-            return None
-    return Unknown("it stores into an object", call)
-
-
 def _why_not_compiled(node: ast.FunctionDef, names: Names) -> Unknown | None:
     """A function is worth to be moved if it is compiled; if not, it is made with each call, as ever."""
     for each in node.decorator_list:
         full = names.full_name(each.func if isinstance(each, ast.Call) else each) or ""
-        if not full.startswith(_COMPILERS) or full.startswith(_COMPILERS_WITH_EFFECTS):
+        if not full.startswith(COMPILERS) or full.startswith(_COMPILERS_WITH_EFFECTS):
             return Unknown("it is a function", node)
         parts = [*each.args, *(one.value for one in each.keywords)] if isinstance(each, ast.Call) else []
         if (unknown := next(filter(None, (why_not(part, names) for part in parts)), None)) is not None:

@@ -127,6 +127,18 @@ READERS = _words(
 # Of lists, dictionaries and sets that these are given they make something new.
 COPYING_MODULES = _words("numpy pandas scipy math statistics json torch")
 COPYING_FUNCTIONS = _words("collections.Counter collections.OrderedDict collections.deque copy.copy copy.deepcopy")
+# What a `with` block may be entered by: files that are read, and what says how things are computed within.
+OPENING = _words("builtins.open io.open gzip.open bz2.open lzma.open numpy.load")
+PLAIN_BLOCKS = _words("torch.no_grad torch.inference_mode numpy.errstate")
+READING_MODES = _words("r rt rb")
+# Settings of libraries that may be made again and again, so both halves make them.
+SETTINGS = _words(
+    """
+    torch.set_num_threads torch.set_default_dtype torch.set_grad_enabled torch.set_float32_matmul_precision
+    torch.use_deterministic_algorithms numpy.seterr numpy.set_printoptions pandas.set_option warnings.filterwarnings
+    warnings.simplefilter rdkit.RDLogger.DisableLog logging.disable sklearn.set_config matplotlib.use
+    """
+)
 LIVE_MAKERS = _words(
     """
     decimal.Context zlib.compressobj zlib.decompressobj bz2.BZ2Compressor bz2.BZ2Decompressor lzma.LZMACompressor
@@ -193,6 +205,46 @@ def is_changing(name: str) -> bool:
     return name not in _NOT_CHANGING and _CHANGING_NAME.match(name) is not None
 
 
+# What these methods give is new, all of it.
+_NEW_METHODS = _words(
+    """
+    RunReactants RunReactant predict predict_proba predict_log_proba transform inverse_transform score decision_function
+    kneighbors query query_ball_point findall sub subn format join encode decode lower upper strip lstrip rstrip
+    split rsplit splitlines startswith endswith isdigit tolist item deepcopy GetFingerprint GetCountFingerprint
+    HasSubstructMatch GetSubstructMatch GetSubstructMatches GetNumAtoms count index
+    total_seconds strftime isoformat hexdigest digest tobytes most_common
+    """
+)
+# Methods that give something new of arrays.
+COMPUTING_METHODS = _words(
+    """
+    copy astype round mean sum std var min max argmax argmin argsort cumsum cumprod dot clip repeat tolist item prod any
+    all nonzero searchsorted trace ptp
+    """
+)
+# Functions of NumPy that may give what they are given, or a view of it.
+_VIEWING = _words(
+    """
+    asarray asanyarray ascontiguousarray asfortranarray require reshape ravel squeeze transpose atleast_1d atleast_2d
+    atleast_3d broadcast_to broadcast_arrays expand_dims moveaxis rollaxis swapaxes split array_split hsplit vsplit
+    dsplit diagonal diag real imag flip fliplr flipud rot90 nan_to_num array piecewise vectorize frompyfunc
+    apply_along_axis apply_over_axes nditer ndenumerate memmap frombuffer lib.stride_tricks.as_strided
+    lib.stride_tricks.sliding_window_view
+    """
+)
+
+
+def gives_new(method: str) -> bool:
+    """Whether what a method gives is new, all of it."""
+    return method in _NEW_METHODS
+
+
+def gives_new_array(full: str) -> bool:
+    """Whether a function gives a new array, by its full name."""
+    top, _, name = full.partition(".")
+    return top == "numpy" and name not in _VIEWING and not name[:1].isupper()
+
+
 def changes_first_only(name: str) -> bool:
     """Whether a function that changes what it is given does so with its first argument alone, as in C++."""
     return name[:1].isupper() and not name.isupper()
@@ -206,7 +258,7 @@ def allows_changes(keyword: str, value: object) -> bool:
 
 def is_keeping(name: str) -> bool:
     """Whether a method that changes what it is called on may keep what it is given there, by its name."""
-    return _KEEPING_NAME.match(name.lower()) is not None
+    return name != "load_state_dict" and _KEEPING_NAME.match(name.lower()) is not None
 
 
 def tells(keyword: str, value: object) -> bool:

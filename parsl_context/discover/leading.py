@@ -11,23 +11,20 @@ import ast
 import datetime
 import decimal
 import fractions
-import functools
-import importlib.util
-import inspect
 import pathlib
 import re
-import sys
 import types
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
-from parsl_context.content.modules import is_library, lie_in_libraries
+from parsl_context.content.modules import is_library
 from parsl_context.content.tables import is_table
 from parsl_context.discover import bound_names, shapes
 from parsl_context.discover import known_names as known
-from parsl_context.discover.project import file_of
-from parsl_context.discover.sources import Source, source_of
+from parsl_context.discover.classes import initialisers_of, methods_for, unnamed_methods_of, user_class, why_not_shared
+from parsl_context.discover.names import Names, Unknown, full_name_of, is_of_library, names_of
+from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
 
 _NUMBERS = (int, float, complex, decimal.Decimal, fractions.Fraction)
@@ -35,116 +32,6 @@ _TIMES = (datetime.date, datetime.time, datetime.timedelta)
 _FIXED = (*_NUMBERS, *_TIMES, str, bytes, type(None), range, re.Pattern, pathlib.PurePath)
 _DEEPEST = 3  # functions of the user's that call one another
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-
-
-@dataclass(frozen=True)
-class Unknown:
-    """Why something may not move, and where.
-
-    Attributes
-    ----------
-    is_harmless : bool
-        Whether what comes after it may move all the same.
-    """
-
-    reason: str
-    node: ast.AST
-    is_harmless: bool = False
-
-
-@dataclass
-class Names:
-    """What the names in a function stand for, as far as was seen.
-
-    Attributes
-    ----------
-    source : Source
-        The function.
-    imports : dict
-        Names that it imports, with the full names of what they stand for.
-    free : set
-        Names that may be used: those that move, literals, variables of comprehensions.
-    own : set
-        All its variables and parameters.
-    depth : int
-        How many functions of the user's call one another here.
-    runs_later : bool
-        Whether it is about a function that may be called later, and must leave what it is given as it is.
-    tables : set or None
-        Globals that may be used if it is seen with each call that they have not changed, as far as they were met; None
-        where there are none.
-    drawn : list
-        What begins with weights that are drawn at random, of all that may move.
-    """
-
-    source: Source
-    imports: dict[str, str] = field(default_factory=dict)
-    free: set[str] = field(default_factory=set)
-    own: frozenset[str] = frozenset()
-    depth: int = 0
-    runs_later: bool = False
-    tables: set[str] | None = field(default_factory=set)
-    drawn: list[str] = field(default_factory=list)
-
-    @property
-    def parameters(self) -> frozenset[str]:
-        """Its parameters."""
-        code = self.source.function.__code__
-        flags = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
-        return frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + flags])
-
-    def full_name(self, node: ast.expr) -> str | None:
-        """The full name of what a dotted name stands for, if a module or what is installed has it."""
-        match node:
-            case ast.Name(id=name):
-                if name in self.imports:
-                    return self.imports[name] if _is_library(self.imports[name]) else None
-                return None if name in self.own else _full_name(self.value_of(name))
-            case ast.Attribute(value=inner, attr=name):
-                above = self.full_name(inner)
-                return None if above is None else f"{above}.{name}"
-        return None
-
-    def value_of(self, name: str) -> Any:
-        """What a global, or a name that is imported, stands for; None if it is none, or stands for nothing."""
-        if name in self.imports:
-            return _loaded(self.imports[name])
-        try:
-            return None if name in self.own else self.source.value_of(name)
-        except NameError:
-            return None
-
-    def resolve(self, node: ast.expr) -> Any:
-        """What a dotted name stands for that begins with a module; None if that is not known."""
-        match node:
-            case ast.Name(id=name):
-                return self.value_of(name)
-            case ast.Attribute(value=inner, attr=attr):
-                module = self.resolve(inner)
-                return getattr(module, attr, None) if isinstance(module, types.ModuleType) else None
-        return None
-
-    def is_in_users_module(self, node: ast.expr) -> bool:
-        """Whether a dotted name is one of a module of the user's."""
-        module = self.resolve(node.value) if isinstance(node, ast.Attribute) else None
-        return isinstance(module, types.ModuleType) and _full_name(module) is None
-
-    def user_function(self, node: ast.expr) -> types.FunctionType | None:
-        """The function of the user's that a dotted name stands for, if it is one."""
-        value = self.resolve(node)
-        is_users = isinstance(value, types.FunctionType) and not is_library(value.__module__)
-        return value if is_users else None
-
-    def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
-        """Take note of an import."""
-        module = self.source.function.__globals__.get("__package__") or ""
-        for alias in node.names:
-            if isinstance(node, ast.Import):
-                name = alias.name if alias.asname else alias.name.partition(".")[0]
-            else:
-                parent = "." * node.level + (node.module or "")
-                name = f"{importlib.util.resolve_name(parent, module) if node.level else parent}.{alias.name}"
-            self.imports[alias.asname or alias.name.partition(".")[0]] = name
 
 
 def why_not(node: ast.expr, names: Names, *, is_used_up: bool = False) -> Unknown | None:
@@ -169,6 +56,8 @@ def why_not(node: ast.expr, names: Names, *, is_used_up: bool = False) -> Unknow
             if known.is_changing(attr) and not attr.endswith("_"):  # scikit-learn's results end so
                 return Unknown(f".{attr} may be called later, and changes things", node)
             return Unknown(f".{attr} is private", node) if attr.startswith("__") else why_not(value, names)
+        case ast.Call(args=args, keywords=keywords) if _is_super(node):
+            return _first(why_not(each, names) for each in (*args, *(one.value for one in keywords)))
         case ast.Call():
             return _why_not_call(node, names, is_used_up=is_used_up)
         case ast.GeneratorExp() if not is_used_up:
@@ -192,7 +81,7 @@ def _why_not_name(node: ast.AST, name: str, names: Names) -> Unknown | None:
     if name in names.free:
         return None
     if name in names.imports:
-        if _is_library(names.imports[name]):
+        if is_of_library(names.imports[name]):
             return None
         value = names.value_of(name)
         if value is None:
@@ -225,13 +114,13 @@ def _why_not_value(node: ast.AST, name: str, value: Any, names: Names) -> Unknow
     """Why a name may not move that stands for a value outside of the function."""
     if isinstance(value, types.ModuleType):
         return None
-    if name in names.source.function.__code__.co_freevars and _full_name(value) is None:
+    if name in names.source.function.__code__.co_freevars and full_name_of(value) is None:
         return Unknown(f"{name} is a variable of the function around it", node)
     if isinstance(value, _FIXED) or _is_fixed_tuple(value):
         return None
     if isinstance(value, types.FunctionType) and not is_library(value.__module__):
-        return _why_not_function(node, value, names)
-    if (full := _full_name(value)) is not None:
+        return why_not_function(node, value, names)
+    if (full := full_name_of(value)) is not None:
         if known.is_changing(full.rpartition(".")[2]):
             return Unknown(f"{name} may be called later, and changes things", node)
         return None
@@ -246,7 +135,10 @@ def _why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown 
     keywords = frozenset(each.arg or "" for each in node.keywords)
     uses_up = False
     if (users := names.user_function(function)) is not None:
-        if (unknown := _why_not_function(node, users, names)) is not None:
+        if (unknown := why_not_function(node, users, names)) is not None:
+            return unknown
+    elif (kind := user_class(function, names)) is not None:
+        if (unknown := _why_not_class(node, kind, names)) is not None:
             return unknown
     elif isinstance(function, ast.Name) and full is not None and full.startswith("builtins."):
         name = function.id
@@ -272,6 +164,9 @@ def _why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown 
         is_read_at_once = is_used_up and function.attr in known.READING_METHODS
         if (known.is_outside_name(function.attr) and not is_read_at_once) or function.attr.startswith("__"):
             return Unknown(f".{function.attr}() may look at the outside world, or give another value each time", node)
+        for method in {each for kind in names.classes for each in methods_for(kind, function.attr)}:
+            if (unknown := why_not_function(node, method, names)) is not None:
+                return unknown
         is_read = function.attr in known.READING_TABLES and is_table_read(function.value, names)
         if not is_read and (unknown := why_not(function.value, names)) is not None:
             return unknown
@@ -291,6 +186,25 @@ def _why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown 
         if unknown is not None:
             return unknown
     return None
+
+
+def _why_not_class(node: ast.AST, kind: type, names: Names) -> Unknown | None:
+    """Why making an object of a class of the user's may not move."""
+    if (reason := why_not_shared(kind)) is not None:
+        return Unknown(f"an object of {kind.__name__} {reason}", node)
+    for method in {*initialisers_of(kind), *unnamed_methods_of(kind)}:
+        if (unknown := why_not_function(node, method, names)) is not None:
+            return unknown
+    names.classes.add(kind)
+    return None
+
+
+def _is_super(node: ast.expr) -> bool:
+    """Whether it calls the initialiser of a base, which is looked into itself."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="super"), args=[]), attr="__init__")):
+            return True
+    return False
 
 
 def _leaves_tables(full: str | None, node: ast.Call) -> bool:
@@ -342,12 +256,10 @@ def _within(names: Names, own: set[str], parts: Iterable[ast.expr]) -> Unknown |
 def _with(names: Names, own: set[str], *, runs_later: bool = False) -> Names:
     """The names within a part that has variables of its own."""
     later = names.runs_later or runs_later
-    return Names(
-        names.source, names.imports, names.free | own, names.own - own, names.depth, later, names.tables, names.drawn
-    )
+    return replace(names, free=names.free | own, own=names.own - own, runs_later=later)
 
 
-def _why_not_function(node: ast.AST, function: types.FunctionType, names: Names) -> Unknown | None:
+def why_not_function(node: ast.AST, function: types.FunctionType, names: Names) -> Unknown | None:
     """Why calling a function of the user's may do more than give a value, or not the same each time."""
     what = f"{function.__name__}()"
     if names.depth >= _DEEPEST:
@@ -361,7 +273,7 @@ def _why_not_function(node: ast.AST, function: types.FunctionType, names: Names)
         return Unknown(f"{what} has a default that may change from call to call", node)
     inside = names_of(source, names.depth + 1)
     inside.tables = names.tables if function.__globals__ is names.source.function.__globals__ else None
-    inside.drawn = names.drawn
+    inside.drawn, inside.classes = names.drawn, names.classes
     inside.free |= inside.own  # arguments are what moves, and variables are made here
     unknown = _first(_why_not_inside(each, inside) for each in source.node.body)
     return None if unknown is None else Unknown(f"in {what}, line {_line(unknown)}: {unknown.reason}", node)
@@ -385,9 +297,7 @@ def why_not_in_function(node: ast.FunctionDef, names: Names) -> Unknown | None:
             return Unknown("it is a function that gives what is not its own", each)
     if changed := bound_names.changed_in(node) - own:
         return Unknown(f"it is a function that changes {min(changed)}", node)
-    inside = Names(
-        names.source, dict(names.imports), names.free | own, names.own | own, names.depth, True, names.tables
-    )
+    inside = replace(names, imports=dict(names.imports), free=names.free | own, own=names.own | own, runs_later=True)
     return _first(_why_not_inside(each, inside) for each in node.body)
 
 
@@ -400,7 +310,8 @@ def _why_not_inside(node: ast.stmt, names: Names) -> Unknown | None:
         case ast.Pass() | ast.Break() | ast.Continue():
             return None
         case ast.Assign(targets=targets, value=value) if all(map(_is_variable, targets)):
-            return why_not(value, names)
+            is_unpacked = all(isinstance(each, ast.Tuple | ast.List) for each in targets)
+            return why_not(value, names, is_used_up=is_unpacked)
         case ast.Assign(targets=[target], value=value) if _is_own(target, names):
             return why_not(target, names) or why_not(value, names)
         case ast.AugAssign(target=target, value=value) if _is_own(target, names):
@@ -414,13 +325,42 @@ def _why_not_inside(node: ast.stmt, names: Names) -> Unknown | None:
         case ast.If(test=test, body=body, orelse=other) | ast.While(test=test, body=body, orelse=other):
             return why_not(test, names) or _first(_why_not_inside(each, names) for each in (*body, *other))
         case ast.For(target=target, iter=values, body=body, orelse=other) if _is_variable(target):
-            unknown = why_not(values, names, is_used_up=True)
+            unknown = None if is_table_read(values, names) else why_not(values, names, is_used_up=True)
             return unknown or _first(_why_not_inside(each, names) for each in (*body, *other))
+        case ast.With(items=[item], body=body):
+            return why_not_entered(item, names) or _first(_why_not_inside(each, names) for each in body)
         case ast.Raise(exc=ast.expr() as error) if is_plain_error(error, names):
             return None
         case ast.Assert(test=test):
             return why_not(test, names)
     return Unknown("it does more than compute", node)
+
+
+def why_not_entered(item: ast.withitem, names: Names) -> Unknown | None:
+    """Why a block may not be entered; a file that is read may, and what only says how things are computed within."""
+    call = item.context_expr
+    if not isinstance(call, ast.Call):
+        return Unknown("it is entered by `with`", call)
+    full = names.full_name(call.func)
+    is_file = full in known.OPENING or (full is None and getattr(call.func, "attr", "") == "open")
+    if not is_file and full not in known.PLAIN_BLOCKS:
+        return Unknown("it is entered by `with`", call)
+    given = list(call.args)
+    if is_file and isinstance(call.func, ast.Attribute) and full is None:
+        given.insert(0, call.func.value)  # of a path
+    modes = given[1:2] + [each.value for each in call.keywords if each.arg in ("mode", "mmap_mode")]
+    if is_file and not all(isinstance(each, ast.Constant) and each.value in known.READING_MODES for each in modes):
+        return Unknown("the file may be written to", call)
+    for each in (*given, *(each.value for each in call.keywords)):
+        if (unknown := why_not(each, names)) is not None:
+            return unknown
+    match item.optional_vars:
+        case None:
+            return None
+        case ast.Name(id=name):
+            names.free.add(name)
+            return None
+    return Unknown("it stores into an object", call)
 
 
 def is_plain_error(error: ast.expr, names: Names) -> bool:
@@ -432,12 +372,6 @@ def is_plain_error(error: ast.expr, names: Names) -> bool:
         return False
     given = error.args if isinstance(error, ast.Call) else []
     return all(why_not(each, names) is None for each in given)
-
-
-def names_of(source: Source, depth: int = 0) -> Names:
-    """The names of a function, before any of its statements."""
-    code = source.function.__code__
-    return Names(source, own=frozenset((*code.co_varnames, *code.co_cellvars)), depth=depth)
 
 
 # --- small things
@@ -470,38 +404,6 @@ def _is_own(target: ast.expr, names: Names) -> bool:
 
 def _is_fixed_tuple(value: object) -> bool:
     return type(value) is tuple and all(isinstance(each, _FIXED) or _is_fixed_tuple(each) for each in value)
-
-
-def _full_name(value: Any) -> str | None:
-    """The full name of a module, or of a function or class that is installed."""
-    if isinstance(value, types.ModuleType):
-        return value.__name__ if _is_library(value.__name__) else None
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or not callable(value):
-        return None
-    if not is_library(module) or module not in sys.modules:
-        return None
-    return f"{module}.{name}"
-
-
-@functools.lru_cache(maxsize=1024)
-def _is_library(full: str) -> bool:
-    """Whether a module, or something in one, is installed; what is nowhere here may be where calls run."""
-    top = full.partition(".")[0]
-    if top in sys.stdlib_module_names:
-        return True
-    if top in sys.modules:
-        return is_library(top)
-    place = file_of(top)
-    return place is None or lie_in_libraries(place.locations)
-
-
-def _loaded(full: str) -> Any:
-    """What a full name stands for in modules that are loaded; None if that is nothing."""
-    if full in sys.modules:
-        return sys.modules[full]
-    parent, _, name = full.rpartition(".")
-    return getattr(_loaded(parent), name, None) if parent else None
 
 
 def _line(unknown: Unknown) -> int:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import ast
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from parsl_context.discover import bound_names as bound
 from parsl_context.discover import known_names as known
 from parsl_context.discover import shapes
-from parsl_context.discover.compound import why_not_compound
+from parsl_context.discover.classes import methods_of, user_class
+from parsl_context.discover.compound import COMPILERS, why_not_compound
 from parsl_context.discover.halves import Verdict
-from parsl_context.discover.leading import Names, Unknown, is_plain_error, names_of, why_not
+from parsl_context.discover.leading import is_plain_error, why_not, why_not_function
+from parsl_context.discover.names import Names, Unknown, names_of
 from parsl_context.discover.sources import Source
 from parsl_context.discover.uses import misused_parameters
 
@@ -51,6 +53,8 @@ class Moving:
         The statements that make and change each variable that moves.
     drawn : dict
         Variables that must not move because their weights are random.
+    compiled : dict
+        Variables that are functions of the user's, compiled.
     """
 
     source: Source
@@ -61,6 +65,7 @@ class Moving:
     verdicts: list[Verdict] = field(default_factory=list)
     made_by: dict[str, list[ast.stmt]] = field(default_factory=dict)
     drawn: dict[str, Unknown] = field(default_factory=dict)
+    compiled: dict[str, types.FunctionType] = field(default_factory=dict)
     _constants: set[str] = field(default_factory=set)
     _bound_at_top: dict[str, int] = field(init=False)
     _is_read: bool = False  # a statement that stays has read something that moves
@@ -83,6 +88,17 @@ class Moving:
         """Functions of the user's that a variable was made of."""
         return _functions_in(self.made_by[name], self.names)
 
+    def methods_of(self, name: str) -> list[types.FunctionType]:
+        """Methods that a variable may have if it is an object of the user's."""
+        nodes = self.made_by[name]
+        if not self.names.classes:
+            return []
+        parts = [each for node in nodes for each in shapes.dotted_in(node)]
+        kinds = [kind for each in parts if (kind := user_class(each, self.names)) is not None]
+        if any(_functions_in(nodes, self.names)):  # which may make objects, too
+            kinds += self.names.classes
+        return [method for kind in kinds for method in methods_of(kind)]
+
     def _verdict(self, node: ast.stmt) -> Verdict:
         match node:
             case ast.Import() | ast.ImportFrom():
@@ -96,6 +112,11 @@ class Moving:
                 return self._verdict_on_binding(node, variables, value, is_unpacked=not isinstance(target, ast.Name))
             case ast.AugAssign(target=target, value=value):
                 return self._verdict_on_change(node, target, [_loaded(target), value])
+            case ast.Expr(value=ast.Call(func=function) as call) if self.names.full_name(function) in known.SETTINGS:
+                is_constant = all(map(_is_constant, (*call.args, *(each.value for each in call.keywords))))
+                return Verdict(
+                    node, BOTH if is_constant else BODY, "" if is_constant else _KINDS[ast.Expr], node.lineno
+                )
             case ast.Expr(value=ast.Call(func=ast.Attribute() as method) as call):
                 return self._verdict_on_change(node, method, [call])
             case ast.For() | ast.With() | ast.If() | ast.FunctionDef():
@@ -124,7 +145,10 @@ class Moving:
             self.drawn.update(
                 (name, Unknown("begins with weights that are drawn at random", node)) for name in variables
             )
-        if (function := _given_on(value, self.names)) is not None:
+        compiled = _compiled(value, self.names)
+        if compiled is not None:
+            self.compiled[variables[0]] = compiled
+        elif (function := _given_on(value, self.names)) is not None:
             return Verdict(
                 node, BODY, f"{function} may be called later, and change or keep what it is given", node.lineno
             )
@@ -197,18 +221,25 @@ def _refused(node: ast.stmt, unknown: Unknown) -> Verdict:
 def _given_on(value: ast.expr, names: Names) -> str | None:
     """A function of the user's that is not called but given on, and does not leave what it is given as it is."""
     called = {id(each.func) for each in ast.walk(value) if isinstance(each, ast.Call)}
-    given_on = (
-        each for each in ast.walk(value) if isinstance(each, ast.Name | ast.Attribute) and id(each) not in called
-    )
+    given_on = (each for each in shapes.dotted_in(value) if id(each) not in called)
     for function in filter(None, map(names.user_function, given_on)):
         if misused_parameters(function, 1):
             return function.__name__
     return None
 
 
+def _compiled(value: ast.expr, names: Names) -> types.FunctionType | None:
+    """The function of the user's that is compiled: ``numba.njit(function)``."""
+    match value:
+        case ast.Call(func=function, args=[given]) if (names.full_name(function) or "").startswith(COMPILERS):
+            found = names.user_function(given)
+            return found if found is not None and why_not_function(value, found, names) is None else None
+    return None
+
+
 def _functions_in(nodes: Sequence[ast.AST], names: Names) -> list[types.FunctionType]:
     """Functions of the user's that are named in some code."""
-    parts = (each for node in nodes for each in ast.walk(node) if isinstance(each, ast.Name | ast.Attribute))
+    parts = (each for node in nodes for each in shapes.dotted_in(node))
     return [each for each in map(names.user_function, parts) if each is not None]
 
 
@@ -270,10 +301,10 @@ def _is_of_guard(node: ast.stmt, names: Names) -> bool:
 
 def _with_parameters(names: Names) -> Names:
     free = names.free | names.parameters
-    return Names(names.source, names.imports, free, names.own, names.depth, tables=names.tables)
+    return replace(names, free=free)
 
 
 def _all_free(names: Names, value: ast.expr) -> Names:
     """Names for what was to move but for its variables, which are known by now."""
     free = names.free | (shapes.read_in(value) & names.own - names.parameters)
-    return Names(names.source, names.imports, free, names.own, names.depth, tables=set(names.tables or ()))
+    return replace(names, free=free, tables=set(names.tables or ()), drawn=[], classes=set())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import sys
+from collections.abc import Sequence
 
 COPYING = frozenset({"list", "dict", "set", "sorted", "tuple", "frozenset"})  # built-ins: a new object, the same items
 
@@ -54,7 +56,8 @@ def taken_from(node: ast.expr) -> ast.expr:
     return node
 
 
-def children(node: ast.AST | None) -> list[ast.expr]:
+@functools.lru_cache(maxsize=8192)
+def children(node: ast.AST | None) -> Sequence[ast.expr]:
     """The expressions that one is made of."""
     found: list[ast.expr] = []
     for each in ast.iter_child_nodes(node) if node is not None else ():
@@ -78,9 +81,16 @@ def root_name(node: ast.expr) -> str:
     return found.id if isinstance(found, ast.Name) else ""
 
 
-def read_in(node: ast.AST) -> set[str]:
+@functools.lru_cache(maxsize=4096)
+def read_in(node: ast.AST) -> frozenset[str]:
     """Names in some code."""
-    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+    return frozenset(each.id for each in dotted_in(node) if isinstance(each, ast.Name))
+
+
+@functools.lru_cache(maxsize=4096)
+def dotted_in(node: ast.AST) -> tuple[ast.Name | ast.Attribute, ...]:
+    """Names and attributes in some code."""
+    return tuple(each for each in ast.walk(node) if isinstance(each, ast.Name | ast.Attribute))
 
 
 def is_mask(index: ast.expr) -> bool:
@@ -120,3 +130,8 @@ def loads_weights(node: ast.stmt) -> bool:
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(), attr="load_state_dict"), keywords=keywords)):
             return all(each.arg != "strict" for each in keywords)
     return False
+
+
+def elements_of(node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> list[ast.expr]:
+    """What a comprehension puts together."""
+    return [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]

@@ -16,11 +16,12 @@ from typing import Any
 from parsl_context.discover import known_names as known
 from parsl_context.discover import shapes
 from parsl_context.discover.bound_names import times_bound_in
-from parsl_context.discover.leading import Names, Unknown, names_of
+from parsl_context.discover.names import Names, Unknown, names_of
+from parsl_context.discover.origins import Origin, Origins, computed, deeper, join, joined, untold
 from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
 
-_READ, _GIVEN, _KEPT, _NAMED, _WALKED = "read", "given", "kept", "named", "walked"
+_READ, _GIVEN, _KEPT, _HELD, _NAMED, _WALKED = "read", "given", "kept", "held", "named", "walked"
 # Built-in functions that neither change nor keep what they are given, and do not iterate over it.
 _READING = (known.FRESH_BUILTINS | {"print", "hasattr", "type", "callable", "hash", "id"}) - {"all", "any"}
 _SORTING = frozenset({"builtins.sorted", "builtins.min", "builtins.max"})
@@ -40,7 +41,7 @@ class Uses:
     whole : frozenset
         Variables that are the values.
     origins : dict
-        Variables that may be something in values, and in which.
+        Variables that may be something in values: in which, and from how many steps into them, at least.
     copies : set
         Variables that are new containers of such.
     found : dict
@@ -49,24 +50,33 @@ class Uses:
         Of the values: functions of the user's that they were made of.
     functions : dict
         Functions that are defined within this one, by name.
+    compiled : mapping
+        Of the values: functions of the user's, compiled.
+    methods : mapping
+        Of the values: methods that they may have of the user's.
+    given_on : dict
+        The same, of what is computed from them: that is new if they are arrays.
     handed : dict
         As `given_out`, of what is given to code that is not known: nobody must be able to change that at all.
     asked : dict
         Methods that are called on values, by the names of these.
     masked : set
-        Values of which parts are taken by a condition: these are new if the value is an array.
+        Values of which something is computed, or taken by a condition, and changed: it is new if they are arrays.
     given_out : dict
         Values of which an item or an attribute is returned or stored, with how many steps into them that is, at least.
     """
 
     names: Names
     whole: frozenset[str]
-    origins: dict[str, set[str]] = field(default_factory=dict)
+    origins: dict[str, Origins] = field(default_factory=dict)
     copies: set[str] = field(default_factory=set)
     found: dict[str, Unknown] = field(default_factory=dict)
     given_out: dict[str, int] = field(default_factory=dict)
     callables: Mapping[str, Sequence[types.FunctionType]] = field(default_factory=dict)
     functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
+    compiled: Mapping[str, types.FunctionType] = field(default_factory=dict)
+    methods: Mapping[str, Sequence[types.FunctionType]] = field(default_factory=dict)
+    given_on: dict[str, int] = field(default_factory=dict)
     handed: dict[str, int] = field(default_factory=dict)
     asked: dict[str, set[str]] = field(default_factory=dict)
     masked: set[str] = field(default_factory=set)
@@ -76,7 +86,7 @@ class Uses:
     def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
         """The first misuse of each value."""
         while True:
-            before = {name: set(of) for name, of in self.origins.items()}, set(self.copies), set(self.strange)
+            before = {name: dict(of) for name, of in self.origins.items()}, set(self.copies), set(self.strange)
             self.found = {}
             for each in body:
                 self._statement(each)
@@ -102,7 +112,7 @@ class Uses:
                 self._use(value, _READ)
             case ast.For(target=target, iter=values, body=body, orelse=other):
                 self._use(values, _WALKED)
-                self._bind(target, self._origins(values))
+                self._bind(target, deeper(self._origins(values)))
                 self._all([*body, *other])
             case ast.If(test=test, body=body, orelse=other) | ast.While(test=test, body=body, orelse=other):
                 self._use(test, _READ)
@@ -145,12 +155,10 @@ class Uses:
         for each in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
             self._use(each, _KEPT)
         self._all(node.body)
-        captured = {name for each in node.body for part in ast.walk(each) for name in self._named(part)}
+        parts = (part for each in node.body for part in ast.walk(each) if isinstance(part, ast.Name))
+        captured = untold(joined(map(self._origins, parts)))
         if captured:
-            self.origins.setdefault(node.name, set()).update(captured)
-
-    def _named(self, node: ast.AST) -> set[str]:
-        return self._origins(node) if isinstance(node, ast.Name) else set()
+            join(self.origins.setdefault(node.name, {}), captured)
 
     def _leaves_as_it_is(self, decorator: ast.expr) -> bool:
         full = self.names.full_name(decorator.func if isinstance(decorator, ast.Call) else decorator) or ""
@@ -173,16 +181,20 @@ class Uses:
         if isinstance(value, ast.Call) and self.names.full_name(value.func) is None and self._is_users(value.func):
             self.strange.update(each.id for each in targets if isinstance(each, ast.Name))
         for target in targets:
-            self._bind(target, self._origins(value), is_copy=self._is_copy(value))
+            if isinstance(value, ast.Tuple) and isinstance(target, ast.Tuple) and len(value.elts) == len(target.elts):
+                for one, part in zip(target.elts, value.elts, strict=True):
+                    self._bind(one, self._origins(part), is_copy=self._is_copy(part))
+            else:
+                self._bind(target, self._origins(value), is_copy=self._is_copy(value))
 
-    def _bind(self, target: ast.expr, origins: set[str], *, is_copy: bool = False) -> None:
+    def _bind(self, target: ast.expr, origins: Origins, *, is_copy: bool = False) -> None:
         match target:
             case ast.Name(id=name):
                 if name in self.whole:
-                    if origins - {name}:
+                    if origins.keys() - {name}:
                         self._blame({name, *origins}, "is bound anew", target)
                 elif origins:
-                    self.origins.setdefault(name, set()).update(origins)
+                    join(self.origins.setdefault(name, {}), origins)
                     if is_copy:
                         self.copies.add(name)
                     else:
@@ -191,7 +203,7 @@ class Uses:
                 self._bind(inner, origins, is_copy=is_copy)
             case ast.Tuple(elts=elements) | ast.List(elts=elements):
                 for each in elements:
-                    self._bind(each, origins)
+                    self._bind(each, deeper(origins))
             case _:
                 self._change(target, "is changed", deep=False)
                 for part in ast.iter_child_nodes(target):
@@ -205,9 +217,9 @@ class Uses:
             self._note_given_out(node)
         match node:
             case ast.Name(id=name) if name in self.whole:
-                if how in (_KEPT, _NAMED):
+                if how in (_KEPT, _HELD, _NAMED):
                     self._blame({name}, "is returned, stored, or given another name", node)
-            case ast.Name(id=name) if name in self.functions and how in (_KEPT, _NAMED):
+            case ast.Name(id=name) if name in self.functions and how in (_KEPT, _HELD, _NAMED):
                 self._blame(self.origins.get(name, ()), f"is used by {name}(), which is returned or stored", node)
             case ast.Call():
                 self._call(node)
@@ -232,11 +244,11 @@ class Uses:
                     self._use(each, _WALKED if uses_up else _READ)
             case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
                 for each in elements:
-                    self._use(each, _KEPT)
+                    self._use(each, _HELD)
             case ast.Dict(keys=keys, values=values):
                 for part in (*keys, *values):
                     if part is not None:
-                        self._use(part, _KEPT)
+                        self._use(part, _HELD)
             case ast.Starred(value=value):
                 self._use(value, _WALKED)
             case ast.NamedExpr(target=target, value=value):
@@ -255,33 +267,37 @@ class Uses:
                     self._use(part, _READ)
 
     def _note_given_out(self, node: ast.expr) -> None:
-        origins, steps = self._place_of(node) or (set(), 0)
-        for name in origins:
-            self.given_out[name] = min(steps, self.given_out.get(name, steps))
+        is_whole = isinstance(node, ast.Name) and node.id in self.whole
+        if not is_whole and not isinstance(node, ast.BinOp | ast.UnaryOp):
+            for name, origin in self._origins(node).items():
+                told = self.given_out if origin.is_view else self.given_on
+                told[name] = min(max(origin.steps, 1), told.get(name, max(origin.steps, 1)))
 
-    def _place_of(self, node: ast.expr) -> tuple[set[str], int] | None:
+    def _place_of(self, node: ast.expr) -> Origins | None:
         """The values that something is taken out of, and how many steps into them, at least; None if it is not so."""
-        inner, steps = node, 0
+        inner = node
         while isinstance(inner, ast.Subscript | ast.Attribute) or shapes.is_taken(inner):
             inner = shapes.taken_from(inner)
-            steps += 1
         if not isinstance(inner, ast.Name) or inner.id in self.functions:
             return None
-        if not steps and (inner.id in self.whole or inner.id in self.copies):
+        if inner is node and (inner.id in self.whole or inner.id in self.copies):
             return None
-        return self._origins(inner), steps or 1
+        return self._origins(node)
 
     def _comprehension(self, node: Any) -> None:
-        own = {at.id for each in node.generators for at in ast.walk(each.target) if isinstance(at, ast.Name)}
-        if own & self.whole:
-            node = shapes.renamed(node, own & self.whole)
+        node = self._scoped(node)
         for each in node.generators:
             self._use(each.iter, _WALKED)
-            self._bind(each.target, self._origins(each.iter))
+            self._bind(each.target, deeper(self._origins(each.iter)))
             for test in each.ifs:
                 self._use(test, _READ)
-        for part in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
-            self._use(part, _KEPT)
+        for part in shapes.elements_of(node):
+            self._use(part, _HELD)
+
+    def _scoped(self, node: Any) -> Any:
+        """A comprehension whose variables have names that no value has."""
+        own = {at.id for each in node.generators for at in ast.walk(each.target) if isinstance(at, ast.Name)}
+        return shapes.renamed(node, own & self.whole) if own & self.whole else node
 
     def _call(self, node: ast.Call) -> None:
         function = node.func
@@ -290,6 +306,7 @@ class Uses:
         full = self.names.full_name(function)
         changes = known.is_changing(name) or (full is not None and name == "at")  # as numpy.add.at
         changes &= full is None or full.removeprefix("builtins.") not in known.PLAIN_BUILTINS
+        changes &= not self._is_looked_into(function)
         if isinstance(function, ast.Attribute) and full is None:
             if isinstance(function.value, ast.Name):
                 self.asked.setdefault(function.value.id, set()).add(name)
@@ -342,12 +359,25 @@ class Uses:
             return self._to_library
         if isinstance(function, ast.Name) and (local := self.functions.get(function.id)) is not None:
             return lambda each, i, node: self._to_local(each, i, node, local)
-        if isinstance(function, ast.Name) and (made_of := self.callables.get(function.id)):
+        if isinstance(function, ast.Name) and (compiled := self.compiled.get(function.id)) is not None:
+            return lambda each, i, node: self._to_function(each, i, node, compiled)
+        if isinstance(function, ast.Attribute) and (methods := self.methods.get(shapes.root_name(function))):
+            return lambda each, i, node: self._to_any(each, methods)
+        if isinstance(function, ast.Name) and (made_of := self._called_by(function.id)):
             return lambda each, i, node: self._to_any(each, made_of)
         is_value = isinstance(function, ast.Name) and function.id in self.whole
         if is_value or (isinstance(function, ast.Attribute) and not self._is_users(function.value)):
             return self._to_library
         return lambda each, i, node: self._to_unknown(each, f"is given to {ast.unparse(function)}, which is not known")
+
+    def _called_by(self, name: str) -> Sequence[types.FunctionType]:
+        """What may be called if a value is."""
+        return [*self.callables.get(name, ()), *self.methods.get(name, ())]
+
+    def _is_looked_into(self, function: ast.expr) -> bool:
+        """Whether it is seen what a function does; then its name says nothing."""
+        is_local = isinstance(function, ast.Name) and (function.id in self.functions or function.id in self.compiled)
+        return is_local or self.names.user_function(function) is not None
 
     def _to_unknown(self, each: ast.expr, reason: str) -> None:
         """A part of a value may be given to anybody, if nobody can change it: that is seen once it is made."""
@@ -356,9 +386,8 @@ class Uses:
             self._inside(each, reason)
             return
         self._use(each, _GIVEN)
-        origins, steps = place
-        for name in origins:
-            self.handed[name] = min(steps, self.handed.get(name, steps))
+        for name, origin in place.items():
+            self.handed[name] = min(max(origin.steps, 1), self.handed.get(name, max(origin.steps, 1)))
 
     def _is_users(self, node: ast.expr) -> bool:
         """Whether an object may be the user's: a global, an argument, or made by what is not a library's."""
@@ -448,7 +477,9 @@ class Uses:
         within = self.within | {(function, parameter)}
         inside = Uses(names_of(source, self.names.depth + 1), frozenset({parameter}), within=within)
         if not is_whole:
-            inside.whole, inside.origins = frozenset(), {parameter: {parameter}}
+            inside.whole, inside.origins = frozenset(), {parameter: {parameter: Origin(1)}}
+        if isinstance(each, ast.Name) and each.id in self.copies:
+            inside.copies.add(parameter)
         for unknown in inside.look(source.node.body).values():
             line = getattr(unknown.node, "lineno", 0)
             self._blame(origins, f"is given to {what}, where in line {line} it {unknown.reason}", each)
@@ -479,39 +510,76 @@ class Uses:
         inside = Uses(self.names, frozenset([parameter] if parameter else every), within=within)
         inside.functions = {name: each for name, each in self.functions.items() if each is not function}
         if not is_whole and parameter is not None:
-            inside.whole, inside.origins = frozenset(), {parameter: {parameter}}
+            inside.whole, inside.origins = frozenset(), {parameter: {parameter: Origin(1)}}
         return inside.look(function.body)
 
     # --- what a value goes back to
 
-    def _origins(self, node: ast.expr | None) -> set[str]:
-        """The values that what an expression gives may be, or be a part of."""
+    def _origins(self, node: ast.expr | None) -> Origins:
+        """The values that what an expression gives may be, or be a part of, and from how deep, at least."""
         match node:
-            case None | ast.Constant() | ast.Compare() | ast.JoinedStr() | ast.UnaryOp(op=ast.Not()):
-                return set()
+            case None | ast.Constant() | ast.Compare() | ast.JoinedStr() | ast.UnaryOp(op=ast.Not()) | ast.Lambda():
+                return {}
             case ast.Name(id=name):
-                return {name} if name in self.whole else set(self.origins.get(name, ()))
-            case ast.Call(func=ast.Name(id=name)) if self._is_fresh(name):
-                return set()
-            case ast.Lambda():
-                return set()
+                return {name: Origin(0)} if name in self.whole else dict(self.origins.get(name, {}))
+            case ast.Call():
+                return self._origins_of_call(node)
             case ast.Subscript(value=ast.Name(id=name), slice=index) if name in self.whole and shapes.is_mask(index):
                 self.masked.add(name)
-                return set()
-        found: set[str] = set()
-        for part in shapes.children(node):
-            found |= self._origins(part)
-        return found
+                return {}
+            case ast.Subscript(value=value, slice=index):
+                is_part = not any(isinstance(each, ast.Slice) for each in ast.walk(index))
+                return deeper(self._origins(value)) if is_part else self._origins(value)
+            case ast.Attribute(value=value) | ast.Starred(value=value):
+                return deeper(self._origins(value))
+            case ast.List() | ast.Tuple() | ast.Set() | ast.Dict():
+                return deeper(self._joined(shapes.children(node)), -1)
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                return deeper(self._joined(shapes.elements_of(self._scoped(node))), -1)
+            case ast.BinOp() | ast.UnaryOp():
+                return computed(self._joined(shapes.children(node)))
+        return self._joined(shapes.children(node))
+
+    def _joined(self, parts: Iterable[ast.expr]) -> Origins:
+        return joined(map(self._origins, parts))
+
+    def _origins_of_call(self, node: ast.Call) -> Origins:
+        function = node.func
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        full = self.names.full_name(function)
+        if full is not None and full.startswith("builtins."):
+            given = self._joined(shapes.children(node)[1:])
+            if name in known.FRESH_BUILTINS:
+                return {}
+            if name in shapes.COPYING | {"reversed", "filter", "next"}:
+                return given
+            if name in ("sum", "max", "min") and len(node.args) == 1:
+                return deeper(given)
+            return deeper(given, -1) if name in ("zip", "enumerate") else untold(given)
+        if isinstance(function, ast.Attribute) and full is None:
+            if known.gives_new(name) and shapes.root_name(function) not in self.methods:
+                return {}
+            own = self._origins(function.value)
+            if name in ("values", "keys"):
+                return own
+            if name in ("get", "pop", "setdefault"):
+                return joined([deeper(own), self._joined(node.args[1:])])
+            if name == "items":
+                return deeper(own, -1)
+            if name == "copy":
+                return computed(own)
+        found = untold(self._joined(shapes.children(node)))
+        is_new = known.gives_new_array(full or "") or (full is None and name in known.COMPUTING_METHODS)
+        return computed(found) if is_new else found
 
     def _is_copy(self, node: ast.expr) -> bool:
         """Whether an expression gives a new object, whatever is in it."""
+        if isinstance(node, ast.Call) and known.gives_new_array(self.names.full_name(node.func) or ""):
+            return True
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             name = node.func.id
             return name in shapes.COPYING and self.names.full_name(node.func) == f"builtins.{name}"
         return shapes.is_new(node)
-
-    def _is_fresh(self, name: str) -> bool:
-        return name in known.FRESH_BUILTINS and self.names.full_name(ast.Name(id=name)) == f"builtins.{name}"
 
     # --- misuse
 
@@ -523,8 +591,12 @@ class Uses:
             steps += 1
         if isinstance(inner, ast.Name) and inner.id in self.copies and steps <= (0 if deep else 1):
             return  # a new container may change; what is in it may not
-        if not self._is_copy(node):
-            self._blame(self._origins(inner if isinstance(inner, ast.Name) else node), reason, node)
+        if self._is_copy(node):
+            return
+        origins = self._origins(inner if isinstance(inner, ast.Name) else node)
+        changed = {name for name, origin in origins.items() if origin.is_view or deep}
+        self.masked.update(origins.keys() - changed)
+        self._blame(changed, reason, node)
 
     def _inside(self, node: ast.AST, reason: str) -> None:
         """Everything in it is out of sight."""

@@ -13,6 +13,7 @@ import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +47,8 @@ class Terms:
     given_out : mapping
         Variables of which calls return or store items, and from how many steps into them: these must be nothing that is
         made to be changed.
+    given_on : mapping
+        The same, of what is computed from them: of arrays that is new.
     handed : mapping
         The same, of what is given to code that is not known: nobody must be able to change it.
     asked : mapping
@@ -54,13 +57,17 @@ class Terms:
         Variables that must be arrays, because parts of them are taken by a condition, and changed.
     tables : tuple of str
         Globals that must be what they were when the variables were made.
+    kinds : frozenset of (str, str)
+        Classes of the user's that were looked into, by module and name: calls may share objects of these.
     """
 
     given_out: Mapping[str, int] = field(default_factory=dict)
+    given_on: Mapping[str, int] = field(default_factory=dict)
     handed: Mapping[str, int] = field(default_factory=dict)
     asked: Mapping[str, frozenset[str]] = field(default_factory=dict)
     masked: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
+    kinds: frozenset[tuple[str, str]] = frozenset()
 
     def why_not_shared(self, made: Mapping[str, Any]) -> str | None:
         """Which variable calls must not share, and why; None if they may share them all, as far as can be seen."""
@@ -68,14 +75,19 @@ class Terms:
         return next((f"{name} is {reason}" for name, reason in reasons if reason is not None), None)
 
     def _why_not(self, name: str, value: object) -> str | None:
-        reason = why_not_kept(value) or _why_not_module(value, self.asked.get(name, frozenset()))
+        reason = why_not_kept(value, self.kinds) or _why_not_module(
+            value, self.asked.get(name, frozenset()), self.kinds
+        )
         if reason is not None:
             return reason
         if name in self.given_out and not _holds_fixed(value, self.given_out[name]):
             return "given out in parts that could be changed"
+        is_array = type(value).__name__ in _ARRAYS
+        if name in self.given_on and not is_array and not _holds_fixed(value, self.given_on[name]):
+            return "given out in parts that could be changed"
         if name in self.handed and not _holds_atoms(value, self.handed[name]):
             return "given in parts to code that could change them"
-        if name in self.masked and type(value).__name__ not in _ARRAYS:
+        if name in self.masked and not is_array and type(value) not in _ATOMS:
             return "no array"
         return None
 
@@ -113,29 +125,47 @@ def _holds_atoms(value: object, steps: int) -> bool:
     return all(_holds_atoms(each, steps - 1) for each in items)  # type: ignore[attr-defined]
 
 
-def why_not_kept(value: object, depth: int = 1) -> str | None:
+_NO_KINDS: frozenset[tuple[str, str]] = frozenset()
+
+
+def why_not_kept(value: object, kinds: AbstractSet[tuple[str, str]] = _NO_KINDS, depth: int = 1) -> str | None:
     """What a value is that calls must not share; None if they may, as far as can be seen."""
     kind = type(value)
     if isinstance(value, _USED_UP):
         return f"used up or changed by reading it ({kind.__qualname__})"
     if isinstance(value, _LOCKS) or _SOUNDS_LIVE.search(kind.__name__):
         return f"live ({kind.__qualname__})"
-    if not is_library(kind.__module__):
+    if not is_library(kind.__module__) and (kind.__module__, kind.__qualname__) not in kinds:
         return f"an object of a class of yours ({kind.__qualname__})"
+    if _holds_changeable(value):
+        return f"a table of objects ({kind.__qualname__})"
     if depth and kind in (list, tuple, dict):
         items = list(value.values() if isinstance(value, dict) else value)[:_LOOKED_INTO]  # type: ignore[call-overload]
-        reasons = (why_not_kept(each, depth - 1) for each in items)
+        reasons = (why_not_kept(each, kinds, depth - 1) for each in items)
         return next((f"a container of what is {reason}" for reason in reasons if reason is not None), None)
     return None
 
 
-def _why_not_module(value: Any, asked: frozenset[str]) -> str | None:
+def _holds_changeable(value: Any) -> bool:
+    """Whether an array or a table holds lists, dictionaries and the like."""
+    kind = type(value).__name__
+    if kind == "ndarray":
+        found = list(value.flat[:_LOOKED_INTO]) if value.dtype.hasobject else []
+    elif kind in ("DataFrame", "Series") and hasattr(value, "iloc"):
+        columns = [value] if kind == "Series" else [value.iloc[:, i] for i in range(value.shape[1])]
+        found = [item for column in columns if column.dtype == object for item in column.iloc[:_LOOKED_INTO]]
+    else:
+        return False
+    return any(isinstance(each, list | dict | set | bytearray) or type(each).__name__ == "ndarray" for each in found)
+
+
+def _why_not_module(value: Any, asked: frozenset[str], kinds: AbstractSet[tuple[str, str]]) -> str | None:
     """Whether a network of PyTorch changes when it is asked, or is changed."""
     if not callable(getattr(value, "modules", None)) or not hasattr(value, "state_dict"):
         return None
     for part in value.modules():
         kind = type(part)
-        if not is_library(kind.__module__):
+        if not is_library(kind.__module__) and (kind.__module__, kind.__qualname__) not in kinds:
             return f"a network with parts of a class of yours ({kind.__qualname__})"
         learns = _LEARNING.search(kind.__name__) is not None or bool(getattr(part, "dropout", 0))
         if part.training and learns:

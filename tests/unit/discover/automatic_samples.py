@@ -859,7 +859,7 @@ def a_global_that_may_change(x):
     return len(rates)
 
 
-@refused("class of the user")
+@refused("Counter_ is changed in next_one")
 def an_object_of_a_class(x):
     counter = Counter_()
     return counter.next_one()

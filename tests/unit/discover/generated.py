@@ -142,6 +142,62 @@ class Strange:
 STRANGE = Strange()
 
 
+class Plain:
+    def __init__(self, rows):
+        self.rows = list(rows)
+        self.n = len(self.rows)
+
+    def size(self):
+        return self.n
+
+    def first(self):
+        return self.rows[0]
+
+    def keep(self, t):
+        STORE.append(t)
+        return 1
+
+    def change(self, t):
+        t.append(1)
+
+    def __call__(self, x):
+        return self.n, x
+
+
+class Marked(Plain):
+    def mark(self, x):
+        self.rows.append(x)
+        return len(self.rows)
+
+
+class Counting(Plain):
+    def size(self):
+        self.n += 1
+        return self.n
+
+
+class Loud(Plain):
+    def __init__(self, rows):
+        super().__init__(rows)
+        EFFECTS.append("loud")
+
+
+class Quiet(Plain):
+    def __init__(self, rows):
+        super().__init__(rows)
+        self.more = {}
+
+    def size(self):
+        return len(self.more) + self.n
+
+
+class Common:
+    rows = []
+
+    def size(self):
+        return len(self.rows)
+
+
 class Box:
     def __init__(self, value):
         self.value = value
@@ -253,6 +309,17 @@ _EXPRESSIONS = [
     ("list", "gives_a_table()"),
     ("dict", "{'k': STORE, 'n': 0}"),
     ("box", "Box(3)"),
+    ("plain", "Plain([1, [2]])"),
+    ("plain", "Plain({list})"),
+    ("plain", "Quiet([1, 2])"),
+    ("plain", "Quiet({list})"),
+    ("plain", "Marked([1, 2])"),
+    ("plain", "Counting([1, 2])"),
+    ("plain", "Loud([1, 2])"),
+    ("plain", "Common()"),
+    ("plain", "this.Plain([1, 2])"),
+    ("list", "Plain({list}).rows"),
+    ("list", "[Plain([1]).n]"),
     ("counter", "collections.Counter('abca')"),
     ("counter", "collections.defaultdict(list)"),
     ("pattern", "re.compile('a+')"),
@@ -490,6 +557,23 @@ _BODIES = {
         "r.append([{0}, x])",
     ],
     "box": ["r.append({0}.look(x))", "r.append({0}.value)", "{0}.value = x", "r.append({0}.seen)"],
+    "plain": [
+        "r.append({0}.size())",
+        "r.append({0}.first())",
+        "r.append({0}(x))",
+        "r.append({0}.keep([x]))",
+        "r.append({0}.keep({list}))",
+        "r.append({0}({list}))",
+        "{0}.change({list})",
+        "{0}.rows.append(x)",
+        "r.append({0}.rows)",
+        "r.append(len({0}.rows))",
+        "{0}.n = x",
+        "r.append({0}.mark(x))",
+        "r.append({0}.first().append(x))",
+        "return {0}",
+        "r.append([{0}.size() for v in range(2)])",
+    ],
     "counter": [
         "r.append({0}['a'])",
         "{0}['a'] += 1",
@@ -598,7 +682,7 @@ def function(number, rng):
             lines.append(text or "pass")
         else:
             kind, expression = rng.choice(_EXPRESSIONS if rng.random() < 0.75 else _BLOCKS)
-            if kind not in (*_GENTLE, "random", "adder", "changer", "caller") and rng.random() < 0.5:
+            if kind not in (*_GENTLE, "random", "adder", "changer", "caller", "plain") and rng.random() < 0.5:
                 kind, expression = rng.choice(_EXPRESSIONS)
             text = filled(expression.replace("{v}", f"v{place}"))
             if text is None:

@@ -14,10 +14,11 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from parsl_context import context_app
-from parsl_context.discover import automatic, compound, leading, uses
+from parsl_context.discover import automatic, compound, leading, moving, uses
 from parsl_context.discover.automatic import split_by_itself
 from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
@@ -55,6 +56,7 @@ def outcome(module, function, x):
     module.ROWS[:] = [3, 1, 2, *([9] if x > 2 else [])]
     random.seed(x)
     os.environ["MARK"] = str(x % 3)
+    module.Common.rows.clear()
     module.CODES.clear()
     module.CODES.update(a=1, b=2)
     if not os.path.exists(module.FILE) or os.path.getsize(module.FILE) != len(_FILE):
@@ -101,7 +103,7 @@ def compare(folder, seed, count, runner=Runner, most_wrong=None):
 @pytest.fixture(autouse=True)
 def _compiled(monkeypatch):
     """A decorator that needs no library counts as one that compiles."""
-    monkeypatch.setattr(compound, "_COMPILERS", ("numba.", "jax.jit", "functools.singledispatch"))
+    monkeypatch.setattr(compound, "COMPILERS", ("numba.", "jax.jit", "functools.singledispatch"))
     monkeypatch.setattr(uses, "_PLAIN_DECORATORS", ("numba.", "functools.singledispatch"))
 
 
@@ -138,7 +140,7 @@ FLAWS = {
         (leading.known, "PLAIN_BUILTINS", leading.known.PLAIN_BUILTINS | leading.known.ITERATORS | {"iter"}),
     ],
     "functions that change what they are given": [(uses.Uses, "_to_function", nothing)],
-    "functions that do more than compute": [(leading, "_why_not_function", nothing)],
+    "functions that do more than compute": [(leading, "why_not_function", nothing)],
     "globals that may change": [(EitherWay, "_is_outdated", no)],
     "calls of the outside world": [(leading.known, "is_outside", no), (leading.known, "is_outside_name", no)],
     "what is out of sight": [(uses.Uses, "_inside", nothing)],
@@ -146,6 +148,8 @@ FLAWS = {
     "functions within the body": [(uses.Uses, "_define", nothing)],
     "what functions within the body are given": [(uses.Uses, "_misuse_in", lambda *args, **kwargs: {})],
     "what compiled functions do": [(compound, "why_not_in_function", nothing)],
+    "methods that change their object": [(leading, "why_not_shared", nothing)],
+    "what methods of the user's are given": [(moving, "methods_of", lambda kind: [])],
     "tables are only read": [(leading, "_leaves_tables", lambda *args: True)],
     "what is given to code that is not known": [(terms, "_holds_atoms", lambda *args: True)],
 }
@@ -223,6 +227,7 @@ def test_an_iterator_that_a_library_gives_is_not_shared():
         (sqlite3.connect(":memory:"), "live"),
         ({"a": iter([1])}, "a container of what is used up"),
         (Runner.__new__(Runner), "an object of a class of yours"),
+        (np.array([[1], {}], dtype=object), "a table of objects"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -1,0 +1,167 @@
+"""What the names in a function stand for, as far as can be seen before it is called."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import inspect
+import sys
+import types
+from dataclasses import dataclass, field
+from typing import Any
+
+from parsl_context.content.modules import is_library, lie_in_libraries
+from parsl_context.discover.project import file_of
+from parsl_context.discover.sources import Source
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Why something may not move, and where.
+
+    Attributes
+    ----------
+    is_harmless : bool
+        Whether what comes after it may move all the same.
+    """
+
+    reason: str
+    node: ast.AST
+    is_harmless: bool = False
+
+
+@dataclass
+class Names:
+    """What the names in a function stand for, as far as was seen.
+
+    Attributes
+    ----------
+    source : Source
+        The function.
+    imports : dict
+        Names that it imports, with the full names of what they stand for.
+    free : set
+        Names that may be used: those that move, literals, variables of comprehensions.
+    own : set
+        All its variables and parameters.
+    depth : int
+        How many functions of the user's call one another here.
+    runs_later : bool
+        Whether it is about a function that may be called later, and must leave what it is given as it is.
+    tables : set or None
+        Globals that may be used if it is seen with each call that they have not changed, as far as they were met; None
+        where there are none.
+    drawn : list
+        What begins with weights that are drawn at random, of all that may move.
+    classes : set
+        Classes of the user's of which objects may be made.
+    """
+
+    source: Source
+    imports: dict[str, str] = field(default_factory=dict)
+    free: set[str] = field(default_factory=set)
+    own: frozenset[str] = frozenset()
+    depth: int = 0
+    runs_later: bool = False
+    tables: set[str] | None = field(default_factory=set)
+    drawn: list[str] = field(default_factory=list)
+    classes: set[type] = field(default_factory=set)
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Its parameters."""
+        code = self.source.function.__code__
+        flags = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+        return frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + flags])
+
+    def full_name(self, node: ast.expr) -> str | None:
+        """The full name of what a dotted name stands for, if a module or what is installed has it."""
+        match node:
+            case ast.Name(id=name):
+                if name in self.imports:
+                    return self.imports[name] if is_of_library(self.imports[name]) else None
+                return None if name in self.own else full_name_of(self.value_of(name))
+            case ast.Attribute(value=inner, attr=name):
+                above = self.full_name(inner)
+                return None if above is None else f"{above}.{name}"
+        return None
+
+    def value_of(self, name: str) -> Any:
+        """What a global, or a name that is imported, stands for; None if it is none, or stands for nothing."""
+        if name in self.imports:
+            return _loaded(self.imports[name])
+        try:
+            return None if name in self.own else self.source.value_of(name)
+        except NameError:
+            return None
+
+    def resolve(self, node: ast.expr) -> Any:
+        """What a dotted name stands for that begins with a module; None if that is not known."""
+        match node:
+            case ast.Name(id=name):
+                return self.value_of(name)
+            case ast.Attribute(value=inner, attr=attr):
+                module = self.resolve(inner)
+                return getattr(module, attr, None) if isinstance(module, types.ModuleType) else None
+        return None
+
+    def is_in_users_module(self, node: ast.expr) -> bool:
+        """Whether a dotted name is one of a module of the user's."""
+        module = self.resolve(node.value) if isinstance(node, ast.Attribute) else None
+        return isinstance(module, types.ModuleType) and full_name_of(module) is None
+
+    def user_function(self, node: ast.expr) -> types.FunctionType | None:
+        """The function of the user's that a dotted name stands for, if it is one."""
+        value = self.resolve(node)
+        is_users = isinstance(value, types.FunctionType) and not is_library(value.__module__)
+        return value if is_users else None
+
+    def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
+        """Take note of an import."""
+        module = self.source.function.__globals__.get("__package__") or ""
+        for alias in node.names:
+            if isinstance(node, ast.Import):
+                name = alias.name if alias.asname else alias.name.partition(".")[0]
+            else:
+                parent = "." * node.level + (node.module or "")
+                name = f"{importlib.util.resolve_name(parent, module) if node.level else parent}.{alias.name}"
+            self.imports[alias.asname or alias.name.partition(".")[0]] = name
+
+
+def names_of(source: Source, depth: int = 0) -> Names:
+    """The names of a function, before any of its statements."""
+    code = source.function.__code__
+    return Names(source, own=frozenset((*code.co_varnames, *code.co_cellvars)), depth=depth)
+
+
+def full_name_of(value: Any) -> str | None:
+    """The full name of a module, or of a function or class that is installed."""
+    if isinstance(value, types.ModuleType):
+        return value.__name__ if is_of_library(value.__name__) else None
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or not callable(value):
+        return None
+    if not is_library(module) or module not in sys.modules:
+        return None
+    return f"{module}.{name}"
+
+
+@functools.lru_cache(maxsize=1024)
+def is_of_library(full: str) -> bool:
+    """Whether a module, or something in one, is installed; what is nowhere here may be where calls run."""
+    top = full.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return True
+    if top in sys.modules:
+        return is_library(top)
+    place = file_of(top)
+    return place is None or lie_in_libraries(place.locations)
+
+
+def _loaded(full: str) -> Any:
+    """What a full name stands for in modules that are loaded; None if that is nothing."""
+    if full in sys.modules:
+        return sys.modules[full]
+    parent, _, name = full.rpartition(".")
+    return getattr(_loaded(parent), name, None) if parent else None
