@@ -30,6 +30,7 @@ from parsl_context.apps.context_call import ContextCall, call_of, check_of, plac
 from parsl_context.apps.keys import KeyedContext, Keys, KeyUses, as_app_context
 from parsl_context.apps.lexical import block_of, context_of, split
 from parsl_context.apps.options import UNKEPT_LEVELS
+from parsl_context.apps.places import Warmed, feasible, no_place, places_contexts
 from parsl_context.discover.halves import Split
 from parsl_context.errors import ConfigurationError, ParslContextError
 from parsl_context.retain import calls
@@ -38,6 +39,7 @@ from parsl_context.retain import calls
 class WarmingExecutor(Protocol):
     """What an app needs of an executor that builds contexts ahead of calls."""
 
+    label: str
     reuse: str  # level of contexts that do not choose one
 
     def contexts(self) -> Sequence[Any]:
@@ -106,6 +108,8 @@ class ContextApp(AppBase):
         ------
         TypeError
             If the body does not take such arguments; found here rather than on a worker.
+        ConfigurationError
+            If the app names an executor that the run does not have.
         """
         invocation_kwargs = {**self.kwargs, **kwargs}
         self._check(*args, **invocation_kwargs)
@@ -175,7 +179,7 @@ class ContextApp(AppBase):
         total = min((len(it) for it in iterables if isinstance(it, Sized)), default=None)
         return iter(track(results, description=self.__name__, total=total))
 
-    def warm(self, **keys: Any) -> None:
+    def warm(self, **keys: Any) -> Warmed:
         """Start building the app's contexts on the workers, before the first call.
 
         On each `ContextExecutor` that the app may run on; other executors build at the first call. Contexts with
@@ -186,19 +190,34 @@ class ContextApp(AppBase):
         **keys
             Keys of the app's contexts, as a call would give them; those that have defaults may be left out.
 
+        Returns
+        -------
+        Warmed
+            Which contexts are built on which executors, and why others are not.
+
         Raises
         ------
         TypeError
             If a key is missing, or is none.
+        ConfigurationError
+            If the app names an executor that the run does not have.
         """
         self._check_keys("warm", keys)
+        executors = self._context_executors()
+        if not executors:
+            return Warmed(reasons=(no_place(self.executors, self.executors),))
         if self.func.late:
-            return
-        call = self.call_for(keys)
-        for executor in self._context_executors():
-            for context in call.known:
-                if (context.options.reuse or executor.reuse) not in UNKEPT_LEVELS:
+            return Warmed(reasons=(f"the contexts of {self.__name__} wait for futures among their arguments",))
+        builds: list[tuple[str, str]] = []
+        reasons: list[str] = []
+        for executor in executors:
+            for context in self.call_for(keys).known:
+                if (level := context.options.reuse or executor.reuse) in UNKEPT_LEVELS:
+                    reasons.append(f"{context.name} on {executor.label} is built for each call (reuse={level!r})")
+                else:
                     executor.preload(context)
+                    builds.append((executor.label, context.name))
+        return Warmed(tuple(builds), tuple(reasons))
 
     def requirements(self) -> list[str]:
         """Lines for pip: the installed distributions that the body and the contexts import, as ``numpy==1.26.4``.
@@ -280,10 +299,11 @@ class ContextApp(AppBase):
         return self.func if walltime_s is None else self.func.limited(walltime_s)
 
     def _submit(self, func: ContextCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
-        return self._kernel().submit(
+        kernel = self._kernel()
+        return kernel.submit(
             func,
             app_args=args,
-            executors=self.executors,
+            executors=feasible(self.__name__, self.executors, kernel.executors),
             cache=self.cache,
             ignore_for_cache=self.ignore_for_cache,
             app_kwargs={**kwargs, **self._awaited},
@@ -301,9 +321,9 @@ class ContextApp(AppBase):
 
     def _context_executors(self) -> list[WarmingExecutor]:
         executors = self._kernel().executors
-        labels = executors if self.executors == "all" else self.executors
-        candidates: list[Any] = [executors[label] for label in labels if label in executors]
-        return [executor for executor in candidates if hasattr(executor, "preload")]
+        labels = feasible(self.__name__, self.executors, executors)
+        candidates: list[Any] = [executors[label] for label in (executors if labels == "all" else labels)]
+        return [executor for executor in candidates if places_contexts(executor)]
 
 
 def context_app(
@@ -333,7 +353,9 @@ def context_app(
     check : int
         With ``discover=True``: so many calls in each worker also run undivided, and are compared. Where they differ, or
         have changed the context, all later calls there run undivided, and the worker's log says why.
-    data_flow_kernel, executors, cache, ignore_for_cache
+    executors
+        Labels of executors. With "all": all that place contexts, such as `ContextExecutor`; any if none does.
+    data_flow_kernel, cache, ignore_for_cache
         As in `parsl.python_app`.
 
     Returns
