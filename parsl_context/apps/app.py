@@ -15,7 +15,7 @@ import statistics
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl.app.app import AppBase
 from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
@@ -31,9 +31,13 @@ from parsl_context.apps.keys import KeyedContext, Keys, KeyUses, as_app_context
 from parsl_context.apps.lexical import block_of, context_of, split
 from parsl_context.apps.options import UNKEPT_LEVELS
 from parsl_context.apps.places import Warmed, feasible, no_place, places_contexts
+from parsl_context.apps.portable import is_within_call
 from parsl_context.discover.halves import Split
 from parsl_context.errors import ConfigurationError, ParslContextError
 from parsl_context.retain import calls
+
+if TYPE_CHECKING:
+    from parsl_context.apps.pool import AppPool
 
 
 class WarmingExecutor(Protocol):
@@ -102,7 +106,7 @@ class ContextApp(AppBase):
         functools.update_wrapper(self, body if split is None else split.function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> AppFuture:
-        """Call the app, as any Parsl app. On a worker, where there is nothing to submit to, it runs here.
+        """Call the app, as any Parsl app. Within another call, and so on any worker, it runs here and gives its value.
 
         Raises
         ------
@@ -117,11 +121,16 @@ class ContextApp(AppBase):
             args, invocation_kwargs = self.func.keys.shield(args, invocation_kwargs)
             if self.func.uses.is_wasteful and self.func.keys.names and not self._has_warned:
                 self._warn_of_keys()
-        if calls.resident is not None and not self._has_kernel():
-            return self.func(*args, **invocation_kwargs)  # type: ignore[no-any-return]
+        if self._runs_here():
+            values = {key: future.result() for key, future in self._awaited.items() if self._is_settled}
+            return self.func(*args, **invocation_kwargs, **values)  # type: ignore[no-any-return]
         walltime_s = invocation_kwargs.get("walltime")
         func = self.func if walltime_s is None else self.func.limited(walltime_s)
         return self._submit(func, args, invocation_kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return self.func.__signature__  # not the body's, which takes contexts
 
     def __reduce__(self) -> tuple[Any, ...]:
         # On a worker there is no DataFlowKernel to submit to: there, an app is what it calls.
@@ -219,6 +228,26 @@ class ContextApp(AppBase):
                     builds.append((executor.label, context.name))
         return Warmed(tuple(builds), tuple(reasons))
 
+    def pool(self, **keys: Any) -> AppPool:
+        """An executor as of `concurrent.futures`, for frameworks that bring the function: ``sampler(pool=app.pool())``.
+
+        Functions run on workers that hold the app's contexts, and may call the app, which runs there.
+
+        Parameters
+        ----------
+        **keys
+            Keys of the app's contexts.
+
+        Raises
+        ------
+        TypeError
+            If the app does not take such keys.
+        """
+        from parsl_context.apps.pool import AppPool  # it knows this class
+
+        self._check_keys("pool", keys)
+        return AppPool(self, keys)
+
     def requirements(self) -> list[str]:
         """Lines for pip: the installed distributions that the body and the contexts import, as ``numpy==1.26.4``.
 
@@ -308,6 +337,16 @@ class ContextApp(AppBase):
             ignore_for_cache=self.ignore_for_cache,
             app_kwargs={**kwargs, **self._awaited},
         )
+
+    def _runs_here(self) -> bool:
+        """Whether a call is one within another, whose contexts are known, or there is nothing to submit it to."""
+        if is_within_call():
+            return self._is_settled
+        return calls.resident is not None and not self._has_kernel()
+
+    @property
+    def _is_settled(self) -> bool:
+        return all(future.done() for future in self._awaited.values())
 
     def _has_kernel(self) -> bool:
         try:
