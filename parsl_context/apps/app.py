@@ -32,6 +32,7 @@ from parsl_context.apps.lexical import block_of, context_of, split
 from parsl_context.apps.options import UNKEPT_LEVELS
 from parsl_context.apps.places import Warmed, feasible, no_place, places_contexts
 from parsl_context.apps.portable import is_within_call
+from parsl_context.apps.showing import html_table
 from parsl_context.discover.halves import Split
 from parsl_context.errors import ConfigurationError, ParslContextError
 from parsl_context.retain import calls
@@ -127,6 +128,22 @@ class ContextApp(AppBase):
         walltime_s = invocation_kwargs.get("walltime")
         func = self.func if walltime_s is None else self.func.limited(walltime_s)
         return self._submit(func, args, invocation_kwargs)
+
+    def __repr__(self) -> str:
+        return f"<ContextApp {self.__name__}: {'; '.join(f'{name} {value}' for name, value in self._facts())}>"
+
+    def _repr_html_(self) -> str:
+        return html_table([], [("app", self.__name__), *self._facts()])
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What people want to know of it."""
+        names = () if self.func.keys is None else self.func.keys.names
+        return [
+            ("contexts", ", ".join(context.name for context in self.contexts)),
+            *([("keys", ", ".join(names))] if names else []),
+            *([("executors", ", ".join(self.executors))] if self.executors != "all" else []),
+            *([("split from", "one function")] if self.split is not None else []),
+        ]
 
     @property
     def __signature__(self) -> inspect.Signature:

@@ -12,6 +12,7 @@ from rich.text import Text
 from parsl_context.discover.needs import Captured, FunctionNeeds, UserModule, Where
 from parsl_context.discover.tracing.data import Opened, Trace
 from parsl_context.discover.tracing.summary import by_distribution
+from parsl_context.wire.rows import size_text
 
 _MOST_FILES = 20
 
@@ -81,17 +82,6 @@ def show_trace(found: Trace) -> Iterator[RenderableType]:
     for title, files in (("Shared libraries", found.libraries), ("Mapped files", found.mapped)):
         if files:
             yield _mapped(title, files)
-
-
-def size_text(size_bytes: int | None) -> str:
-    """A size as people read it."""
-    if size_bytes is None:
-        return ""
-    size, units = float(size_bytes), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
-        size /= 1000
-        units.pop(0)
-    return f"{size_bytes} B" if units[0] == "B" else f"{size:.1f} {units[0]}"
 
 
 def _mapped(title: str, files: tuple[Opened, ...]) -> Table:

@@ -21,8 +21,8 @@ from parsl_context.apps.context import Context, ContextFunction, as_context
 from parsl_context.apps.options import UNKEPT_LEVELS
 from parsl_context.apps.portable import process_contexts
 from parsl_context.errors import BodyExitError, ConfigurationError
+from parsl_context.executor.rows import ContextRows
 from parsl_context.parsl_parts.compat import launch_at_once
-from parsl_context.wire.messages import ContextRow
 
 
 class InProcessExecutor(ParslExecutor):
@@ -58,9 +58,9 @@ class InProcessExecutor(ParslExecutor):
         """Give up all contexts: those of this process are not told apart here."""
         process_contexts.close()
 
-    def contexts(self) -> list[ContextRow]:
+    def contexts(self) -> ContextRows:
         """None: no node holds one."""
-        return []
+        return ContextRows()
 
     def shutdown(self) -> None:
         """Do nothing; contexts outlive it."""

@@ -218,3 +218,36 @@ def test_an_app_that_names_an_executor_which_the_run_does_not_have_says_so_at_on
     for use in (app, app.warm):
         with pytest.raises(ConfigurationError, match=r"no executor 'gpu'.* are 'ours', 'fresh', 'threads'\. Give"):
             use()
+
+
+def test_an_app_says_what_it_is():
+    keyed = context_app(lambda m, x: x, context=model.by("path"), executors=["a", "b"])
+    assert repr(classify) == "<ContextApp classify: contexts model('a.pt')>"
+    assert repr(caption) == "<ContextApp caption: contexts model('a.pt'), words()>"
+    assert repr(keyed) == "<ContextApp <lambda>: contexts model(path=…); keys path; executors a, b>"
+    assert keyed._repr_html_() == (
+        "<table><tbody><tr><td>app</td><td>&lt;lambda&gt;</td></tr><tr><td>contexts</td><td>model(path=…)</td></tr>"
+        "<tr><td>keys</td><td>path</td></tr><tr><td>executors</td><td>a, b</td></tr></tbody></table>"
+    )
+
+
+@context_app
+def halves(x, scale=2):
+    with context:
+        made = scale
+    return made * x
+
+
+@context_app(discover=True)
+def found_with_a_file(x):
+    path = "/etc/hostname"
+    size = len(path)
+    return x + size
+
+
+def test_an_app_that_was_split_says_so_and_shows_no_keys_that_are_not_the_users():
+    assert repr(halves) == "<ContextApp halves: contexts halves(scale=…); keys scale; split from one function>"
+    assert (
+        repr(found_with_a_file)
+        == "<ContextApp found_with_a_file: contexts found_with_a_file(); split from one function>"
+    )
