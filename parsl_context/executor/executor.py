@@ -281,6 +281,15 @@ class ContextExecutor(HighThroughputExecutor):
     ) -> HTEXFuture:
         """Run a function, or the `func` of a context app, on a worker.
 
+        Parameters
+        ----------
+        func
+            The function; a context app stands for its `func`.
+        resource_specification
+            ``{"priority": number}``: the lower, the sooner the call runs; those without come last. Or ``{}``.
+        *args, **kwargs
+            Arguments of the call.
+
         Raises
         ------
         ContextSerializationError, SerializationError
