@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from parsl_context.executor.executor import ContextExecutor
     from parsl_context.executor.mpi import ContextMPIExecutor
-    from parsl_context.wire.messages import ContextRow
+    from parsl_context.wire.rows import ContextRow
 
 __version__ = "0.1.0"
 
@@ -72,7 +72,7 @@ _HOMES = {
     "ContextApp": "apps.app",
     "ContextExecutor": "executor.executor",
     "ContextMPIExecutor": "executor.mpi",
-    "ContextRow": "wire.messages",
+    "ContextRow": "wire.rows",
     "context": "apps.decorator",
     "context_app": "apps.app",
     "context_dirty": "apps.portable",

@@ -15,7 +15,7 @@ import statistics
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl.app.app import AppBase
 from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
@@ -30,14 +30,21 @@ from parsl_context.apps.context_call import ContextCall, call_of, check_of, plac
 from parsl_context.apps.keys import KeyedContext, Keys, KeyUses, as_app_context
 from parsl_context.apps.lexical import block_of, context_of, split
 from parsl_context.apps.options import UNKEPT_LEVELS
+from parsl_context.apps.places import Warmed, feasible, no_place, places_contexts
+from parsl_context.apps.portable import is_within_call
+from parsl_context.apps.showing import html_table
 from parsl_context.discover.halves import Split
 from parsl_context.errors import ConfigurationError, ParslContextError
 from parsl_context.retain import calls
+
+if TYPE_CHECKING:
+    from parsl_context.apps.pool import AppPool
 
 
 class WarmingExecutor(Protocol):
     """What an app needs of an executor that builds contexts ahead of calls."""
 
+    label: str
     reuse: str  # level of contexts that do not choose one
 
     def contexts(self) -> Sequence[Any]:
@@ -100,12 +107,14 @@ class ContextApp(AppBase):
         functools.update_wrapper(self, body if split is None else split.function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> AppFuture:
-        """Call the app, as any Parsl app. On a worker, where there is nothing to submit to, it runs here.
+        """Call the app, as any Parsl app. Within another call, and so on any worker, it runs here and gives its value.
 
         Raises
         ------
         TypeError
             If the body does not take such arguments; found here rather than on a worker.
+        ConfigurationError
+            If the app names an executor that the run does not have.
         """
         invocation_kwargs = {**self.kwargs, **kwargs}
         self._check(*args, **invocation_kwargs)
@@ -113,11 +122,32 @@ class ContextApp(AppBase):
             args, invocation_kwargs = self.func.keys.shield(args, invocation_kwargs)
             if self.func.uses.is_wasteful and self.func.keys.names and not self._has_warned:
                 self._warn_of_keys()
-        if calls.resident is not None and not self._has_kernel():
-            return self.func(*args, **invocation_kwargs)  # type: ignore[no-any-return]
+        if self._runs_here():
+            values = {key: future.result() for key, future in self._awaited.items() if self._is_settled}
+            return self.func(*args, **invocation_kwargs, **values)  # type: ignore[no-any-return]
         walltime_s = invocation_kwargs.get("walltime")
         func = self.func if walltime_s is None else self.func.limited(walltime_s)
         return self._submit(func, args, invocation_kwargs)
+
+    def __repr__(self) -> str:
+        return f"<ContextApp {self.__name__}: {'; '.join(f'{name} {value}' for name, value in self._facts())}>"
+
+    def _repr_html_(self) -> str:
+        return html_table([], [("app", self.__name__), *self._facts()])
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What people want to know of it."""
+        names = () if self.func.keys is None else self.func.keys.names
+        return [
+            ("contexts", ", ".join(context.name for context in self.contexts)),
+            *([("keys", ", ".join(names))] if names else []),
+            *([("executors", ", ".join(self.executors))] if self.executors != "all" else []),
+            *([("split from", "one function")] if self.split is not None else []),
+        ]
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return self.func.__signature__  # not the body's, which takes contexts
 
     def __reduce__(self) -> tuple[Any, ...]:
         # On a worker there is no DataFlowKernel to submit to: there, an app is what it calls.
@@ -175,7 +205,7 @@ class ContextApp(AppBase):
         total = min((len(it) for it in iterables if isinstance(it, Sized)), default=None)
         return iter(track(results, description=self.__name__, total=total))
 
-    def warm(self, **keys: Any) -> None:
+    def warm(self, **keys: Any) -> Warmed:
         """Start building the app's contexts on the workers, before the first call.
 
         On each `ContextExecutor` that the app may run on; other executors build at the first call. Contexts with
@@ -186,19 +216,54 @@ class ContextApp(AppBase):
         **keys
             Keys of the app's contexts, as a call would give them; those that have defaults may be left out.
 
+        Returns
+        -------
+        Warmed
+            Which contexts are built on which executors, and why others are not.
+
         Raises
         ------
         TypeError
             If a key is missing, or is none.
+        ConfigurationError
+            If the app names an executor that the run does not have.
         """
         self._check_keys("warm", keys)
+        executors = self._context_executors()
+        if not executors:
+            return Warmed(reasons=(no_place(self.executors, self.executors),))
         if self.func.late:
-            return
-        call = self.call_for(keys)
-        for executor in self._context_executors():
-            for context in call.known:
-                if (context.options.reuse or executor.reuse) not in UNKEPT_LEVELS:
+            return Warmed(reasons=(f"the contexts of {self.__name__} wait for futures among their arguments",))
+        builds: list[tuple[str, str]] = []
+        reasons: list[str] = []
+        for executor in executors:
+            for context in self.call_for(keys).known:
+                if (level := context.options.reuse or executor.reuse) in UNKEPT_LEVELS:
+                    reasons.append(f"{context.name} on {executor.label} is built for each call (reuse={level!r})")
+                else:
                     executor.preload(context)
+                    builds.append((executor.label, context.name))
+        return Warmed(tuple(builds), tuple(reasons))
+
+    def pool(self, **keys: Any) -> AppPool:
+        """An executor as of `concurrent.futures`, for frameworks that bring the function: ``sampler(pool=app.pool())``.
+
+        Functions run on workers that hold the app's contexts, and may call the app, which runs there.
+
+        Parameters
+        ----------
+        **keys
+            Keys of the app's contexts.
+
+        Raises
+        ------
+        TypeError
+            If the app does not take such keys.
+        """
+        from parsl_context.apps.pool import AppPool  # it knows this class
+
+        self._check_keys("pool", keys)
+        return AppPool(self, keys)
 
     def requirements(self) -> list[str]:
         """Lines for pip: the installed distributions that the body and the contexts import, as ``numpy==1.26.4``.
@@ -280,14 +345,25 @@ class ContextApp(AppBase):
         return self.func if walltime_s is None else self.func.limited(walltime_s)
 
     def _submit(self, func: ContextCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
-        return self._kernel().submit(
+        kernel = self._kernel()
+        return kernel.submit(
             func,
             app_args=args,
-            executors=self.executors,
+            executors=feasible(self.__name__, self.executors, kernel.executors),
             cache=self.cache,
             ignore_for_cache=self.ignore_for_cache,
             app_kwargs={**kwargs, **self._awaited},
         )
+
+    def _runs_here(self) -> bool:
+        """Whether a call is one within another, whose contexts are known, or there is nothing to submit it to."""
+        if is_within_call():
+            return self._is_settled
+        return calls.resident is not None and not self._has_kernel()
+
+    @property
+    def _is_settled(self) -> bool:
+        return all(future.done() for future in self._awaited.values())
 
     def _has_kernel(self) -> bool:
         try:
@@ -301,9 +377,9 @@ class ContextApp(AppBase):
 
     def _context_executors(self) -> list[WarmingExecutor]:
         executors = self._kernel().executors
-        labels = executors if self.executors == "all" else self.executors
-        candidates: list[Any] = [executors[label] for label in labels if label in executors]
-        return [executor for executor in candidates if hasattr(executor, "preload")]
+        labels = feasible(self.__name__, self.executors, executors)
+        candidates: list[Any] = [executors[label] for label in (executors if labels == "all" else labels)]
+        return [executor for executor in candidates if places_contexts(executor)]
 
 
 def context_app(
@@ -333,7 +409,9 @@ def context_app(
     check : int
         With ``discover=True``: so many calls in each worker also run undivided, and are compared. Where they differ, or
         have changed the context, all later calls there run undivided, and the worker's log says why.
-    data_flow_kernel, executors, cache, ignore_for_cache
+    executors
+        Labels of executors. With "all": all that place contexts, such as `ContextExecutor`; any if none does.
+    data_flow_kernel, cache, ignore_for_cache
         As in `parsl.python_app`.
 
     Returns

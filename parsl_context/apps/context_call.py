@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from parsl.app.app import AppBase
 from parsl.app.bash import BashApp
 from parsl.app.python import PythonApp, timeout
 from parsl.dataflow.memoization import id_for_memo
@@ -28,7 +29,7 @@ from parsl_context.content.exceptions import stand_in, with_text
 from parsl_context.content.serialization import pack_code
 from parsl_context.errors import ConfigurationError, ContextSerializationError
 from parsl_context.retain import calls
-from parsl_context.retain.calls import BodyCall, ChunkCall, bind
+from parsl_context.retain.calls import BodyCall, ChunkCall, Guest, bind
 from parsl_context.retain.drift import DriftCheck, checked, may_say
 from parsl_context.wire.messages import Digest
 
@@ -216,6 +217,11 @@ class ContextCall:
         """The same call for lists of argument tuples."""
         return self._variant("chunk", chunked=True)
 
+    def hosting(self, function: Callable[..., Any]) -> ContextCall:
+        """A call of another function where these contexts are; it gets its own arguments alone."""
+        count = len(self.names)
+        return self._with(body=Guest(function, count), names=(None,) * count)
+
     def _variant(self, key: Any, **changes: Any) -> ContextCall:
         found: ContextCall | None = self._memo.get(key)
         if found is None:
@@ -317,6 +323,12 @@ _DEFAULT = _Default()
 
 def _why_no_body(body: Callable[..., Any]) -> str | None:
     """What is wrong with a callable whose value could not come back from a worker."""
+    if isinstance(body.func if isinstance(body, AppBase) else body, ContextCall):
+        return (
+            "is a context app, or the `func` of one, which has contexts of its own and gets no other: give "
+            "context_app the plain function (app.body), or list both contexts where the app is made, "
+            'context={"a": ..., "b": ...}. A body may call another app, which then runs on the same worker.'
+        )
     if isinstance(body, PythonApp | BashApp):
         return "is a Parsl app: give context_app the function itself, in place of the other decorator."
     if is_asynchronous(body):

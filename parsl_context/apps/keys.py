@@ -54,7 +54,7 @@ class KeyedContext:
     @property
     def name(self) -> str:
         """The function and its keys."""
-        return f"{self.function.__name__}({', '.join(f'{key}=…' for key in self.keys)})"
+        return f"{self.function.__name__}({', '.join(f'{key}=…' for key in self.keys if not key.startswith('_'))})"
 
     @property
     def options(self) -> Options:

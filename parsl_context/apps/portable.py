@@ -40,6 +40,11 @@ class _Call:
 _current: ContextVar[_Call | None] = ContextVar("parsl_context_call", default=None)
 
 
+def is_within_call() -> bool:
+    """Whether this thread runs a call that uses contexts of this process, or builds one for it."""
+    return _current.get() is not None
+
+
 def context_dirty() -> None:
     """Have the contexts of this call dropped after it and built anew for the next: it has spoilt them.
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from parsl_context.discover.needs import Captured, FunctionNeeds, UserModule, Where
 from parsl_context.discover.tracing.data import Opened, Trace
 from parsl_context.discover.tracing.summary import by_distribution
+from parsl_context.wire.rows import size_text
 
 _MOST_FILES = 20
 
@@ -103,17 +104,6 @@ def progress(text: str) -> Iterator[None]:
         return
     with console.status(text, refresh_per_second=2):  # drawn rarely: it takes the time of what is measured
         yield
-
-
-def size_text(size_bytes: int | None) -> str:
-    """A size as people read it."""
-    if size_bytes is None:
-        return ""
-    size, units = float(size_bytes), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
-        size /= 1000
-        units.pop(0)
-    return f"{size_bytes} B" if units[0] == "B" else f"{size:.1f} {units[0]}"
 
 
 def _mapped(title: str, files: tuple[Opened, ...]) -> Table:

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import functools
 import threading
-import types
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from parsl.serialize.errors import SerializationError
 
 from parsl_context.apps.app import ContextApp
 from parsl_context.apps.context import Context, ContextFunction
-from parsl_context.apps.context_call import ContextCall
 from parsl_context.content.carrying import Needs
-from parsl_context.content.cells import filled_values, is_filled
 from parsl_context.content.modules import is_installed
 from parsl_context.content.serialization import pack_app
 from parsl_context.discover.packages import Package, Packager, packager
 from parsl_context.executor.packing import Code, Packed, PackedContext, Packer, with_required
+from parsl_context.executor.wrappers import Layers, key_of
 from parsl_context.wire import messages as m
 from parsl_context.wire.messages import Digest
 
@@ -32,7 +30,6 @@ MAX_BYTES = 256 << 20
 _MAX_REPLACED = 64
 PARTS = ("part of the user's code", "what code needs", "what arguments need")  # labels of what comes with code
 _T = TypeVar("_T")
-_SEARCH_DEPTH = 6  # wrappers that may lie around a context app
 
 
 class CodeBook:
@@ -84,18 +81,28 @@ class CodeBook:
         SerializationError
             If another function cannot.
         """
+        if isinstance(function, ContextApp):
+            function = function.func
         code = self._codes.get(id(function))
         if code is not None and code.watch.is_current():
             self._use(id(function))
             return code, args, kwargs
-        call = _find_call(function)
-        if call is None:
-            return self._app(function), args, kwargs
-        settled, args, kwargs = call.settled(args, kwargs)
-        if function is call:
-            return self._remember(id(settled), lambda: self._packer.call(settled)), args, kwargs
-        key = (_key(function), id(settled))
-        return self._remember(key, lambda: self._packer.wrapped(function, call, settled)), args, kwargs
+        layers = Layers(function)
+        found = layers.call
+        if found is None:
+            return self._app(function, layers), args, kwargs
+        call = found.call
+        if found.is_direct:
+            settled, args, kwargs = call.settled(args, kwargs)
+            if function is call:
+                return self._remember(id(settled), lambda: self._packer.call(settled)), args, kwargs
+            pack = functools.partial(self._packer.wrapped, function, call, settled)
+        elif (needed := found.settled(args, kwargs)) is not None:
+            settled = needed
+            pack = functools.partial(self._packer.wrapped, function, None if call.keys else call, settled)
+        else:
+            return self._app(function, layers), args, kwargs
+        return self._remember((key_of(function), id(settled)), pack), args, kwargs
 
     def arguments(self, needs: Needs, code: Code) -> tuple[Digest, ...]:
         """What the arguments of a call need and do not find with its code, to be named by the call."""
@@ -232,11 +239,11 @@ class CodeBook:
                 self._bytes -= self._codes.pop(key).size
             self._forget(gone)
 
-    def _app(self, function: Callable[..., Any]) -> Code:
+    def _app(self, function: Callable[..., Any], layers: Layers) -> Code:
         """An ordinary app: serialized by Parsl, which remembers it, unless no worker can import it."""
         try:
-            if any(module != "__main__" and not is_installed(module) for module in _modules(function)):
-                return self._remember(_key(function), lambda: self._packer.local_app(function))
+            if any(module != "__main__" and not is_installed(module) for module in layers.modules):
+                return self._remember(key_of(function), lambda: self._packer.local_app(function))
             data = pack_app(function)
             return self._remember(data, lambda: self._packer.app(function, data))
         except Exception as error:
@@ -280,38 +287,3 @@ class CodeBook:
         if needs:
             self._needs[digest] = needs
         self._send(m.StoreBlobs(blobs=[m.Blob(digest, label, needs, is_file)]), [data])
-
-
-def _callables(value: Any, depth: int = _SEARCH_DEPTH) -> Iterator[Any]:
-    """A function and the functions that it wraps, the outermost first."""
-    yield value
-    inner: list[Any] = []
-    if isinstance(value, types.FunctionType):
-        inner = filled_values(value.__closure__)
-    elif isinstance(value, functools.partial):
-        inner = [value.func, *value.args]
-    for item in inner if depth else ():
-        if isinstance(item, ContextApp):
-            yield item.func
-        elif isinstance(item, ContextCall | types.FunctionType | functools.partial):
-            yield from _callables(item, depth - 1)
-
-
-def _find_call(function: Any) -> ContextCall | None:
-    """The context call that a function is or wraps."""
-    return next((found for found in _callables(function) if isinstance(found, ContextCall)), None)
-
-
-def _modules(function: Any) -> set[str]:
-    return {getattr(found, "__module__", None) or "builtins" for found in _callables(function)}
-
-
-def _key(function: Any) -> Any:
-    """Key of a function: itself; for wrappers that Parsl makes anew for each call, what they are made of."""
-    if isinstance(function, types.FunctionType) and function.__closure__:
-        module = function.__globals__.get("__name__", "")
-        if module.startswith("parsl.") and all(map(is_filled, function.__closure__)):
-            return (function.__code__, *(_key(cell.cell_contents) for cell in function.__closure__))
-    if isinstance(function, int | float | str):  # a walltime, say; equal ones need not be one object
-        return (type(function), function)
-    return id(function)

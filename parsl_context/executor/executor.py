@@ -32,6 +32,7 @@ from parsl_context.executor.codebook import CodeBook
 from parsl_context.executor.outcomes import CallFuture, Outcomes
 from parsl_context.executor.preload import Preload
 from parsl_context.executor.resources import check_values, priority
+from parsl_context.executor.rows import ContextRows
 from parsl_context.executor.signatures import full_signature, is_given
 from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.parsl_parts.compat import save_log_config, start_monitoring_receiver
@@ -39,7 +40,7 @@ from parsl_context.pool.settings import check_start_method
 from parsl_context.scheduling.cluster.scaling import Block, choose_blocks
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer
-from parsl_context.wire.messages import ContextRow, Digest, TaskId
+from parsl_context.wire.messages import Digest, TaskId
 from parsl_context.wire.segments import Segments, create_segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -280,6 +281,15 @@ class ContextExecutor(HighThroughputExecutor):
     ) -> HTEXFuture:
         """Run a function, or the `func` of a context app, on a worker.
 
+        Parameters
+        ----------
+        func
+            The function; a context app stands for its `func`.
+        resource_specification
+            ``{"priority": number}``: the lower, the sooner the call runs; those without come last. Or ``{}``.
+        *args, **kwargs
+            Arguments of the call.
+
         Raises
         ------
         ContextSerializationError, SerializationError
@@ -358,11 +368,14 @@ class ContextExecutor(HighThroughputExecutor):
 
     # --- contexts
 
-    def contexts(self) -> list[ContextRow]:
-        """The contexts that this executor knows, a row for each node that holds or served one."""
+    def contexts(self) -> ContextRows:
+        """The contexts that this executor knows, a `ContextRow` for each node that holds or served one.
+
+        A list that reads as a table, in notebooks too.
+        """
         client, _ = self._running()
         answer = client.ask(lambda request: m.ListContexts(request=request), m.ContextList)
-        return answer.contexts
+        return ContextRows(answer.contexts)
 
     def _preload(self, context: Context) -> None:
         client, codes = self._accepting()

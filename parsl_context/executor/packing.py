@@ -103,20 +103,22 @@ class Packer:
             stream, needs = carry(current.for_worker(), defines=True)
         return self._packed(current, stream, needs, current.known, keep=call)
 
-    def wrapped(self, wrapper: Callable[..., Any], call: ContextCall, settled: ContextCall) -> Packed:
+    def wrapped(self, wrapper: Callable[..., Any], call: ContextCall | None, settled: ContextCall) -> Packed:
         """A function that Parsl, or somebody else, has put around a call.
 
         Parameters
         ----------
+        call
+            The call, in whose place a worker finds one that takes no keys; None to leave it as it is.
         settled
-            The call, with the values that its contexts have waited for.
+            The call with its contexts, and the values that these have waited for.
         """
         current = self._current(settled)
 
         def replace(value: object) -> Any:
-            return current.for_worker().__reduce__() if value is call else NotImplemented
+            return current.for_worker().__reduce__() if value is call and call is not None else NotImplemented
 
-        with _explained(call):
+        with _explained(settled):
             stream, needs = carry(wrapper, defines=True, replace=replace)
         return self._packed(wrapper, stream, needs, current.known, keep=(wrapper, settled))
 

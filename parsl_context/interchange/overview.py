@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from parsl_context.interchange.manager_side import ManagerSide
 from parsl_context.interchange.monitoring import NodeMonitor
@@ -10,6 +11,7 @@ from parsl_context.scheduling.cluster.managers import Manager, Phase
 from parsl_context.scheduling.cluster.state import ClusterState
 from parsl_context.wire import messages as m
 from parsl_context.wire.messages import ManagerId
+from parsl_context.wire.rows import ContextRow
 
 
 class Overview:
@@ -23,6 +25,12 @@ class Overview:
     def manager_rows(self) -> list[m.ManagerRow]:
         """A row for each manager."""
         return [self._row(manager) for manager in self._state.managers.values()]
+
+    def context_rows(self) -> list[ContextRow]:
+        """A row for each context on each manager that knows it, with the host of the manager."""
+        hosts = {str(name): session.joined.host for name, session in self._managers.sessions.items()}
+        rows = self._state.context_rows(time.monotonic())
+        return [row if row.where is None else replace(row, host=hosts.get(row.where)) for row in rows]
 
     def packages(self) -> dict[str, dict[str, str]]:
         """Distributions and versions on the node of each manager."""

@@ -14,7 +14,6 @@ import logging
 import os
 import platform
 import sys
-import time
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -218,7 +217,7 @@ class Interchange:
             case m.ListBlocks():
                 return m.BlockList(request=request.request, blocks=self._state.blocks)
             case m.ListContexts():
-                return m.ContextList(request=request.request, contexts=self._state.context_rows(time.monotonic()))
+                return m.ContextList(request=request.request, contexts=self._overview.context_rows())
             case m.GiveUpContext():
                 self._driver.decide(cluster.EvictionWanted(context=request.context))
                 return m.Done(request=request.request)

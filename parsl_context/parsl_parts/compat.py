@@ -6,11 +6,13 @@ monitoring hub may ask for CurveZMQ.
 
 from __future__ import annotations
 
+import concurrent.futures
 import inspect
 import logging
 import os
 import pathlib
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -73,3 +75,25 @@ def _hub_is_encrypted() -> bool:
     )  # imported where monitoring is on only: it is slow
 
     return "cert_dir" in inspect.signature(start_zmq_receiver).parameters
+
+
+def launch_at_once(kernel: Any, pool: concurrent.futures.Executor, launched: Callable[[], None]) -> None:
+    """Have a DataFlowKernel launch tasks in the thread that finds them ready.
+
+    Parameters
+    ----------
+    pool
+        Runs what is submitted at once. It takes the place of the thread that newer releases have for it.
+    launched
+        Called after each launch, when the kernel holds no lock.
+    """
+    if (threads := getattr(kernel, "_task_launch_pool", None)) is not None:
+        kernel._task_launch_pool = pool
+        threads.shutdown()
+    launch = kernel.launch_if_ready
+
+    def launch_if_ready(task_record: Any) -> None:
+        launch(task_record)
+        launched()
+
+    kernel.launch_if_ready = launch_if_ready

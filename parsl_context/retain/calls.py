@@ -68,6 +68,26 @@ class ChunkCall(BodyCall):
         return [bound(*args, **kwargs) for args in chunk]
 
 
+class Guest:
+    """A body that is a function of others: it gets no contexts, but finds them where it calls their app.
+
+    Parameters
+    ----------
+    function
+        The function.
+    contexts
+        How many leading arguments are contexts.
+    """
+
+    def __init__(self, function: Callable[..., Any], contexts: int) -> None:
+        self._function = function
+        self._contexts = contexts
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args[self._contexts :], **kwargs)
+
+
 def bind(body: Callable[..., Any], names: Sequence[str | None], values: Sequence[Any]) -> Callable[..., Any]:
     """The body with its contexts filled in: those without a name, which come first, by position."""
     count = names.count(None)

@@ -17,10 +17,11 @@ numbers, texts and bytes, so no cycle can go through them, and collections would
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NewType, TypeAlias
 
 from msgspec import Struct
+
+from parsl_context.wire.rows import ContextRow
 
 PROTOCOL_VERSION = 5
 
@@ -96,24 +97,6 @@ class ContextOptions(Struct, frozen=True, kw_only=True):
     pinned: bool = False  # given up only when the user asks for it
     max_age_s: float | None = None  # time after which an instance that workers share is built anew. [s]
     build_timeout_s: float | None = None  # time that a build may take; None: what the executor says. [s]
-
-
-@dataclass(frozen=True)
-class ContextRow:
-    """One line of `executor.contexts()`: a context on one node, or a context that lives nowhere yet."""
-
-    name: str
-    digest: str
-    state: str  # "cold", "building", "ready" or "failed"
-    where: str | None  # manager, or None when no node holds it
-    workers: int  # processes that hold an instance there
-    loads: int  # times it was built there
-    calls: int  # calls served there
-    load_s: float  # mean time of one build. [s]
-    bytes: int  # memory that one instance took when it was built. [bytes]
-    last_used_s: float | None  # since the last call ended. [s]
-    evictions: int = 0  # times it was given up there to make room, or when asked to
-    note: str = ""  # what a user should know, such as why it is not shared
 
 
 # --- what ended a call other than its body ----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,19 @@ def test_a_context_is_built_once_per_worker_and_serves_all_calls(load: Load) -> 
     assert len(pids) <= row.loads == row.workers <= 2
     assert row.calls == 60
     assert row.where == executor.connected_managers()[0]["manager"]
+
+
+def test_rows_of_contexts_say_where_and_how_old_they_are(load: Load) -> None:
+    executor = load(max_workers_per_node=1)
+    assert repr(executor.contexts()) == "<no contexts>"
+    assert look_up(3).result()[0] == 9
+    [row] = rows = executor.contexts()
+    assert (row.host, row.block, row.state) == (platform.node(), "0", "ready")
+    assert 0 <= row.age_s < 60
+    assert repr(row).startswith(
+        f"<ContextRow {row.name}: ready on {platform.node()} (block 0, manager {row.where}), 1 w"
+    )
+    assert platform.node() in repr(rows).splitlines()[2]
 
 
 def test_level_none_builds_for_every_call_in_a_process_of_its_own(load: Load) -> None:

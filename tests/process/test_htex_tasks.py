@@ -64,6 +64,11 @@ def test_lower_numbers_of_priority_run_first(load: Load, run_dir: Path) -> None:
     executor.submit(work_until, {}, str(gate), str(mark))
     wait_for(mark.exists)
     app = context_app(context=nothing())(lambda _, file, word: note(file, word))
+
+    @context_app(context=nothing())
+    def hurried(_: None, file: str, word: str, parsl_resource_specification: Any = {"priority": -5}) -> None:  # noqa: B006
+        note(file, word)
+
     note_app = parsl.python_app(lambda file, word, parsl_resource_specification=None: note(file, word))
     futures = [
         executor.submit(note, {"priority": 3}, str(order), "c"),
@@ -71,13 +76,15 @@ def test_lower_numbers_of_priority_run_first(load: Load, run_dir: Path) -> None:
         executor.submit(app.func, {"priority": 2}, str(order), "b"),
         note_app(str(order), "a", parsl_resource_specification={"priority": -1}),
         executor.submit(note, {"priority": 3}, str(order), "d"),
+        hurried(str(order), "first"),
+        hurried(str(order), "between", parsl_resource_specification={"priority": 2.5}),
     ]
-    wait_for(lambda: executor.outstanding() == 6)
+    wait_for(lambda: executor.outstanding() == 8)
     executor.connected_managers()  # the answer comes after the interchange has seen all of them
     gate.touch()
     for future in futures:
         future.result(timeout=10)
-    assert order.read_text().split() == ["a", "b", "c", "d", "last"]
+    assert order.read_text().split() == ["first", "a", "b", "between", "c", "d", "last"]
 
 
 def test_other_resource_specifications_are_refused(load: Load) -> None:

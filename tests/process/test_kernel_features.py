@@ -24,7 +24,7 @@ from parsl.monitoring import MonitoringHub
 from parsl.serialize.base import SerializerBase
 from parsl.serialize.facade import methods_for_data, register_method_for_data
 
-from parsl_context import ContextExecutor, WorkerLost, context, context_app
+from parsl_context import ConfigurationError, ContextExecutor, WorkerLost, context, context_app
 from tests.process.conftest import wait_for
 
 pytestmark = pytest.mark.process
@@ -221,6 +221,11 @@ def test_several_executors_share_a_config(run_dir: Path, make_executor: Load) ->
         }
         assert len(set(process.values())) == 3
         assert process["threads"] == os.getppid()
+        anywhere = context_app(context=base())(lambda value: os.getppid())
+        assert repr(anywhere.warm()) == "<warming base() on ours; base() on other>"
+        assert {future.result() for future in [anywhere() for _ in range(16)]} == {process["ours"], process["other"]}
+        with pytest.raises(ConfigurationError, match="no executor 'gpu'"):
+            context_app(context=base(), executors=["gpu"])(lambda value: value)()
         assert [len(executor.contexts()) for executor in (ours, other)] == [1, 1]
 
 

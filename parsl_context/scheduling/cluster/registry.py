@@ -24,6 +24,7 @@ class OnNode:
     evictions: int = 0
     calls: int = 0  # of lines that are no more; the others keep count themselves
     used_at: float | None = None  # by those
+    built_at: float | None = None  # last
     note: str = ""
 
 
@@ -62,7 +63,7 @@ class Record:
         """Whether the workers of a manager share one instance."""
         return self.options.reuse == "node" and manager not in self.unshared
 
-    def succeed(self, manager: ManagerId, load_s: float, size_bytes: int) -> None:
+    def succeed(self, manager: ManagerId, load_s: float, size_bytes: int, now: float) -> None:
         """A build ended well; for workers that share it, it is yet to be seen whether it outlives a fork."""
         self.build.add(load_s)
         if not self.is_shared(manager):
@@ -74,6 +75,7 @@ class Record:
         node.loads += 1
         node.load_s += load_s
         node.size_bytes = size_bytes
+        node.built_at = now
 
     def prove(self, manager: ManagerId) -> None:
         """A worker holds what was built."""

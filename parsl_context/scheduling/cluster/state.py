@@ -65,7 +65,8 @@ from parsl_context.scheduling.cluster.managers import Call, ClusterLine, Manager
 from parsl_context.scheduling.cluster.placement import ClusterPlacement
 from parsl_context.scheduling.cluster.registry import Record
 from parsl_context.scheduling.lines import Lane
-from parsl_context.wire.messages import ContextRow, Digest, ManagerId, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, ManagerId, TaskId, WorkerId
+from parsl_context.wire.rows import ContextRow
 
 
 class ClusterState:
@@ -144,7 +145,7 @@ class ClusterState:
             case ContextNoted():
                 return self._note(event, now)
             case BuildEnded():
-                return self._end_build(event)
+                return self._end_build(event, now)
             case BuildBroke():
                 return self._break_build(event, now)
             case BuildSettled():
@@ -478,11 +479,11 @@ class ClusterState:
         actions += self._placement.serve(manager, now, line)
         return actions if line is None or not line.waiting else actions + self._placement.consider(line, now)
 
-    def _end_build(self, event: BuildEnded) -> list[Action]:
+    def _end_build(self, event: BuildEnded, now: float) -> list[Action]:
         manager = self._books.managers[event.manager]
         _stop_building(manager, event.context)
         if (record := self._books.records.get(event.context)) is not None:
-            record.succeed(event.manager, event.load_s, event.size_bytes)
+            record.succeed(event.manager, event.load_s, event.size_bytes, now)
             self._builds.resize()
         return []
 

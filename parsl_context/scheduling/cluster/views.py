@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from parsl_context.scheduling.cluster.managers import ClusterLine, ClusterPair, Manager
 from parsl_context.scheduling.cluster.registry import OnNode, Record
-from parsl_context.wire.messages import ContextRow, Digest, ManagerId
+from parsl_context.wire.messages import Digest, ManagerId
+from parsl_context.wire.rows import ContextRow
 
 
 def rebuild_s(manager: Manager, records: Mapping[Digest, Record]) -> float:
@@ -69,4 +70,6 @@ def _row(
         last_used_s=None if used_at is None else now - used_at,
         evictions=node.evictions,
         note=node.note,
+        block=None if manager is None else manager.block,
+        age_s=now - node.built_at if state == "ready" and node.built_at is not None else None,
     )

@@ -188,14 +188,66 @@ def test_a_body_may_take_its_contexts_in_any_way():
         assert [made.name for made in context_app(body, context={"words": words}).contexts] == ["words()"]
 
 
-def test_warm_builds_ahead_on_each_executor_of_the_app_that_can():
+def executors_of_three_kinds(wanted):
+    ours = SimpleNamespace(label="ours", preload=wanted.append, reuse="memory")
+    fresh = SimpleNamespace(label="fresh", preload=wanted.append, reuse="none")
+    return {"ours": ours, "fresh": fresh, "threads": object(), "_parsl_internal": object()}
+
+
+def test_warm_builds_ahead_on_each_executor_of_the_app_that_can_and_says_so():
     wanted = []
-    ours = SimpleNamespace(preload=wanted.append, reuse="memory")
-    executors = {"ours": ours, "fresh": SimpleNamespace(preload=wanted.append, reuse="none"), "threads": object()}
+    executors = executors_of_three_kinds(wanted)
     everywhere = context_app(lambda a, b: a, context={"a": model("a"), "b": context(model, reuse="none")("b")})
-    elsewhere = context_app(lambda a: a, context=model("c"), executors=["threads", "missing"])
+    elsewhere = context_app(lambda a: a, context=model("c"), executors=["threads"])
     waiting = context_app(lambda a: a, context=model(Future()))
+    said = []
     for app in (everywhere, elsewhere, waiting):
         app.data_flow_kernel = SimpleNamespace(executors=executors)
-        app.warm()
+        said.append(app.warm())
     assert wanted == [model("a")]
+    assert said[0].builds == (("ours", "model('a')"),)
+    assert [bool(each) for each in said] == [True, False, False]
+    assert repr(said[0]).startswith("<warming model('a') on ours; model('b') on ours is built for each call (reuse=")
+    assert repr(said[1]) == "<warming nothing; no executor among threads builds contexts ahead of calls>"
+    assert "wait for futures" in repr(said[2])
+
+
+def test_an_app_that_names_an_executor_which_the_run_does_not_have_says_so_at_once():
+    app = context_app(lambda a: a, context=model("c"), executors=["ours", "gpu"])
+    app.data_flow_kernel = SimpleNamespace(executors=executors_of_three_kinds([]), submit=None)
+    for use in (app, app.warm):
+        with pytest.raises(ConfigurationError, match=r"no executor 'gpu'.* are 'ours', 'fresh', 'threads'\. Give"):
+            use()
+
+
+def test_an_app_says_what_it_is():
+    keyed = context_app(lambda m, x: x, context=model.by("path"), executors=["a", "b"])
+    assert repr(classify) == "<ContextApp classify: contexts model('a.pt')>"
+    assert repr(caption) == "<ContextApp caption: contexts model('a.pt'), words()>"
+    assert repr(keyed) == "<ContextApp <lambda>: contexts model(path=…); keys path; executors a, b>"
+    assert keyed._repr_html_() == (
+        "<table><tbody><tr><td>app</td><td>&lt;lambda&gt;</td></tr><tr><td>contexts</td><td>model(path=…)</td></tr>"
+        "<tr><td>keys</td><td>path</td></tr><tr><td>executors</td><td>a, b</td></tr></tbody></table>"
+    )
+
+
+@context_app
+def halves(x, scale=2):
+    with context:
+        made = scale
+    return made * x
+
+
+@context_app(discover=True)
+def found_with_a_file(x):
+    path = "/etc/hostname"
+    size = len(path)
+    return x + size
+
+
+def test_an_app_that_was_split_says_so_and_shows_no_keys_that_are_not_the_users():
+    assert repr(halves) == "<ContextApp halves: contexts halves(scale=…); keys scale; split from one function>"
+    assert (
+        repr(found_with_a_file)
+        == "<ContextApp found_with_a_file: contexts found_with_a_file(); split from one function>"
+    )

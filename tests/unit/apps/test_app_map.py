@@ -19,6 +19,7 @@ class FakeKernel:
 
     def __init__(self, call_s=0.0):
         self.now = 100.0
+        self.executors = {"a": object()}
         self.call_s = call_s
         self.chunks = []
         self.submitted = []

@@ -283,15 +283,14 @@ def test_warm_builds_the_context_of_a_key():
         return x
 
     class Executor:
-        reuse = "memory"
+        label, reuse = "here", "memory"
 
         def preload(self, context):
             built.append(context.name)
 
     kernel = on_kernel(score)
     kernel.executors = {"here": Executor()}
-    score.warm(weights="a")
-    assert built == ["model(weights='a')", "model('c')"]
+    assert score.warm(weights="a").contexts == tuple(built) == ("model(weights='a')", "model('c')")
     with pytest.raises(TypeError, match="wights, and its keys are weights"):
         score.warm(wights="a")
     with pytest.raises(TypeError, match="missing a required argument: 'weights'"):

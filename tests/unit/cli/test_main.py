@@ -1,5 +1,7 @@
 """The command `parsl-context`."""
 
+import subprocess
+import sys
 from importlib import metadata
 
 import pytest
@@ -25,3 +27,10 @@ def test_without_a_command_it_says_what_it_wants(capsys):
     with pytest.raises(SystemExit):
         main([])
     assert "node" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["--version"], 0), (["discover", "no_such_file.py"], 2)])
+def test_the_package_is_the_command(arguments, status):
+    done = subprocess.run([sys.executable, "-m", "parsl_context", *arguments], capture_output=True, text=True)
+    assert done.returncode == status
+    assert ("parsl-context" if status == 0 else "no_such_file.py") in done.stdout + done.stderr

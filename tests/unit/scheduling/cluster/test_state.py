@@ -587,7 +587,8 @@ def test_rows_tell_where_contexts_live_and_what_they_did() -> None:
     a, b = state.context_rows(now=7.0)
     assert (a.name, a.state, a.where, a.workers, a.loads, a.calls) == ("a()", "ready", M1, 1, 1, 1)
     assert (a.load_s, a.bytes, a.last_used_s) == (3.0, 100, 2.0)
-    assert (b.state, b.where, b.loads) == ("cold", None, 0)
+    assert (a.block, a.age_s) == ("0", 7.0)
+    assert (b.state, b.where, b.loads, b.block, b.age_s) == ("cold", None, 0, None, None)
 
 
 def test_calls_of_a_context_that_is_gone_still_count_for_another_that_they_used() -> None:
