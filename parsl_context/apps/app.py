@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import itertools
 import statistics
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,12 +19,15 @@ from parsl.app.app import AppBase
 from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
 from parsl.dataflow.futures import AppFuture
 from parsl.errors import NoDataFlowKernelError
+from rich import get_console
 from rich.progress import track
 
 from parsl_context.apps.automatic import parts_of
-from parsl_context.apps.chunks import ChunkSizer, in_groups
+from parsl_context.apps.chunks import ChunkSizer, Give, as_they_end, in_groups, in_order
 from parsl_context.apps.context import Context
 from parsl_context.apps.context_call import ContextCall, call_of, check_of, place_contexts
+from parsl_context.apps.delivery import give_it, raise_it
+from parsl_context.apps.futures import ContextFuture
 from parsl_context.apps.keys import KeyedContext, Keys, KeyUses, as_app_context
 from parsl_context.apps.lexical import block_of, context_of, split
 from parsl_context.apps.options import UNKEPT_LEVELS
@@ -162,12 +163,15 @@ class ContextApp(AppBase):
         chunksize: int | None = None,
         max_pending: int = 64,
         progress: bool = False,
+        ordered: bool = True,
+        return_exceptions: bool = False,
         **keys: Any,
     ) -> Iterator[Any]:
         """Call the app for each item (of several iterables: for the items side by side), as the built-in `map`.
 
         Many short calls travel as one task. Results come in order, as they become available; the input is read
-        lazily, so memory stays bounded however long it is.
+        lazily, so memory stays bounded however long it is. What has not started when the iterator is closed, or left by
+        an exception, is cancelled.
 
         Parameters
         ----------
@@ -178,7 +182,12 @@ class ContextApp(AppBase):
         max_pending : int
             Tasks that may wait or run at a time.
         progress : bool
-            Show a progress bar.
+            Show a progress bar, on a terminal or in a notebook.
+        ordered : bool
+            Give results in the order of the items, rather than as they come.
+        return_exceptions : bool
+            Give what a call raised in the place of its result. Such calls are not tried again; without it, Parsl
+            tries their task again, as often as the Config says.
         **keys
             Keys of the app's contexts, if all calls have the same.
 
@@ -187,7 +196,8 @@ class ContextApp(AppBase):
         TypeError
             If the app does not take such keys.
         Exception
-            What a call raised, when its turn comes; calls of the same task that ended before it are not delivered.
+            What a call raised, when its turn comes, after the results of the calls before it. A note says which item it
+            was, by number and by its short form.
         """
         if chunksize is not None and chunksize < 1:
             raise ConfigurationError(f"map(chunksize={chunksize}): a task has at least one call.")
@@ -196,14 +206,17 @@ class ContextApp(AppBase):
         self._check_keys("map", keys)
         items = zip(*iterables, strict=False)
         sizer = ChunkSizer(chunksize)
-        if self.func.keys is None:
-            results = self._map(items, sizer, max_pending)
+        give = give_it if return_exceptions else raise_it
+        if self.func.keys is None and ordered:
+            results = in_order(items, self._chunk_sender(sizer, give), sizer, max_pending, give)
         else:
-            results = self._map_by_key(items, keys, sizer, max_pending)
-        if not progress:
+            grouped = self._grouped(items, keys)
+            send = self._group_sender(keys, sizer, give)
+            results = (in_groups if ordered else as_they_end)(grouped, send, sizer, max_pending, give)
+        if not progress or not (get_console().is_terminal or get_console().is_jupyter):
             return results
         total = min((len(it) for it in iterables if isinstance(it, Sized)), default=None)
-        return iter(track(results, description=self.__name__, total=total))
+        return _shown(results, self.__name__, total)
 
     def warm(self, **keys: Any) -> Warmed:
         """Start building the app's contexts on the workers, before the first call.
@@ -307,38 +320,43 @@ class ContextApp(AppBase):
             stacklevel=3,
         )
 
-    def _map(self, items: Iterator[tuple[Any, ...]], sizer: ChunkSizer, max_pending: int) -> Iterator[Any]:
+    def _chunk_sender(self, sizer: ChunkSizer, give: Give) -> Callable[[list[tuple[Any, ...]]], AppFuture]:
         func = self._func().as_chunk()
-        pending: deque[AppFuture] = deque()
-        while True:
-            while len(pending) < max_pending and (chunk := list(itertools.islice(items, sizer.size))):
-                future = self._submit(func, (chunk,), {})
-                sizer.observe(future, len(chunk))
-                pending.append(future)
-            if not pending:
-                return
-            yield from pending.popleft().result()
+        more = (True,) if give is give_it else ()
 
-    def _map_by_key(
-        self, items: Iterator[tuple[Any, ...]], given: dict[str, Any], sizer: ChunkSizer, max_pending: int
-    ) -> Iterator[Any]:
-        """As `_map`; calls that travel together have the same keys, and results come in the order of the items."""
-        func, keys = self._func(), self.func.keys
-        assert keys is not None
-        _, _, named = keys.take((), given)  # for a body that takes them by their names
-
-        def keyed() -> Iterator[tuple[ContextCall, tuple[Any, ...]]]:
-            for item in items:
-                self._check(*item, **given)
-                values, args, _ = keys.take(item, given)
-                yield func.at(values), args
-
-        def submit(call: ContextCall, chunk: list[Any]) -> AppFuture:
-            future = self._submit(call.as_chunk(), (chunk,), named)
+        def send(chunk: list[tuple[Any, ...]]) -> AppFuture:
+            future = self._submit(func, (chunk, *more), {})
             sizer.observe(future, len(chunk))
             return future
 
-        return in_groups(keyed(), submit, sizer, max_pending)
+        return send
+
+    def _grouped(
+        self, items: Iterator[tuple[Any, ...]], given: dict[str, Any]
+    ) -> Iterator[tuple[ContextCall, tuple[Any, ...]]]:
+        """Items with the call that has the contexts that they want: those with the same keys travel together."""
+        func, keys = self._func(), self.func.keys
+        for item in items:
+            if keys is None:
+                yield func, item
+                continue
+            self._check(*item, **given)
+            values, args, _ = keys.take(item, given)
+            yield func.at(values), args
+
+    def _group_sender(
+        self, given: dict[str, Any], sizer: ChunkSizer, give: Give
+    ) -> Callable[[ContextCall, list[Any]], AppFuture]:
+        keys = self.func.keys
+        named = {} if keys is None else keys.take((), given)[2]  # for a body that takes them by their names
+        more = (True,) if give is give_it else ()
+
+        def send(call: ContextCall, chunk: list[Any]) -> AppFuture:
+            future = self._submit(call.as_chunk(), (chunk, *more), named)
+            sizer.observe(future, len(chunk))
+            return future
+
+        return send
 
     def _func(self) -> ContextCall:
         walltime_s = self.kwargs.get("walltime")
@@ -346,7 +364,7 @@ class ContextApp(AppBase):
 
     def _submit(self, func: ContextCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
         kernel = self._kernel()
-        return kernel.submit(
+        future = kernel.submit(
             func,
             app_args=args,
             executors=feasible(self.__name__, self.executors, kernel.executors),
@@ -354,6 +372,7 @@ class ContextApp(AppBase):
             ignore_for_cache=self.ignore_for_cache,
             app_kwargs={**kwargs, **self._awaited},
         )
+        return ContextFuture.of(future, kernel) if type(future) is AppFuture else future
 
     def _runs_here(self) -> bool:
         """Whether a call is one within another, whose contexts are known, or there is nothing to submit it to."""
@@ -454,6 +473,13 @@ def context_app(
     elif context is not None:
         contexts = {None: as_app_context(context)}
     return decorate if function is None else decorate(function)
+
+
+def _shown(results: Iterator[Any], name: str, total: int | None) -> Iterator[Any]:
+    try:
+        yield from track(results, description=name, total=total)
+    finally:
+        results.close()  # type: ignore[attr-defined]  # which lets go of what has not started
 
 
 def _itself(value: Any) -> Any:

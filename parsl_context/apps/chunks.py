@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from parsl_context.apps.delivery import Sent
+from parsl_context.apps.futures import withdraw
+
+Give = Callable[[Any], Any]
 _Group = TypeVar("_Group")
 
 
@@ -41,13 +47,42 @@ class ChunkSizer:
             future.add_done_callback(ended)
 
 
-class _Chunk:
-    """Items of one group."""
+def in_order(
+    items: Iterator[tuple[Any, ...]],
+    submit: Callable[[list[tuple[Any, ...]]], Future[Any]],
+    sizer: ChunkSizer,
+    max_pending: int,
+    give: Give,
+) -> Iterator[Any]:
+    """Results of items in their order.
 
-    def __init__(self) -> None:
-        self.items: list[Any] = []
-        self.future: Future[Any] | None = None
-        self.taken = 0  # results that were given out
+    Parameters
+    ----------
+    items
+        What is to be sent.
+    submit
+        Sends a chunk; its future has as many results.
+    sizer
+        How many items are in one.
+    max_pending
+        Chunks that may wait or run at a time.
+    give
+        What to do with what a call raised.
+    """
+    pending: deque[Sent] = deque()
+    count = 0
+    try:
+        while True:
+            while len(pending) < max_pending and (chunk := list(itertools.islice(items, sizer.size))):
+                pending.append(sent := Sent(chunk, range(count, count + len(chunk))))
+                sent.future = submit(chunk)
+                count += len(chunk)
+            if not pending:
+                return
+            yield from pending[0].results(give)
+            pending.popleft()
+    finally:
+        _let_go(pending)
 
 
 def in_groups(
@@ -55,6 +90,7 @@ def in_groups(
     submit: Callable[[_Group, list[Any]], Future[Any]],
     sizer: ChunkSizer,
     max_pending: int,
+    give: Give,
 ) -> Iterator[Any]:
     """Results of items in their order, where those of one group travel together.
 
@@ -64,40 +100,95 @@ def in_groups(
         Groups, told apart by identity, and what is to be sent.
     submit
         Sends a chunk of one group; its future has as many results.
-    sizer
-        How many items are in one.
     max_pending
         Chunks that may wait or run at a time; so many times the size of one is read ahead.
     """
-    filling: dict[int, tuple[_Group, _Chunk]] = {}
-    order: deque[tuple[_Chunk, int]] = deque()
-    pending = 0
+    filling: dict[int, tuple[_Group, Sent]] = {}
+    order: deque[tuple[Sent, int]] = deque()
+    pending: dict[int, Sent] = {}
+    count = 0
 
-    def send(group: _Group, chunk: _Chunk) -> None:
-        nonlocal pending
+    def send(group: _Group, chunk: Sent) -> None:
         del filling[id(group)]
+        pending[id(chunk)] = chunk
         chunk.future = submit(group, chunk.items)
-        pending += 1
 
     is_over = False
-    while True:
-        while not is_over and pending < max_pending and len(order) < max_pending * sizer.size:
-            try:
-                group, item = next(items)
-            except StopIteration:
-                is_over = True
-                break
-            _, chunk = filling.setdefault(id(group), (group, _Chunk()))
-            order.append((chunk, len(chunk.items)))
-            chunk.items.append(item)
-            if len(chunk.items) >= sizer.size:
+    try:
+        while True:
+            while not is_over and len(pending) < max_pending and len(order) < max_pending * sizer.size:
+                try:
+                    group, item = next(items)
+                except StopIteration:
+                    is_over = True
+                    break
+                _, chunk = filling.setdefault(id(group), (group, Sent([], [])))
+                order.append((chunk, len(chunk.items)))
+                chunk.items.append(item)
+                chunk.numbers.append(count)  # type: ignore[attr-defined]
+                count += 1
+                if len(chunk.items) >= sizer.size:
+                    send(group, chunk)
+            for group, chunk in list(filling.values()):
                 send(group, chunk)
-        for group, chunk in list(filling.values()):
-            send(group, chunk)
-        if not order:
-            return
-        chunk, index = order.popleft()
-        assert chunk.future is not None
-        yield chunk.future.result()[index]
-        chunk.taken += 1
-        pending -= chunk.taken == len(chunk.items)
+            if not order:
+                return
+            chunk, index = order.popleft()
+            yield chunk.result(index, give)
+            chunk.taken += 1
+            if chunk.taken == len(chunk.items):
+                del pending[id(chunk)]
+    finally:
+        _let_go(pending.values())
+
+
+def as_they_end(
+    items: Iterator[tuple[_Group, Any]],
+    submit: Callable[[_Group, list[Any]], Future[Any]],
+    sizer: ChunkSizer,
+    max_pending: int,
+    give: Give,
+) -> Iterator[Any]:
+    """As `in_groups`, but results come as soon as they are there."""
+    filling: dict[int, tuple[_Group, Sent]] = {}
+    ended: queue.SimpleQueue[Sent] = queue.SimpleQueue()
+    pending: dict[int, Sent] = {}
+    count = 0
+
+    def send(group: _Group, chunk: Sent) -> None:
+        del filling[id(group)]
+        pending[id(chunk)] = chunk
+        chunk.future = submit(group, chunk.items)
+        chunk.future.add_done_callback(lambda _: ended.put(chunk))
+
+    is_over = False
+    try:
+        while True:
+            waiting = 0
+            while not is_over and len(pending) < max_pending and waiting < max_pending * sizer.size:
+                try:
+                    group, item = next(items)
+                except StopIteration:
+                    is_over = True
+                    break
+                _, chunk = filling.setdefault(id(group), (group, Sent([], [])))
+                chunk.items.append(item)
+                chunk.numbers.append(count)  # type: ignore[attr-defined]
+                count += 1
+                waiting += 1
+                if len(chunk.items) >= sizer.size:
+                    send(group, chunk)
+            for group, chunk in list(filling.values()):
+                send(group, chunk)
+            if not pending:
+                return
+            chunk = ended.get()
+            yield from chunk.results(give)
+            del pending[id(chunk)]
+    finally:
+        _let_go(pending.values())
+
+
+def _let_go(pending: Iterable[Sent]) -> None:
+    """Nobody takes these results: their calls need not run."""
+    withdraw([sent.future for sent in pending if sent.future is not None])

@@ -29,7 +29,7 @@ from parsl_context.content.exceptions import stand_in, with_text
 from parsl_context.content.serialization import pack_code
 from parsl_context.errors import ConfigurationError, ContextSerializationError
 from parsl_context.retain import calls
-from parsl_context.retain.calls import BodyCall, ChunkCall, Guest, bind
+from parsl_context.retain.calls import BodyCall, ChunkCall, Guest, bind, run_chunk
 from parsl_context.retain.drift import DriftCheck, checked, may_say
 from parsl_context.wire.messages import Digest
 
@@ -152,7 +152,9 @@ class ContextCall:
         bound = bind(body, self.names, instances)
         if checks or may_say(self.body):
             bound = checked(bound, checks, self.__name__, is_away=is_away)
-        return [bound(*item, **kwargs) for item in args[0]] if self.chunked else bound(*args, **kwargs)
+        return (
+            run_chunk(bound, args[0], kwargs, goes_on=args[1:] == (True,)) if self.chunked else bound(*args, **kwargs)
+        )
 
     def settled(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -50,6 +50,8 @@ class InterchangeClient:
         Called with the result of a call that ran, and its frames.
     on_failed
         Called with calls that ended without an outcome of their own, and the frames of the cause.
+    on_cancelled
+        Called with calls that were to be cancelled, and whether they are, or have started.
     on_versions_differ
         Called when a manager of other versions tried to join: the executor cannot go on.
     on_death
@@ -67,12 +69,14 @@ class InterchangeClient:
         *,
         on_result: Callable[[m.Result, Sequence[Buffer]], None],
         on_failed: Callable[[m.TasksFailed, Sequence[Buffer]], None],
+        on_cancelled: Callable[[Sequence[m.TaskId], bool], None],
         on_versions_differ: Callable[[m.VersionsDiffer], None],
         on_death: Callable[[int | None], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_result = on_result
         self._on_failed = on_failed
+        self._on_cancelled = on_cancelled
         self._on_versions_differ = on_versions_differ
         self._on_death = on_death
         self.process: subprocess.Popen[bytes] | None = None
@@ -221,6 +225,10 @@ class InterchangeClient:
                     self._on_result(result, own)
             case m.TasksFailed():
                 self._on_failed(message, frames)
+            case m.TasksCancelled():
+                self._on_cancelled(message.tasks, True)
+            case m.CancelsRefused():
+                self._on_cancelled(message.tasks, False)
             case m.InterchangeReady():
                 self._ready.set_result(message)
             case m.Notice():

@@ -9,6 +9,7 @@ import pickle
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from parsl import curvezmq
@@ -27,6 +28,7 @@ from parsl_context.content.exceptions import another, with_text
 from parsl_context.content.serialization import pack_value
 from parsl_context.errors import CarriedCodeError, ConfigurationError, ExecutorClosedError, InterchangeLost
 from parsl_context.executor.blocks import BlocksAhead, JobsOver, check_paths, walltime_s
+from parsl_context.executor.cancelling import Cancels
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook
 from parsl_context.executor.outcomes import CallFuture, Outcomes
@@ -129,6 +131,7 @@ class ContextExecutor(HighThroughputExecutor):
         self._codes: CodeBook | None = None
         self._segments = Segments()
         self._outcomes = Outcomes(self.tasks, self._segments)
+        self._cancels = Cancels(self.tasks, self._send_cancels, self._outcomes.drop_arguments)
         self._task_ids = itertools.count(1)
         self._blocks_ahead = BlocksAhead(super().scale_out_facade)
         self._jobs_over = JobsOver()
@@ -164,9 +167,11 @@ class ContextExecutor(HighThroughputExecutor):
             self._start_monitoring()
         self._segments = create_segments()
         self._outcomes = Outcomes(self.tasks, self._segments)
+        self._cancels = Cancels(self.tasks, self._send_cancels, self._outcomes.drop_arguments)
         self._client = InterchangeClient(
             on_result=self._outcomes.result,
             on_failed=self._outcomes.failed,
+            on_cancelled=self._cancels.answered,
             on_versions_differ=self._versions_differ,
             on_death=self._interchange_died,
         )
@@ -340,6 +345,7 @@ class ContextExecutor(HighThroughputExecutor):
         self, client: InterchangeClient, task: m.Task, frames: Sequence[Buffer], names: tuple[Digest, ...]
     ) -> HTEXFuture:
         future = CallFuture(task.id, names, task.payload if task.payload.segment is not None else None)
+        future.withdraw = self._withdraw_one
         try:
             self.tasks[task.id] = future
             if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
@@ -350,6 +356,25 @@ class ContextExecutor(HighThroughputExecutor):
             self.tasks.pop(task.id, None)
             self._segments.drop(task.payload)
             raise
+
+    def withdraw(self, futures: Iterable[Future[Any]], *, waits: bool = False) -> None:
+        """Cancel calls of this executor that have not started, all at once.
+
+        Parameters
+        ----------
+        futures
+            Of its calls; others are left as they are.
+        waits
+            Until it is known what became of each.
+        """
+        self._cancels.withdraw([each for each in futures if isinstance(each, CallFuture)], waits=waits)
+
+    def _withdraw_one(self, future: CallFuture) -> None:
+        self._cancels.withdraw([future], waits=True)
+
+    def _send_cancels(self, message: m.CancelTasks) -> None:
+        if self._client is not None:
+            self._client.send(message)
 
     def _accepting(self) -> tuple[InterchangeClient, CodeBook]:
         if self.bad_state_is_set:

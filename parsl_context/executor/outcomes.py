@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -34,6 +34,29 @@ class CallFuture(HTEXFuture):
         super().__init__(task_id)
         self.names = names
         self.arguments = arguments  # if they are in a segment
+        self.withdraw: Callable[[CallFuture], None] | None = None  # asks for it, and waits for the answer
+        self.on_cancel: Callable[[], None] | None = None  # called right before it is cancelled
+
+    def cancel(self) -> bool:
+        """Withdraw the call if no worker has started it. Waits for the answer, unless a callback of a future calls it.
+
+        Returns
+        -------
+        bool
+            Whether it is cancelled. False where the answer is not there yet: the future is cancelled when it comes.
+        """
+        if not self.done() and self.withdraw is not None:
+            self.withdraw(self)
+        return self.cancelled()
+
+    def end_cancelled(self) -> None:
+        """It was withdrawn."""
+        if self.done():
+            return
+        if self.on_cancel is not None:
+            self.on_cancel()
+        if Future.cancel(self):
+            self.set_running_or_notify_cancel()
 
     def _invoke_callbacks(self) -> None:
         # concurrent.futures goes on after an Exception alone, and would skip the callbacks that follow.
@@ -65,7 +88,7 @@ class Outcomes:
         if future is None:
             self._segments.drop(result.payload)
             return
-        self._drop_arguments(future)
+        self.drop_arguments(future)
         try:
             value = unpack_value(self._segments.take_payload(result.payload, frames))
             if result.ok and type(value) is Raised:
@@ -86,7 +109,7 @@ class Outcomes:
         for task in message.tasks:
             future = self._calls.pop(task, None)
             if future is not None:
-                self._drop_arguments(future)
+                self.drop_arguments(future)
                 # One exception for each future: raising one adds to its traceback.
                 _settle(future, error=exception_of(message.cause, frames))
         self._segments.drop_results(set(message.tasks))  # of those whose worker or manager died as they ended
@@ -95,10 +118,10 @@ class Outcomes:
         """Nobody will report anything any more."""
         while self._calls:
             _, future = self._calls.popitem()
-            self._drop_arguments(future)
+            self.drop_arguments(future)
             _settle(future, error=another(error))
 
-    def _drop_arguments(self, future: Future[Any]) -> None:
+    def drop_arguments(self, future: Future[Any]) -> None:
         """The call has ended; whoever reads its arguments now has them already."""
         arguments: m.Payload | None = getattr(future, "arguments", None)
         if arguments is not None:

@@ -130,7 +130,13 @@ class ClusterDriver:
                 self._managers.send(action.manager, m.ReleaseInstance(order=action.order))
             case cluster.TakeBack():
                 self._managers.flush()  # the calls may still be on their way
-                self._managers.send(action.manager, m.ReturnTasks(tasks=action.tasks))
+                self._managers.send(action.manager, m.ReturnTasks(tasks=action.tasks, answers=action.answers))
+            case cluster.ConfirmCancelled():
+                for task in action.tasks:
+                    self.tasks.pop(task, None)
+                self._executor.send(m.TasksCancelled(tasks=action.tasks))
+            case cluster.RefuseCancel():
+                self._executor.send(m.CancelsRefused(tasks=action.tasks))
             case cluster.FailUnservable():
                 self._fail(action.tasks, m.Unservable(reason=action.reason))
             case cluster.SendBuild():

@@ -66,6 +66,8 @@ class ManagerReports:
                 self._managers.send(manager, m.HeartbeatReply())
             case m.TasksReturned():
                 self._driver.decide(cluster.TasksReturned(manager=manager, tasks=message.tasks))
+            case m.TasksKept():
+                self._driver.decide(cluster.TasksKept(manager=manager, tasks=message.tasks))
             case m.TaskRefused():
                 self._driver.fail_task(manager, message.task, m.Unservable(reason=message.reason))
             case m.WorkerFell():

@@ -172,10 +172,9 @@ class Interchange:
                 self._content.forget(message.digests)
                 for digest in message.digests:
                     self._driver.decide(cluster.BlobForgotten(digest=digest))
-            case m.CancelTask():
-                self._driver.decide(cluster.TaskCancelled(task=message.task))
-                if not self._state.knows_task(message.task):
-                    self._driver.tasks.pop(message.task, None)
+            case m.CancelTasks():
+                for task in message.tasks:
+                    self._driver.decide(cluster.TaskCancelled(task=task))
             case m.WantContext():
                 self._driver.decide(cluster.ContextWanted(context=message.context))
             case m.BlocksEnded():

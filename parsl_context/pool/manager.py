@@ -178,6 +178,9 @@ class Manager:
                 self._driver.decide(node.OrderReleased(order=message.order))
             case m.ReturnTasks():
                 self._driver.decide(node.TasksReclaimed(tasks=message.tasks))
+                if message.answers:
+                    kept = [task for task in message.tasks if task in self._driver.tasks]
+                    self._link.send(m.TasksKept(tasks=kept))
             case m.EvictContext():
                 self._driver.decide(node.EvictionWanted(context=message.context))
             case m.Drain():

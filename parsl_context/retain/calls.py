@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from parsl_context.content.exceptions import Raised
 from parsl_context.retain.drift import checked, may_say
 from parsl_context.retain.instances import Instances
 from parsl_context.wire.messages import Digest
+
+_RESULTS = "_parsl_context_results"  # attribute of an exception
 
 # The instances of this worker; set when the worker starts, None in any other process.
 resident: Instances | None = None
@@ -63,9 +66,37 @@ class BodyCall:
 class ChunkCall(BodyCall):
     """Many calls of one body in one task, for `map`."""
 
-    def __call__(self, chunk: Sequence[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
-        bound = self._bound()
-        return [bound(*args, **kwargs) for args in chunk]
+    def __call__(self, chunk: Sequence[tuple[Any, ...]], goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
+        return run_chunk(self._bound(), chunk, kwargs, goes_on=goes_on)
+
+
+def run_chunk(
+    body: Callable[..., Any], chunk: Sequence[tuple[Any, ...]], kwargs: dict[str, Any], *, goes_on: bool
+) -> list[Any]:
+    """Results of calls, one after the other.
+
+    Parameters
+    ----------
+    goes_on
+        Whether those after one that raises are made as well; what it raised is in its place then (`Raised`). Else that
+        is raised here, and has the results before it (`take_results`).
+    """
+    found: list[Any] = []
+    for args in chunk:
+        try:
+            found.append(body(*args, **kwargs))
+        except Exception as error:
+            if not goes_on:
+                error.__dict__[_RESULTS] = found
+                raise
+            found.append(Raised(error))
+    return found
+
+
+def take_results(error: BaseException) -> list[Any]:
+    """Results of the calls of a chunk before the one that raised; the exception has them no more."""
+    results: list[Any] = error.__dict__.pop(_RESULTS, [])
+    return results
 
 
 class Guest:

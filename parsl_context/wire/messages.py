@@ -183,10 +183,13 @@ class ForgetBlobs(Struct, frozen=True, kw_only=True, tag=True):
     digests: list[Digest]
 
 
-class CancelTask(Struct, frozen=True, kw_only=True, tag=True):
-    """Nobody waits for this call any more. It is dropped if it has not been sent to a manager."""
+class CancelTasks(Struct, frozen=True, kw_only=True, tag=True):
+    """Nobody waits for these calls any more: drop those that have not started, wherever they are.
 
-    task: TaskId
+    Answered by `TasksCancelled` and `CancelsRefused`, not necessarily at once, for each that has no outcome before.
+    """
+
+    tasks: list[TaskId]
 
 
 class WantContext(Struct, frozen=True, kw_only=True, tag=True):
@@ -248,7 +251,7 @@ ToInterchange: TypeAlias = (
     | DeclareContext
     | SubmitTasks
     | ForgetBlobs
-    | CancelTask
+    | CancelTasks
     | WantContext
     | ListManagers
     | ListPackages
@@ -282,6 +285,18 @@ class TasksFailed(Struct, frozen=True, kw_only=True, tag=True):
 
     tasks: list[TaskId]
     cause: Cause
+
+
+class TasksCancelled(Struct, frozen=True, kw_only=True, tag=True):
+    """Calls that nobody waits for, and that will not run."""
+
+    tasks: list[TaskId]
+
+
+class CancelsRefused(Struct, frozen=True, kw_only=True, tag=True):
+    """Calls that were to be cancelled and have started, or even ended."""
+
+    tasks: list[TaskId]
 
 
 class ManagerRow(Struct, frozen=True, kw_only=True):
@@ -351,6 +366,8 @@ FromInterchange: TypeAlias = (
     InterchangeReady
     | Results
     | TasksFailed
+    | TasksCancelled
+    | CancelsRefused
     | ManagerList
     | PackageList
     | BlockList
@@ -432,9 +449,10 @@ class ReleaseInstance(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ReturnTasks(Struct, frozen=True, kw_only=True, tag=True):
-    """Give back those of these calls that have not started: a worker elsewhere has nothing to do."""
+    """Give back those of these calls that have not started: a worker elsewhere has nothing to do, or nobody waits."""
 
     tasks: list[TaskId]
+    answers: bool = False  # name the others, too: `TasksKept`
 
 
 class EvictContext(Struct, frozen=True, kw_only=True, tag=True):
@@ -604,6 +622,12 @@ class TasksReturned(Struct, frozen=True, kw_only=True, tag=True):
     tasks: list[TaskId]
 
 
+class TasksKept(Struct, frozen=True, kw_only=True, tag=True):
+    """Of the calls that were to be given back: those that have started. All others follow or precede this."""
+
+    tasks: list[TaskId]
+
+
 class TaskRefused(Struct, frozen=True, kw_only=True, tag=True):
     """A call asks for more than this node can ever give."""
 
@@ -655,6 +679,7 @@ FromManager: TypeAlias = (
     | InstanceSettled
     | InstanceRefused
     | TasksReturned
+    | TasksKept
     | TaskRefused
     | WorkerFell
     | Monitoring

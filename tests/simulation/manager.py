@@ -160,9 +160,13 @@ class SimManager:
 
     # --- from the interchange
 
-    def receive(self, event: node.Event) -> None:
+    def receive(self, event: node.Event, answers: bool = False) -> None:
         """A message of the interchange, as the event that it becomes."""
         if not self.alive:
+            return
+        if answers and isinstance(event, node.TasksReclaimed):
+            self._decide(event)
+            self._tell(cluster.TasksKept(manager=self.id, tasks=[task for task in event.tasks if task in self.tasks]))
             return
         if isinstance(event, node.TasksArrived):
             self.tasks.update((task.id, task) for task in event.tasks)

@@ -87,6 +87,7 @@ class Simulation:
         self.state = policy.cluster()
         self.managers: dict[ManagerId, SimManager] = {}
         self.calls: dict[TaskId, Call] = {}  # made and not ended
+        self.cancelled = 0
         self.begun: set[TaskId] = set()  # of these, calls whose bodies have begun
         self.missing = 0  # calls that have not ended, made or not
         self.on_end: Callable[[], None] = lambda: None  # called when a result is accepted
@@ -145,10 +146,9 @@ class Simulation:
         return made
 
     def cancel(self, task: TaskId) -> None:
-        """The executor cancels a call. It is dropped if no manager holds it."""
+        """The executor cancels a call. It is dropped if it has not begun anywhere."""
         self.decide(cluster.TaskCancelled(task=task))
-        if task in self.calls and not self.state.knows_task(task):
-            self._forget(task)
+        self._flush()
 
     def _run_s(self, task: TaskId) -> float:
         return self.calls[task].run_s
@@ -293,7 +293,18 @@ class Simulation:
                 self._send(action.manager, node.OrderReleased(order=action.order))
             case cluster.TakeBack():
                 self._flush()
-                self._send(action.manager, node.TasksReclaimed(tasks=action.tasks))
+                event = node.TasksReclaimed(tasks=action.tasks)
+                if action.manager in self.managers:
+                    receive = self.managers[action.manager].receive
+                    self.clock.after(self.world.delays.link_s, receive, event, action.answers)
+            case cluster.ConfirmCancelled():
+                for task in action.tasks:
+                    assert task in self.calls, "a call that has ended is not cancelled"
+                    assert task not in self.begun, "it has begun"
+                    self.cancelled += 1
+                    self._forget(task)
+            case cluster.RefuseCancel():
+                pass
             case cluster.SendBuild():
                 self._send(action.manager, node.BuildWanted(context=action.context), (action.context,))
             case cluster.SendEviction():

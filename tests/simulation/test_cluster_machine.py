@@ -76,6 +76,7 @@ class ClusterMachine(RuleBasedStateMachine):
         self.log: list[tuple[float, cluster.Event, list[cluster.Action]]] = []
         self.needs: dict[TaskId, tuple[Digest, ...]] = {}
         self.waiting: set[TaskId] = set()
+        self.unwanted: set[TaskId] = set()
         self.managers: dict[ManagerId, Books] = {}
         self.calls = self.joined = 0
         self.shared: set[Digest] = set()
@@ -102,6 +103,15 @@ class ClusterMachine(RuleBasedStateMachine):
                     assert event == cluster.BuildSettled(
                         manager=action.manager, order=action.order, contexts=event.contexts
                     ), "each order that has ended is answered, and nothing else"
+                case cluster.ConfirmCancelled():
+                    assert set(action.tasks) <= self.unwanted, "nobody asked"
+                    self.unwanted.difference_update(action.tasks)
+                case cluster.RefuseCancel():
+                    assert isinstance(event, cluster.TasksKept)
+                    assert action.tasks == event.tasks
+                case cluster.TakeBack():
+                    assert action.answers
+                    assert action.tasks[0] in self.managers[action.manager].running
                 case cluster.FailTasks():
                     assert action.manager not in self.managers, "its calls may still run"
                 case _:
@@ -209,7 +219,26 @@ class ClusterMachine(RuleBasedStateMachine):
         task = data.draw(st.sampled_from(sorted(self.waiting)))
         self.waiting.remove(task)
         del self.needs[task]
+        self.unwanted.add(task)
         self.decide(cluster.TaskCancelled(task=task))
+        assert not self.unwanted, "it is cancelled at once"
+
+    @precondition(lambda self: any(books.running for books in self.managers.values()))
+    @rule(data=st.data(), has_begun=st.booleans())
+    def cancel_held(self, data: st.DataObject, has_begun: bool) -> None:
+        """A manager gives it back, or says that it has begun; nobody gets it again."""
+        name = data.draw(st.sampled_from([name for name, books in self.managers.items() if books.running]))
+        task = data.draw(st.sampled_from(sorted(self.managers[name].running)))
+        self.unwanted.add(task)
+        self.decide(cluster.TaskCancelled(task=task))
+        if has_begun:
+            self.unwanted.discard(task)
+            self.decide(cluster.TasksKept(manager=name, tasks=[task]))
+        else:
+            self.managers[name].running.remove(task)
+            del self.needs[task]
+            self.decide(cluster.TasksReturned(manager=name, tasks=[task]))
+            assert not self.unwanted, "it is cancelled"
 
     @rule(seconds=st.sampled_from([0.01, 1.0, 30.0]))
     def wait(self, seconds: float) -> None:

@@ -70,7 +70,6 @@ class PoolMachine(RuleBasedStateMachine):
         self.simulation = Simulation(world)
         self.progress = Progress(self.simulation)
         self.made: set[TaskId] = set()
-        self.cancelled = 0
         self.joined = 0
         self.died = False
 
@@ -121,9 +120,7 @@ class PoolMachine(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject) -> None:
         if self.simulation.calls:
             self.progress.disturbed()
-            before = len(self.simulation.calls)
             self.simulation.cancel(data.draw(st.sampled_from(sorted(self.simulation.calls))))
-            self.cancelled += before - len(self.simulation.calls)
 
     @rule(seconds=st.sampled_from([0.0005, 0.003, 0.05, 0.7, 5.0, 60.0]))
     def wait(self, seconds: float) -> None:
@@ -168,7 +165,7 @@ class PoolMachine(RuleBasedStateMachine):
         tally = simulation.tally
         assert not simulation.calls, f"never ended: {sorted(simulation.calls)[:5]} of {len(self.made)}"
         assert tally.failed == 0
-        assert tally.ended + self.cancelled == len(self.made)
+        assert tally.ended + self.simulation.cancelled == len(self.made)
 
 
 # HYPOTHESIS_EXAMPLES asks for a long search; what is run otherwise is always the same.

@@ -36,7 +36,7 @@ class TaskSubmitted(Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskCancelled:
-    """Nobody waits for this call."""
+    """Nobody waits for this call. Answered by `ConfirmCancelled` or `RefuseCancel`, if it has no outcome before."""
 
     task: TaskId
 
@@ -61,6 +61,14 @@ class TaskLost:
 @dataclass(frozen=True, kw_only=True)
 class TasksReturned:
     """A manager gave back calls that it had not started."""
+
+    manager: ManagerId
+    tasks: list[TaskId]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksKept:
+    """A manager does not give back these calls, which nobody waits for: they have started there."""
 
     manager: ManagerId
     tasks: list[TaskId]
@@ -245,6 +253,7 @@ Event: TypeAlias = (
     | TaskEnded
     | TaskLost
     | TasksReturned
+    | TasksKept
     | ManagerJoined
     | ManagerContact
     | ManagerHeld
@@ -297,10 +306,25 @@ class ReleaseBuild:
 
 @dataclass(frozen=True, kw_only=True)
 class TakeBack:
-    """Have the manager return those of these calls that have not started."""
+    """Have the manager return those of these calls that have not started, and if `answers` name the others."""
 
     tasks: list[TaskId]
     manager: ManagerId
+    answers: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmCancelled:
+    """These calls will not run."""
+
+    tasks: list[TaskId]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefuseCancel:
+    """These calls have started, or even ended."""
+
+    tasks: list[TaskId]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,6 +390,8 @@ Action: TypeAlias = (
     | OrderBuild
     | ReleaseBuild
     | TakeBack
+    | ConfirmCancelled
+    | RefuseCancel
     | SendBuild
     | SendEviction
     | DrainManager

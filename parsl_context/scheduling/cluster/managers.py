@@ -36,6 +36,7 @@ class Call:
     sent_at: float = 0.0
     ahead: bool = False  # sent to wait there
     reclaimed: bool = False
+    unwanted: bool = False  # nobody waits for it; its manager was asked to give it back
 
 
 class ClusterPair(Pair):

@@ -34,6 +34,7 @@ from parsl_context.scheduling.cluster.events import (
     BuildEnded,
     BuildRefused,
     BuildSettled,
+    ConfirmCancelled,
     ContextDeclared,
     ContextGone,
     ContextHeld,
@@ -49,12 +50,15 @@ from parsl_context.scheduling.cluster.events import (
     ManagerJoined,
     ManagerLeaving,
     ManagerLeft,
+    RefuseCancel,
     ReleaseBuild,
     SendBuild,
     SendEviction,
+    TakeBack,
     TaskCancelled,
     TaskEnded,
     TaskLost,
+    TasksKept,
     TasksReturned,
     TaskSubmitted,
     TemplateGone,
@@ -121,6 +125,8 @@ class ClusterState:
                 return self._take_back(event.manager, event.tasks, now, is_busy=True)
             case TaskCancelled():
                 return self._cancel(event.task)
+            case TasksKept():
+                return self._refuse_cancel(event)
             case ManagerJoined():
                 return self._join(event, now)
             case ManagerHeld():
@@ -228,28 +234,44 @@ class ClusterState:
 
     def _cancel(self, task: TaskId) -> list[Action]:
         call = self._books.calls.get(task)
-        if call is not None and call.pair is None:
-            call.line.forget(call)
-            self._builds.reckon(call.line)
-            del self._books.calls[task]
-        return []
+        if call is None:
+            return [RefuseCancel(tasks=[task])]
+        if call.pair is not None:
+            call.unwanted = True
+            return [TakeBack(tasks=[task], manager=call.pair.holder.id, answers=True)]
+        call.line.forget(call)
+        self._builds.reckon(call.line)
+        del self._books.calls[task]
+        return [ConfirmCancelled(tasks=[task])]
+
+    def _refuse_cancel(self, event: TasksKept) -> list[Action]:
+        found = (self._books.held_by(task, event.manager) for task in event.tasks)
+        kept = [call for call in found if call is not None and call.unwanted]
+        for call in kept:
+            call.unwanted = False
+        return [RefuseCancel(tasks=[call.id for call in kept])] if kept else []
 
     def _take_back(self, manager_id: ManagerId, tasks: Iterable[TaskId], now: float, *, is_busy: bool) -> list[Action]:
         """Calls come back unstarted, if `is_busy` because their workers there are busy with others."""
         manager = self._books.managers[manager_id]
         lines: dict[ClusterLine, None] = {}
+        unwanted: list[TaskId] = []
         for task in sorted(tasks, reverse=True):
             call = manager.held.get(task)
             if call is not None and call.pair is not None:
                 pair = call.pair
                 self._placement.release(call, now)
+                if call.unwanted:
+                    unwanted.append(task)
+                    del self._books.calls[task]
+                    continue
                 call.line.put_back(call)
                 self._builds.reckon(call.line)
                 if is_busy and not call.reclaimed and not call.line.is_anywhere:
                     pair.pause()
                 call.reclaimed = False
                 lines[call.line] = None
-        actions: list[Action] = []
+        actions: list[Action] = [ConfirmCancelled(tasks=unwanted)] if unwanted else []
         for line in lines:
             actions += self._placement.place_all(line, now)
         return actions + self._placement.serve(manager, now)

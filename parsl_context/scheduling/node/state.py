@@ -324,12 +324,14 @@ class NodeState:
         actions: list[Action] = [GiveBack(tasks=[call.id for call in waiting])] if waiting else []
         wanted = set(event.tasks)
         for worker in self._books.workers.values():
+            # A worker gives back the last ones first: what comes after one that is wanted waits here again.
             count = 0
-            for call in reversed(worker.held):
-                if not (call.ahead and call.id in wanted):
+            for place, call in enumerate(reversed(worker.held), start=1):
+                if not call.ahead:
                     break
-                self._books.reclaimed.add(call.id)
-                count += 1
+                if call.id in wanted:
+                    self._books.reclaimed.add(call.id)
+                    count = place
             if count:
                 actions.append(Revoke(worker=worker.id, count=count))
         return actions

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from parsl.app.errors import AppTimeout
+from rich import get_console
 
 from parsl_context.apps import chunks
 from parsl_context.apps.app import context_app
@@ -144,9 +145,15 @@ def test_a_map_has_the_options_of_its_app(fake):
 
 
 @pytest.mark.parametrize("inputs", [[range(5)], [iter(range(5))], [range(5), itertools.count()]])
-def test_a_progress_bar_changes_no_results(fake, inputs, capsys):
+def test_a_progress_bar_changes_no_results(fake, inputs, capsys, monkeypatch):
+    monkeypatch.setattr(get_console(), "_force_terminal", True)
     assert list(app_on(fake, lambda _, x, *rest: x).map(*inputs, progress=True)) == [0, 1, 2, 3, 4]
     assert "<lambda>" in "".join(capsys.readouterr())
+
+
+def test_where_nobody_looks_no_progress_is_shown(fake, capsys):
+    assert list(app_on(fake, lambda _, x: x).map(range(3), progress=True)) == [0, 1, 2]
+    assert "".join(capsys.readouterr()) == ""
 
 
 def test_a_map_limits_the_walltime_of_each_call(kernel):

@@ -30,6 +30,7 @@ def link(clock):
     client = InterchangeClient(
         on_result=lambda result, frames: None,
         on_failed=lambda failed, frames: None,
+        on_cancelled=lambda tasks, is_cancelled: None,
         on_versions_differ=lambda message: None,
         on_death=lambda code: None,
         clock=clock,

@@ -98,6 +98,7 @@ def test_calls_that_failed_together_get_an_exception_each_and_leave_no_segment(c
 
 def test_at_the_end_all_calls_fail_but_those_that_were_cancelled(calls):
     cancelled, waiting = calls.submit(1), calls.submit(2, LARGE)
+    cancelled.end_cancelled()
     assert cancelled.cancel()
     error = RuntimeError("closed")
     calls.outcomes.fail_all(error)

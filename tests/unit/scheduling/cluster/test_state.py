@@ -6,11 +6,13 @@ import math
 
 from parsl_context.scheduling.cluster import events as cluster
 from parsl_context.scheduling.cluster.events import (
+    ConfirmCancelled,
     DrainManager,
     FailBuild,
     FailTasks,
     FailUnservable,
     OrderBuild,
+    RefuseCancel,
     ReleaseBuild,
     SendBuild,
     SendTask,
@@ -228,6 +230,33 @@ def test_what_was_built_for_calls_serves_one_before_its_worker_is_given_to_anoth
     ]
     assert end(state, M1, 1, now=3.0) == [SendTask(task=TaskId(2), manager=M1)], "B would displace A"
     assert end(state, M1, 2, now=4.0) == [order(1, M1, B)]
+
+
+def test_a_call_that_waits_is_cancelled_at_once() -> None:
+    state = make({})
+    submit(state, 1)
+    assert state.handle(cluster.TaskCancelled(task=TaskId(1)), now=1.0) == [ConfirmCancelled(tasks=[TaskId(1)])]
+    assert state.handle(cluster.TaskCancelled(task=TaskId(1)), now=1.1) == [RefuseCancel(tasks=[TaskId(1)])]
+
+
+def test_a_call_that_a_manager_holds_is_asked_for_and_not_given_to_others() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    asked = [TakeBack(tasks=[TaskId(1)], manager=M1, answers=True)]
+    assert state.handle(cluster.TaskCancelled(task=TaskId(1)), now=1.0) == asked
+    back = cluster.TasksReturned(manager=M1, tasks=[TaskId(1)])
+    assert state.handle(back, now=1.1) == [ConfirmCancelled(tasks=[TaskId(1)])]
+    assert not state.knows_task(TaskId(1))
+
+
+def test_a_call_that_has_started_is_kept() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    state.handle(cluster.TaskCancelled(task=TaskId(1)), now=1.0)
+    kept = cluster.TasksKept(manager=M1, tasks=[TaskId(1)])
+    assert state.handle(kept, now=1.1) == [RefuseCancel(tasks=[TaskId(1)])]
+    assert state.handle(kept, now=1.2) == [], "nobody asked any more"
+    assert end(state, M1, 1, now=2.0) == []
 
 
 def test_what_no_call_waits_for_any_more_is_released() -> None:

@@ -159,6 +159,18 @@ def test_the_interchange_gets_back_what_has_not_started() -> None:
     assert state.handle(node.TasksRevoked(worker=W0, count=1), now=0.4) == [GiveBack(tasks=[TaskId(4)])]
 
 
+def test_a_call_between_others_is_given_back_and_they_wait_again() -> None:
+    state = ahead_of_one()
+    held = [call.id for call in state._books.workers[W0].held]
+    wanted, behind = held[1], held[2:]
+    assert state.handle(node.TasksReclaimed(tasks=[wanted]), now=0.4) == [Revoke(worker=W0, count=len(behind) + 1)]
+    actions = state.handle(node.TasksRevoked(worker=W0, count=len(behind) + 1), now=0.4)
+    assert actions[0] == GiveBack(tasks=[wanted])
+    known = {each.id for worker in state._books.workers.values() for each in worker.held} | set(state._books.waiting)
+    assert wanted not in known
+    assert set(behind) <= known
+
+
 def test_the_oldest_call_goes_first_whatever_its_contexts() -> None:
     state = node_with(1, warm={W0: A})
     state.handle(node.LoadEnded(worker=W0, context=B, load_s=1.0), now=0.0)

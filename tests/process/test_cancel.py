@@ -1,0 +1,254 @@
+"""Calls that nobody waits for do not run: `cancel()`, and maps that are left."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import parsl
+import pytest
+from parsl import python_app
+from parsl.dataflow.errors import DependencyError
+from parsl.executors import ThreadPoolExecutor
+
+from parsl_context import ContextExecutor, context, context_app
+from tests.process.conftest import wait_for
+
+pytestmark = pytest.mark.process
+Load = Callable[..., ContextExecutor]
+
+
+@pytest.fixture
+def marks_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    return folder
+
+
+def mark(folder: str, number: int, run_s: float = 0.0) -> int:
+    with (Path(folder) / str(number)).open("a") as file:
+        file.write("x")
+    time.sleep(run_s)
+    return number
+
+
+@context
+def offset() -> int:
+    return 0
+
+
+@context_app(context=offset)
+def app(offset: int, folder: str, number: int, run_s: float = 0.0) -> int:
+    return mark(folder, number, run_s)
+
+
+@context_app(context=offset, cache=True)
+def remembered(offset: int, folder: str, number: int) -> int:
+    return mark(folder, number)
+
+
+@python_app
+def pause(run_s: float) -> float:
+    time.sleep(run_s)
+    return run_s
+
+
+def marks(folder: Path) -> dict[int, int]:
+    return {int(path.name): len(path.read_text()) for path in folder.iterdir()}
+
+
+def started(folder: Path, number: int) -> None:
+    wait_for(lambda: number in marks(folder))
+
+
+@pytest.mark.slow
+def test_of_many_calls_that_are_cancelled_as_they_run_none_runs_after_all(load: Load, marks_folder: Path) -> None:
+    """Each future ends once, and what was cancelled has left no mark."""
+    executor = load(max_workers_per_node=2)
+    executor.submit(mark, {}, str(marks_folder), -1).result(timeout=60)
+    futures = [executor.submit(mark, {}, str(marks_folder), i) for i in range(4000)]
+    ends = [0] * len(futures)
+
+    def count(i: int) -> Callable[[object], None]:
+        def ended(_: object) -> None:
+            ends[i] += 1
+
+        return ended
+
+    for i, future in enumerate(futures):
+        future.add_done_callback(count(i))
+    chosen = random.Random(3).sample(range(len(futures)), 2000)
+    cancelled = {i for i in chosen if futures[i].cancel()}
+    assert not concurrent.futures.wait(futures, timeout=60).not_done
+    ran = marks(marks_folder)
+    assert set(ran) - {-1} == set(range(len(futures))) - cancelled
+    assert set(ran.values()) == {1}
+    assert ends == [1] * len(futures)
+    assert cancelled
+    assert {i for i, future in enumerate(futures) if future.cancelled()} == cancelled
+
+
+def test_a_call_behind_another_is_cancelled_and_one_that_runs_is_not(load: Load, marks_folder: Path) -> None:
+    load(max_workers_per_node=1, config={"retries": 3})
+    running = app(str(marks_folder), 0, 1.0)
+    started(marks_folder, 0)
+    waiting = app(str(marks_folder), 1)
+    assert waiting.cancel()
+    assert waiting.cancelled()
+    assert not running.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        waiting.result(timeout=0)
+    assert concurrent.futures.wait([waiting], timeout=0).done == {waiting}
+    assert running.result(timeout=30) == 0
+    assert app(str(marks_folder), 2).result(timeout=30) == 2
+    assert marks(marks_folder) == {0: 1, 2: 1}
+
+
+def test_a_call_that_waits_for_others_is_cancelled_at_once(load: Load, marks_folder: Path) -> None:
+    load(max_workers_per_node=1)
+    first = pause(0.5)
+    second = app(str(marks_folder), 1, first)
+    third = app(str(marks_folder), second)
+    assert second.cancel()
+    with pytest.raises(DependencyError):
+        third.result(timeout=30)
+    assert first.result(timeout=30) == 0.5
+    assert app(str(marks_folder), 2).result(timeout=30) == 2
+    assert marks(marks_folder) == {2: 1}
+
+
+def test_a_cancelled_call_is_not_remembered(load: Load, marks_folder: Path) -> None:
+    load(max_workers_per_node=1)
+    app(str(marks_folder), 0, 0.5)
+    started(marks_folder, 0)
+    assert remembered(str(marks_folder), 1).cancel()
+    assert remembered(str(marks_folder), 1).result(timeout=30) == 1
+
+
+def test_asyncio_sees_it(load: Load, marks_folder: Path) -> None:
+    load(max_workers_per_node=1)
+
+    async def script() -> None:
+        app(str(marks_folder), 0, 0.5)
+        started(marks_folder, 0)
+        future = app(str(marks_folder), 1)
+        awaited = asyncio.wrap_future(future)
+        assert future.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await awaited
+
+    asyncio.run(script())
+
+
+def test_on_other_executors_what_they_can_cancel_is(run_dir: Path, marks_folder: Path) -> None:
+    executor = ThreadPoolExecutor(label="x", max_threads=1)
+    with parsl.load(parsl.Config(executors=[executor], run_dir=str(run_dir), usage_tracking=0, retries=1)):
+        running = app(str(marks_folder), 0, 0.5)
+        started(marks_folder, 0)
+        waiting = app(str(marks_folder), 1)
+        wait_for(lambda: waiting.task_record["status"].name != "pending")
+        assert waiting.cancel()
+        assert not running.cancel()
+        assert running.result(timeout=30) == 0
+    parsl.clear()
+    assert marks(marks_folder) == {0: 1}
+
+
+# --- maps
+
+
+@pytest.mark.parametrize("how", ["close", "break", "error"])
+def test_a_map_that_is_left_runs_no_more_than_has_begun(load: Load, marks_folder: Path, how: str) -> None:
+    load(max_workers_per_node=1)
+    results = app.map([str(marks_folder)] * 1000, range(1000), [0.02] * 1000, chunksize=1)
+    assert next(results) == 0
+    if how == "close":
+        results.close()  # type: ignore[attr-defined]
+    elif how == "break":
+        for _ in results:
+            break
+        del results
+    else:
+        with pytest.raises(KeyError):
+            leave(results)
+        del results
+    begun = time.monotonic()
+    assert app(str(marks_folder), 5000).result(timeout=30) == 5000
+    assert time.monotonic() - begun < 5
+    ran = len(marks(marks_folder))
+    time.sleep(0.3)
+    assert len(marks(marks_folder)) == ran < 30
+
+
+def leave(results: object) -> None:
+    for _ in results:  # type: ignore[attr-defined]
+        raise KeyError
+
+
+@context_app(context=offset)
+def odd(offset: int, x: int) -> int:
+    if x % 10 == 7:
+        raise ValueError(f"no {x}")
+    return x
+
+
+@context_app
+def keyed(name: str, x: int) -> tuple[str, int]:
+    with context:
+        made = name
+    if x == 5:
+        raise ValueError("five")
+    return made, x
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 4, 100])
+def test_what_calls_raise_is_given_in_the_place_of_results(load: Load, chunksize: int | None) -> None:
+    load(max_workers_per_node=1)
+    found = list(odd.map(range(30), chunksize=chunksize, return_exceptions=True))
+    for i, value in enumerate(found):
+        if i % 10 == 7:
+            assert type(value) is ValueError
+            assert value.__notes__ == [f"item {i} of the map: {i}"]
+        else:
+            assert value == i
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_results_before_an_error_are_delivered(load: Load, ordered: bool) -> None:
+    load(max_workers_per_node=1)
+    results, found = odd.map(range(30), chunksize=10, ordered=ordered), []
+    with pytest.raises(ValueError, match="no 7") as raised:
+        found.extend(iter_to(results, found))
+    assert found[:7] == list(range(7))
+    assert raised.value.__notes__ == ["item 7 of the map: 7"]  # type: ignore[attr-defined]
+
+
+def iter_to(results: object, found: list[int]) -> list[int]:
+    for each in results:  # type: ignore[attr-defined]
+        found.append(each)
+    return []
+
+
+def test_results_come_as_they_end_if_that_is_wanted(load: Load, marks_folder: Path) -> None:
+    load(max_workers_per_node=2)
+    app(str(marks_folder), 0).result(timeout=60)
+    found = list(app.map([str(marks_folder)] * 4, range(1, 5), [2.0, 0.0, 0.0, 0.0], chunksize=1, ordered=False))
+    assert sorted(found) == [1, 2, 3, 4]
+    assert found[-1] == 1
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_maps_by_key_do_so_too(load: Load, ordered: bool) -> None:
+    load(max_workers_per_node=1)
+    names = ["ab"[i % 2] for i in range(8)]
+    found = list(keyed.map(names, range(8), ordered=ordered, return_exceptions=True))
+    results = [each for each in found if isinstance(each, tuple)]
+    (error,) = [each for each in found if isinstance(each, ValueError)]
+    assert sorted(results, key=lambda each: each[1]) == [(names[i], i) for i in range(8) if i != 5]
+    assert error.__notes__[0].startswith("item 5 of the map")  # type: ignore[attr-defined]
+    if ordered:
+        assert found.index(error) == 5
