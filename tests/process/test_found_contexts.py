@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import json
 import os
 import pickle
 import random
+import re
 import time
 import types
 from collections.abc import Callable
@@ -42,10 +44,17 @@ def sent(value: Any) -> Any:
     """A result as it would arrive."""
     try:
         return pickle.loads(pickle.dumps(value))
-    except (TypeError, pickle.PicklingError) as error:
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
         raise ContextSerializationError(
             f"The result of the call, of type builtins.{type(value).__name__},", error
         ) from error
+
+
+def plain(text: Any) -> Any:
+    """A text without addresses, and without what tells the two modules apart."""
+    if isinstance(text, tuple):
+        return tuple(map(plain, text))
+    return re.sub(r"0x[0-9a-f]+", "", text.replace("undivided_", "found_"))
 
 
 def loads(executor: ContextExecutor) -> int:
@@ -66,7 +75,10 @@ def test_functions_do_on_workers_what_they_do_here(load: Load) -> None:
 def generated_apps(
     folder: Path, seed: int, count: int
 ) -> tuple[types.ModuleType, list[tuple[Any, Callable[..., Any]]]]:
-    """Generated functions that can be split, as apps, each with the same function of a second module."""
+    """Generated functions that can be split, as apps, each with the same function of a second module.
+
+    Not those that draw random numbers, which are others in each process.
+    """
     modules = []
     for name in (f"found_{seed}", f"undivided_{seed}"):
         (folder / f"{name}.py").write_text(
@@ -75,6 +87,8 @@ def generated_apps(
         modules.append(importlib.import_module(name))
     made = []
     for number in range(count):
+        if "random." in inspect.getsource(getattr(modules[0], f"f{number}")):
+            continue
         with contextlib.suppress(SplitError):
             app = context_app(discover=True)(getattr(modules[0], f"f{number}"))
             made.append((app, getattr(modules[1], f"f{number}")))
@@ -84,7 +98,8 @@ def generated_apps(
 @python_app
 def effects_on_worker(name: str) -> list[str]:
     module = importlib.import_module(name)
-    return [repr(each) for each in (module.EFFECTS, module.STORE, module.TICKS, module.TABLE)]
+    seen = (module.EFFECTS, module.STORE, module.TICKS, module.TABLE, module.ROWS, module.CODES)
+    return [repr(each) for each in seen]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -99,10 +114,13 @@ def test_generated_functions_do_on_one_worker_what_they_do_here(
     calls = [(app, function, x) for app, function in made for x in random.Random(seed).sample(range(7), 3)]
     random.Random(seed).shuffle(calls)
     for app, function, x in calls:
-        found = said(lambda app=app, x=x: app(x).result(timeout=60))
-        assert found == said(lambda function=function, x=x: sent(function(x))), f"{app.__name__}({x})"
-    here = [repr(each) for each in (undivided.EFFECTS, undivided.STORE, undivided.TICKS, undivided.TABLE)]
-    assert effects_on_worker(f"found_{seed}").result(timeout=60) == here
+        found = plain(said(lambda app=app, x=x: app(x).result(timeout=60)))
+        here = plain(said(lambda function=function, x=x: sent(function(x))))
+        if here != "cannot be sent":  # by pickle alone: functions and classes within functions can
+            assert found == here, f"{app.__name__}({x})"
+    expected = (undivided.EFFECTS, undivided.STORE, undivided.TICKS, undivided.TABLE, undivided.ROWS, undivided.CODES)
+    there = effects_on_worker(f"found_{seed}").result(timeout=60)
+    assert [plain(each) for each in there] == [plain(repr(each)) for each in expected]
 
 
 @context_app(discover=True)
