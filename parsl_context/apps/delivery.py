@@ -36,18 +36,27 @@ class Sent:
 
     def results(self, give: Callable[[Any], Any]) -> Iterator[Any]:
         """All results in order; what a call raised is given to `give`, which raises it or gives what to deliver."""
+        self._look()
+        if self._error is None and give is raise_it:  # as nearly always
+            assert self._values is not None
+            yield from self._values
+            return
         for index in range(len(self.items)):
             yield self.result(index, give)
 
     def result(self, index: int, give: Callable[[Any], Any]) -> Any:
         """One result, once the task has ended."""
-        if self._values is None:
-            self._values, self._error = self._outcome()
+        self._look()
+        assert self._values is not None
         if index < len(self._values):
             value = self._values[index]
             return give(self._noted(value.exception(), index)) if type(value) is Raised else value
         assert self._error is not None, "a task has a result for each of its calls, or an error"
         return give(self._noted(another(self._error) if self.taken else self._error, index))
+
+    def _look(self) -> None:
+        if self._values is None:
+            self._values, self._error = self._outcome()
 
     def _outcome(self) -> tuple[Sequence[Any], BaseException | None]:
         assert self.future is not None
