@@ -19,17 +19,15 @@ from parsl.app.app import AppBase
 from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
 from parsl.dataflow.futures import AppFuture
 from parsl.errors import NoDataFlowKernelError
-from rich import get_console
-from rich.progress import track
 
 from parsl_context.apps.automatic import parts_of
-from parsl_context.apps.chunks import ChunkSizer, Give, as_they_end, in_groups, in_order
+from parsl_context.apps.chunks import ChunkSizer
 from parsl_context.apps.context import Context
 from parsl_context.apps.context_call import ContextCall, call_of, check_of, place_contexts
-from parsl_context.apps.delivery import give_it, raise_it
 from parsl_context.apps.futures import ContextFuture
 from parsl_context.apps.keys import KeyedContext, Keys, KeyUses, as_app_context
 from parsl_context.apps.lexical import block_of, context_of, split
+from parsl_context.apps.mapping import MappedCalls, with_progress
 from parsl_context.apps.options import UNKEPT_LEVELS
 from parsl_context.apps.places import Warmed, feasible, no_place, places_contexts
 from parsl_context.apps.portable import is_within_call
@@ -103,7 +101,7 @@ class ContextApp(AppBase):
             ignore_for_cache=ignore_for_cache,
         )
         self.func: ContextCall = call
-        self._check = check_of(call)
+        self.check = check_of(call)
         self._has_warned = False
         functools.update_wrapper(self, body if split is None else split.function)
 
@@ -118,7 +116,7 @@ class ContextApp(AppBase):
             If the app names an executor that the run does not have.
         """
         invocation_kwargs = {**self.kwargs, **kwargs}
-        self._check(*args, **invocation_kwargs)
+        self.check(*args, **invocation_kwargs)
         if self.func.keys is not None:
             args, invocation_kwargs = self.func.keys.shield(args, invocation_kwargs)
             if self.func.uses.is_wasteful and self.func.keys.names and not self._has_warned:
@@ -128,7 +126,7 @@ class ContextApp(AppBase):
             return self.func(*args, **invocation_kwargs, **values)  # type: ignore[no-any-return]
         walltime_s = invocation_kwargs.get("walltime")
         func = self.func if walltime_s is None else self.func.limited(walltime_s)
-        return self._submit(func, args, invocation_kwargs)
+        return self.submit_call(func, args, invocation_kwargs)
 
     def __repr__(self) -> str:
         return f"<ContextApp {self.__name__}: {'; '.join(f'{name} {value}' for name, value in self._facts())}>"
@@ -204,19 +202,12 @@ class ContextApp(AppBase):
         if max_pending < 1:
             raise ConfigurationError(f"map(max_pending={max_pending}): at least one task must be pending.")
         self._check_keys("map", keys)
-        items = zip(*iterables, strict=False)
-        sizer = ChunkSizer(chunksize)
-        give = give_it if return_exceptions else raise_it
-        if self.func.keys is None and ordered:
-            results = in_order(items, self._chunk_sender(sizer, give), sizer, max_pending, give)
-        else:
-            grouped = self._grouped(items, keys)
-            send = self._group_sender(keys, sizer, give)
-            results = (in_groups if ordered else as_they_end)(grouped, send, sizer, max_pending, give)
-        if not progress or not (get_console().is_terminal or get_console().is_jupyter):
+        mapping = MappedCalls(self, keys, ChunkSizer(chunksize), max_pending, goes_on=return_exceptions)
+        results = mapping.results(zip(*iterables, strict=False), ordered=ordered)
+        if not progress:
             return results
         total = min((len(it) for it in iterables if isinstance(it, Sized)), default=None)
-        return _shown(results, self.__name__, total)
+        return with_progress(results, self.__name__, total)
 
     def warm(self, **keys: Any) -> Warmed:
         """Start building the app's contexts on the workers, before the first call.
@@ -320,49 +311,12 @@ class ContextApp(AppBase):
             stacklevel=3,
         )
 
-    def _chunk_sender(self, sizer: ChunkSizer, give: Give) -> Callable[[list[tuple[Any, ...]]], AppFuture]:
-        func = self._func().as_chunk()
-        more = (True,) if give is give_it else ()
-
-        def send(chunk: list[tuple[Any, ...]]) -> AppFuture:
-            future = self._submit(func, (chunk, *more), {})
-            sizer.observe(future, len(chunk))
-            return future
-
-        return send
-
-    def _grouped(
-        self, items: Iterator[tuple[Any, ...]], given: dict[str, Any]
-    ) -> Iterator[tuple[ContextCall, tuple[Any, ...]]]:
-        """Items with the call that has the contexts that they want: those with the same keys travel together."""
-        func, keys = self._func(), self.func.keys
-        for item in items:
-            if keys is None:
-                yield func, item
-                continue
-            self._check(*item, **given)
-            values, args, _ = keys.take(item, given)
-            yield func.at(values), args
-
-    def _group_sender(
-        self, given: dict[str, Any], sizer: ChunkSizer, give: Give
-    ) -> Callable[[ContextCall, list[Any]], AppFuture]:
-        keys = self.func.keys
-        named = {} if keys is None else keys.take((), given)[2]  # for a body that takes them by their names
-        more = (True,) if give is give_it else ()
-
-        def send(call: ContextCall, chunk: list[Any]) -> AppFuture:
-            future = self._submit(call.as_chunk(), (chunk, *more), named)
-            sizer.observe(future, len(chunk))
-            return future
-
-        return send
-
-    def _func(self) -> ContextCall:
+    def limited_func(self) -> ContextCall:
+        """Its `func`, with the walltime that the app has by default."""
         walltime_s = self.kwargs.get("walltime")
         return self.func if walltime_s is None else self.func.limited(walltime_s)
 
-    def _submit(self, func: ContextCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
+    def submit_call(self, func: ContextCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
         kernel = self._kernel()
         future = kernel.submit(
             func,
@@ -473,13 +427,6 @@ def context_app(
     elif context is not None:
         contexts = {None: as_app_context(context)}
     return decorate if function is None else decorate(function)
-
-
-def _shown(results: Iterator[Any], name: str, total: int | None) -> Iterator[Any]:
-    try:
-        yield from track(results, description=name, total=total)
-    finally:
-        results.close()  # type: ignore[attr-defined]  # which lets go of what has not started
 
 
 def _itself(value: Any) -> Any:

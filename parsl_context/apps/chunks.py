@@ -8,12 +8,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from parsl_context.apps.delivery import Sent
+from parsl_context.apps.delivery import Give, Sent
 from parsl_context.apps.futures import withdraw
 
-Give = Callable[[Any], Any]
 _Group = TypeVar("_Group")
 
 
@@ -74,7 +73,7 @@ def in_order(
     try:
         while True:
             while len(pending) < max_pending and (chunk := list(itertools.islice(items, sizer.size))):
-                pending.append(sent := Sent(chunk, range(count, count + len(chunk))))
+                pending.append(sent := Sent(chunk, count))
                 sent.future = submit(chunk)
                 count += len(chunk)
             if not pending:
@@ -85,14 +84,8 @@ def in_order(
         _let_go(pending)
 
 
-def in_groups(
-    items: Iterator[tuple[_Group, Any]],
-    submit: Callable[[_Group, list[Any]], Future[Any]],
-    sizer: ChunkSizer,
-    max_pending: int,
-    give: Give,
-) -> Iterator[Any]:
-    """Results of items in their order, where those of one group travel together.
+class Groups(Generic[_Group]):
+    """Items on their way, where those of one group travel together.
 
     Parameters
     ----------
@@ -100,93 +93,78 @@ def in_groups(
         Groups, told apart by identity, and what is to be sent.
     submit
         Sends a chunk of one group; its future has as many results.
+    sizer
+        How many items are in one.
     max_pending
         Chunks that may wait or run at a time; so many times the size of one is read ahead.
     """
-    filling: dict[int, tuple[_Group, Sent]] = {}
-    order: deque[tuple[Sent, int]] = deque()
-    pending: dict[int, Sent] = {}
-    count = 0
 
-    def send(group: _Group, chunk: Sent) -> None:
-        del filling[id(group)]
-        pending[id(chunk)] = chunk
-        chunk.future = submit(group, chunk.items)
+    def __init__(
+        self,
+        items: Iterator[tuple[_Group, Any]],
+        submit: Callable[[_Group, list[Any]], Future[Any]],
+        sizer: ChunkSizer,
+        max_pending: int,
+    ) -> None:
+        self._items = enumerate(items)
+        self._submit = submit
+        self._sizer = sizer
+        self._max_pending = max_pending
+        self._filling: dict[int, tuple[_Group, Sent]] = {}
+        self._pending: dict[int, Sent] = {}  # sent, and not all of its results were taken
+        self._ended: queue.SimpleQueue[Sent] = queue.SimpleQueue()
 
-    is_over = False
-    try:
-        while True:
-            while not is_over and len(pending) < max_pending and len(order) < max_pending * sizer.size:
-                try:
-                    group, item = next(items)
-                except StopIteration:
-                    is_over = True
-                    break
-                _, chunk = filling.setdefault(id(group), (group, Sent([], [])))
-                order.append((chunk, len(chunk.items)))
-                chunk.items.append(item)
-                chunk.numbers.append(count)  # type: ignore[attr-defined]
-                count += 1
-                if len(chunk.items) >= sizer.size:
-                    send(group, chunk)
-            for group, chunk in list(filling.values()):
-                send(group, chunk)
-            if not order:
-                return
-            chunk, index = order.popleft()
-            yield chunk.result(index, give)
-            chunk.taken += 1
-            if chunk.taken == len(chunk.items):
-                del pending[id(chunk)]
-    finally:
-        _let_go(pending.values())
+    def in_order(self, give: Give) -> Iterator[Any]:
+        """Results in the order of the items."""
+        order: deque[tuple[Sent, int]] = deque()
+        try:
+            while True:
+                order.extend(self._read_ahead(len(order)))
+                if not order:
+                    return
+                chunk, index = order.popleft()
+                yield chunk.result(index, give)
+                if index == len(chunk.items) - 1:
+                    del self._pending[id(chunk)]
+        finally:
+            _let_go(self._pending.values())
 
+    def as_they_end(self, give: Give) -> Iterator[Any]:
+        """Results as soon as they are there."""
+        try:
+            while True:
+                self._read_ahead(0)
+                if not self._pending:
+                    return
+                chunk = self._ended.get()
+                yield from chunk.results(give)
+                del self._pending[id(chunk)]
+        finally:
+            _let_go(self._pending.values())
 
-def as_they_end(
-    items: Iterator[tuple[_Group, Any]],
-    submit: Callable[[_Group, list[Any]], Future[Any]],
-    sizer: ChunkSizer,
-    max_pending: int,
-    give: Give,
-) -> Iterator[Any]:
-    """As `in_groups`, but results come as soon as they are there."""
-    filling: dict[int, tuple[_Group, Sent]] = {}
-    ended: queue.SimpleQueue[Sent] = queue.SimpleQueue()
-    pending: dict[int, Sent] = {}
-    count = 0
+    def _read_ahead(self, waiting: int) -> list[tuple[Sent, int]]:
+        """Read and send as many items as may be, if so many wait. Gives for each its chunk, and its place there."""
+        found: list[tuple[Sent, int]] = []
+        while len(self._pending) < self._max_pending and waiting + len(found) < self._max_pending * self._sizer.size:
+            try:
+                number, (group, item) = next(self._items)
+            except StopIteration:
+                break
+            _, chunk = self._filling.setdefault(id(group), (group, Sent()))
+            found.append((chunk, len(chunk.items)))
+            chunk.items.append(item)
+            chunk.numbers.append(number)
+            if len(chunk.items) >= self._sizer.size:
+                self._send(group, chunk)
+        for group, chunk in list(self._filling.values()):
+            self._send(group, chunk)
+        return found
 
-    def send(group: _Group, chunk: Sent) -> None:
-        del filling[id(group)]
-        pending[id(chunk)] = chunk
-        chunk.future = submit(group, chunk.items)
-        chunk.future.add_done_callback(lambda _: ended.put(chunk))
-
-    is_over = False
-    try:
-        while True:
-            waiting = 0
-            while not is_over and len(pending) < max_pending and waiting < max_pending * sizer.size:
-                try:
-                    group, item = next(items)
-                except StopIteration:
-                    is_over = True
-                    break
-                _, chunk = filling.setdefault(id(group), (group, Sent([], [])))
-                chunk.items.append(item)
-                chunk.numbers.append(count)  # type: ignore[attr-defined]
-                count += 1
-                waiting += 1
-                if len(chunk.items) >= sizer.size:
-                    send(group, chunk)
-            for group, chunk in list(filling.values()):
-                send(group, chunk)
-            if not pending:
-                return
-            chunk = ended.get()
-            yield from chunk.results(give)
-            del pending[id(chunk)]
-    finally:
-        _let_go(pending.values())
+    def _send(self, group: _Group, chunk: Sent) -> None:
+        del self._filling[id(group)]
+        self._pending[id(chunk)] = chunk
+        chunk.future = self._submit(group, chunk.items)
+        chunk.future.add_done_callback(lambda _: self._ended.put(chunk))
 
 
 def _let_go(pending: Iterable[Sent]) -> None:

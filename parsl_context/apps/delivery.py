@@ -10,6 +10,8 @@ from typing import Any
 from parsl_context.content.exceptions import Raised, another
 from parsl_context.retain.calls import take_results
 
+Give = Callable[[BaseException], Any]  # what is done with what a call raised: `raise_it` or `give_it`
+
 
 class Sent:
     """Calls that travel together.
@@ -18,23 +20,20 @@ class Sent:
     ----------
     items : list of tuple
         Arguments of the calls.
-    numbers : sequence of int
+    numbers : list of int
         Which items of the map these are, [0, items of the map).
     future : Future
         Of the task, once it was made.
-    taken : int
-        Results that were given out.
     """
 
-    def __init__(self, items: list[tuple[Any, ...]], numbers: Sequence[int]) -> None:
-        self.items = items
-        self.numbers = numbers
+    def __init__(self, items: Sequence[tuple[Any, ...]] = (), first: int = 0) -> None:
+        self.items = list(items)
+        self.numbers = list(range(first, first + len(self.items)))
         self.future: Future[Any] | None = None
-        self.taken = 0
         self._values: Sequence[Any] | None = None
         self._error: BaseException | None = None
 
-    def results(self, give: Callable[[Any], Any]) -> Iterator[Any]:
+    def results(self, give: Give) -> Iterator[Any]:
         """All results in order; what a call raised is given to `give`, which raises it or gives what to deliver."""
         self._look()
         if self._error is None and give is raise_it:  # as nearly always
@@ -44,7 +43,7 @@ class Sent:
         for index in range(len(self.items)):
             yield self.result(index, give)
 
-    def result(self, index: int, give: Callable[[Any], Any]) -> Any:
+    def result(self, index: int, give: Give) -> Any:
         """One result, once the task has ended."""
         self._look()
         assert self._values is not None
@@ -52,7 +51,8 @@ class Sent:
             value = self._values[index]
             return give(self._noted(value.exception(), index)) if type(value) is Raised else value
         assert self._error is not None, "a task has a result for each of its calls, or an error"
-        return give(self._noted(another(self._error) if self.taken else self._error, index))
+        # What ended the task, as a dead worker does, may be the outcome of several calls: each notes on its own.
+        return give(self._noted(self._error if give is raise_it else another(self._error), index))
 
     def _look(self) -> None:
         if self._values is None:

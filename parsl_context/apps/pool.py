@@ -131,7 +131,7 @@ class AppPool(Executor):
         if isinstance(fn, ContextApp):
             return lambda args, kwargs: fn(*args, **kwargs)
         call = self._hosted(fn)
-        return lambda args, kwargs: self._app._submit(call, args, kwargs)
+        return lambda args, kwargs: self._app.submit_call(call, args, kwargs)
 
     def _chunk_caller(self, fn: Callable[..., Any]) -> Callable[[list[tuple[Any, ...]]], Future[list[Any]]] | None:
         """What makes a task of several calls; None if they must travel one by one."""
@@ -139,8 +139,8 @@ class AppPool(Executor):
         if not self._is_app(fn):
             call = None if isinstance(fn, ContextApp) else self._hosted(fn).as_chunk()
         else:
-            call = app._func().as_chunk() if app.func.keys is None else None
-        return None if call is None else lambda chunk: app._submit(call, (chunk,), {})
+            call = app.limited_func().as_chunk() if app.func.keys is None else None
+        return None if call is None else lambda chunk: app.submit_call(call, (chunk,), {})
 
     def _is_app(self, fn: object) -> bool:
         app = self._app

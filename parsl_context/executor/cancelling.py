@@ -7,6 +7,7 @@ waits for the answer, which takes a round trip.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -29,6 +30,8 @@ class Cancels:
         Sends a message to the interchange, from any thread.
     drop
         Releases what a call has in shared memory.
+    gets_answers
+        Whether this is the thread that gets the answers, and must not wait for them.
     """
 
     def __init__(
@@ -36,12 +39,13 @@ class Cancels:
         calls: MutableMapping[Any, Future[Any]],
         send: Callable[[m.CancelTasks], None],
         drop: Callable[[Future[Any]], None],
+        gets_answers: Callable[[], bool],
     ) -> None:
         self._calls = calls
         self._send = send
         self._drop = drop
-        self._asked: dict[TaskId, threading.Event] = {}
-        self._thread: threading.Thread | None = None  # that gets the answers, and must not wait for them
+        self._gets_answers = gets_answers
+        self._awaited: dict[TaskId, threading.Event] = {}  # answers that somebody waits for
 
     def withdraw(self, futures: Sequence[CallFuture], *, waits: bool) -> None:
         """Withdraw calls that have not started.
@@ -51,29 +55,38 @@ class Cancels:
         waits
             Until it is known for each whether it was, but no longer than `ANSWER_TIMEOUT_S`.
         """
-        open_ones = [future for future in futures if not future.done()]
-        if not open_ones:
+        tasks = [TaskId(future.parsl_executor_task_id) for future in futures if not future.done()]
+        if not tasks:
             return
-        tasks = [TaskId(future.parsl_executor_task_id) for future in open_ones]
-        events = [self._asked.setdefault(task, threading.Event()) for task in tasks]
-        for future, event in zip(open_ones, events, strict=True):
-            future.add_done_callback(lambda _, event=event: event.set())  # type: ignore[misc]
-        self._send(m.CancelTasks(tasks=tasks))
-        if waits and threading.current_thread() is not self._thread:
+        if not waits or self._gets_answers():
+            self._send(m.CancelTasks(tasks=tasks))
+            return
+        events = [self._awaited.setdefault(task, threading.Event()) for task in tasks]
+        try:
+            for future in futures:
+                future.add_done_callback(self._ended)
+            self._send(m.CancelTasks(tasks=tasks))
+            end = time.monotonic() + ANSWER_TIMEOUT_S
             for event in events:
-                if not event.wait(ANSWER_TIMEOUT_S):
-                    break
-        for task in tasks if waits else ():
-            self._asked.pop(task, None)
+                event.wait(max(0.0, end - time.monotonic()))
+        finally:
+            for task in tasks:
+                self._awaited.pop(task, None)
 
     def answered(self, tasks: Sequence[TaskId], is_cancelled: bool) -> None:
         """What became of calls that were to be withdrawn. In the thread of the client."""
-        self._thread = threading.current_thread()
         for task in tasks:
             future = self._calls.pop(task, None) if is_cancelled else None
             if isinstance(future, CallFuture):
                 self._drop(future)
                 future.end_cancelled()
-            event = self._asked.pop(task, None)
-            if event is not None:
-                event.set()
+            self._answer(task)
+
+    def _ended(self, future: Future[Any]) -> None:
+        assert isinstance(future, CallFuture)
+        self._answer(TaskId(future.parsl_executor_task_id))
+
+    def _answer(self, task: TaskId) -> None:
+        event = self._awaited.get(task)
+        if event is not None:
+            event.set()

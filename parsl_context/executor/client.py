@@ -203,6 +203,11 @@ class InterchangeClient:
 
     # --- in the thread
 
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether it is the client's thread that asks."""
+        return threading.current_thread() is self._thread
+
     def _run(self) -> None:
         loop = self._loop
         loop.watch(self._wake_reader, self._woken)

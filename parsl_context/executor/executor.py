@@ -131,7 +131,7 @@ class ContextExecutor(HighThroughputExecutor):
         self._codes: CodeBook | None = None
         self._segments = Segments()
         self._outcomes = Outcomes(self.tasks, self._segments)
-        self._cancels = Cancels(self.tasks, self._send_cancels, self._outcomes.drop_arguments)
+        self._cancels = Cancels(self.tasks, self._send_cancels, self._outcomes.drop_arguments, self._gets_answers)
         self._task_ids = itertools.count(1)
         self._blocks_ahead = BlocksAhead(super().scale_out_facade)
         self._jobs_over = JobsOver()
@@ -167,7 +167,7 @@ class ContextExecutor(HighThroughputExecutor):
             self._start_monitoring()
         self._segments = create_segments()
         self._outcomes = Outcomes(self.tasks, self._segments)
-        self._cancels = Cancels(self.tasks, self._send_cancels, self._outcomes.drop_arguments)
+        self._cancels = Cancels(self.tasks, self._send_cancels, self._outcomes.drop_arguments, self._gets_answers)
         self._client = InterchangeClient(
             on_result=self._outcomes.result,
             on_failed=self._outcomes.failed,
@@ -371,6 +371,9 @@ class ContextExecutor(HighThroughputExecutor):
 
     def _withdraw_one(self, future: CallFuture) -> None:
         self._cancels.withdraw([future], waits=True)
+
+    def _gets_answers(self) -> bool:
+        return self._client is not None and self._client.is_this_thread
 
     def _send_cancels(self, message: m.CancelTasks) -> None:
         if self._client is not None:

@@ -27,7 +27,7 @@ from typing_extensions import assert_never
 
 from parsl_context.content.carried import unpack_code
 from parsl_context.content.serialization import pack_value, unpack_value
-from parsl_context.errors import BodyExitError, ContextIsolationError, ContextSerializationError, WorkerLost
+from parsl_context.errors import BodyExitError, ContextIsolationError, WorkerLost
 from parsl_context.parsl_parts.compat import start_logging
 from parsl_context.parsl_parts.titles import set_title
 from parsl_context.pool.bond import Bond, ManagerGone
@@ -436,8 +436,9 @@ def _pack_result(value: object) -> tuple[bytes, Sequence[Buffer]]:
     try:
         return pack_value(value)
     except Exception as error:
-        what = f"The result of the call, of type {type(value).__module__}.{type(value).__qualname__},"
-        raise ContextSerializationError(what, error, "Return what can be pickled: data, not what reads it.") from error
+        if isinstance(value, calls.ChunkResults):
+            return pack_value(value.sendable())
+        raise calls.cannot_send(value, error) from error
 
 
 def _describe_resources(resources: dict[str, Any] | None, nodes: Sequence[str], launcher: str) -> None:

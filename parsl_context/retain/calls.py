@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from parsl_context.content.exceptions import Raised
+from parsl_context.content.serialization import pack_value
+from parsl_context.errors import ContextSerializationError
 from parsl_context.retain.drift import checked, may_say
 from parsl_context.retain.instances import Instances
 from parsl_context.wire.messages import Digest
@@ -81,16 +83,54 @@ def run_chunk(
         Whether those after one that raises are made as well; what it raised is in its place then (`Raised`). Else that
         is raised here, and has the results before it (`take_results`).
     """
-    found: list[Any] = []
+    found = ChunkResults(goes_on=goes_on)
     for args in chunk:
         try:
             found.append(body(*args, **kwargs))
         except Exception as error:
             if not goes_on:
-                error.__dict__[_RESULTS] = found
+                error.__dict__[_RESULTS] = found.sendable()
                 raise
             found.append(Raised(error))
     return found
+
+
+class ChunkResults(list[Any]):
+    """Results of a chunk; a list, once they have been sent."""
+
+    def __init__(self, results: Sequence[Any] = (), *, goes_on: bool) -> None:
+        super().__init__(results)
+        self._goes_on = goes_on
+
+    def sendable(self) -> list[Any]:
+        """The results, where one that cannot be sent counts as an error of its call alone.
+
+        Raises
+        ------
+        ContextSerializationError
+            That error, with the results before it, if nothing goes on after one.
+        """
+        found: list[Any] = []
+        for value in self:
+            try:
+                pack_value(value)
+            except Exception as cause:
+                error = cannot_send(value, cause)
+                if not self._goes_on:
+                    error.__dict__[_RESULTS] = found
+                    raise error from cause
+                value = Raised(error)
+            found.append(value)
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)
+
+
+def cannot_send(value: object, cause: Exception) -> ContextSerializationError:
+    """The error of a call whose result cannot be sent back."""
+    what = f"The result of the call, of type {type(value).__module__}.{type(value).__qualname__},"
+    return ContextSerializationError(what, cause, "Return what can be pickled: data, not what reads it.")
 
 
 def take_results(error: BaseException) -> list[Any]:

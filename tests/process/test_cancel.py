@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import random
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from parsl import python_app
 from parsl.dataflow.errors import DependencyError
 from parsl.executors import ThreadPoolExecutor
 
-from parsl_context import ContextExecutor, context, context_app
+from parsl_context import ContextExecutor, ContextSerializationError, WorkerLost, context, context_app
 from tests.process.conftest import wait_for
 
 pytestmark = pytest.mark.process
@@ -158,7 +160,86 @@ def test_on_other_executors_what_they_can_cancel_is(run_dir: Path, marks_folder:
     assert marks(marks_folder) == {0: 1}
 
 
+def test_a_callback_may_cancel_others(load: Load, marks_folder: Path) -> None:
+    """It runs in the thread that gets the answers, also before the first of them."""
+    executor = load(max_workers_per_node=1)
+    executor.submit(mark, {}, str(marks_folder), -1).result(timeout=60)
+    first = executor.submit(mark, {}, str(marks_folder), 0, 0.5)
+    others = [executor.submit(mark, {}, str(marks_folder), i, 1.0) for i in range(1, 4)]
+    took: list[float] = []
+
+    def ended(_: object) -> None:
+        begun = time.monotonic()
+        for other in others[1:]:
+            other.cancel()
+        took.append(time.monotonic() - begun)
+
+    first.add_done_callback(ended)
+    assert first.result(timeout=30) == 0
+    wait_for(lambda: took and all(other.cancelled() for other in others[1:]))
+    assert took[0] < 1
+    assert others[0].result(timeout=30) == 1
+    assert marks(marks_folder) == {-1: 1, 0: 1, 1: 1}
+
+
+def test_what_was_asked_is_forgotten(load: Load, marks_folder: Path) -> None:
+    """Whether a call was withdrawn, had started, or ended in between."""
+    executor = load(max_workers_per_node=1)
+    for _ in range(20):
+        futures = [executor.submit(mark, {}, str(marks_folder), i) for i in range(10)]
+        executor.withdraw(futures)
+        concurrent.futures.wait(futures, timeout=30)
+    running = executor.submit(mark, {}, str(marks_folder), 99, 0.3)
+    started(marks_folder, 99)
+    executor.withdraw([running])
+    assert running.result(timeout=30) == 99
+    assert executor.submit(mark, {}, str(marks_folder), 100).result(timeout=30) == 100
+    assert not executor._cancels._awaited
+
+
+def dies(x: int) -> int:
+    if x == 3:
+        os._exit(1)
+    return x
+
+
+@context_app(context=offset)
+def deadly(offset: int, x: int) -> int:
+    return dies(x)
+
+
 # --- maps
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_worker_that_dies_costs_its_own_task_alone(load: Load, ordered: bool) -> None:
+    """Each of its calls has an error of its own, with its own note."""
+    load(max_workers_per_node=1)
+    found = list(deadly.map(range(9), chunksize=3, return_exceptions=True, ordered=ordered))
+    lost = [each for each in found if isinstance(each, WorkerLost)]
+    assert sorted(each for each in found if isinstance(each, int)) == [0, 1, 2, 6, 7, 8]
+    notes = [each.__notes__ for each in lost]  # type: ignore[attr-defined]
+    assert notes == [[f"item {i} of the map: {i}"] for i in (3, 4, 5)]
+
+
+@context_app(context=offset)
+def unsendable(offset: int, x: int) -> object:
+    if x == 3:
+        raise KeyError(x)
+    return re.match("a", "a") if x == 1 else x
+
+
+@pytest.mark.parametrize("chunksize", [1, 2, 4])
+def test_a_result_that_cannot_be_sent_costs_its_own_item_alone(load: Load, chunksize: int) -> None:
+    load(max_workers_per_node=1)
+    found = list(unsendable.map(range(4), chunksize=chunksize, return_exceptions=True))
+    kinds = [int, ContextSerializationError, int, KeyError]
+    assert [type(each) for each in found] == kinds
+    assert found[1].__notes__ == ["item 1 of the map: 1"]
+    results, taken = unsendable.map(range(4), chunksize=chunksize), []
+    with pytest.raises(ContextSerializationError, match=r"The result of the call, of type re\.Match"):
+        taken.extend(iter_to(results, taken))
+    assert taken == [0]
 
 
 @pytest.mark.parametrize("how", ["close", "break", "error"])
