@@ -71,7 +71,7 @@ def split_by_itself(function: Any) -> Split:
     kept = [each.arg for each in all_arguments(source.node.args)]
     body = body_half(source, (), rest or [ast.Pass()], rest[0] if rest else source.node, kept, names, sure)
     asked = {name: frozenset(uses.asked[name]) for name in names if name in uses.asked}
-    masked = tuple(sorted(uses.masked))
+    masked = tuple(sorted(uses.lineage.masked))
     kinds = frozenset((kind.__module__, kind.__qualname__) for kind in moving.names.classes)
     terms = Terms(
         uses.given_out, uses.given_on, uses.handed, asked, masked, tuple(sorted(moving.names.tables or ())), kinds
@@ -129,9 +129,15 @@ def _analysed(source: Source) -> tuple[Moving, Uses]:
             for each in moving.verdicts
             if each.place == CONTEXT and isinstance(each.node, ast.FunctionDef)
         }
-        uses = Uses(names_of(source), frozenset(moving.made_by), callables=callables, functions=functions)
-        uses.compiled = moving.compiled
-        uses.methods = {name: of for name in moving.made_by if (of := moving.methods_of(name))}
+        methods = {name: of for name in moving.made_by if (of := moving.methods_of(name))}
+        uses = Uses(
+            names_of(source),
+            frozenset(moving.made_by),
+            callables=callables,
+            methods=methods,
+            compiled=moving.compiled,
+            functions=functions,
+        )
         misused = {**moving.drawn, **uses.look(rest)}
         if not misused:
             return moving, uses

@@ -16,8 +16,9 @@ from typing import Any
 from parsl_context.discover import known_names as known
 from parsl_context.discover import shapes
 from parsl_context.discover.bound_names import times_bound_in
+from parsl_context.discover.lineage import Lineage
 from parsl_context.discover.names import Names, Unknown, names_of
-from parsl_context.discover.origins import Origin, Origins, computed, deeper, join, joined, untold
+from parsl_context.discover.origins import Origin, Origins, deeper, joined, untold
 from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
 
@@ -40,10 +41,8 @@ class Uses:
         What names stand for.
     whole : frozenset
         Variables that are the values.
-    origins : dict
-        Variables that may be something in values: in which, and from how many steps into them, at least.
-    copies : set
-        Variables that are new containers of such.
+    lineage : Lineage
+        What expressions give goes back to which values.
     found : dict
         The first misuse of each, by the variable that it goes back to.
     callables : mapping
@@ -60,16 +59,13 @@ class Uses:
         As `given_out`, of what is given to code that is not known: nobody must be able to change that at all.
     asked : dict
         Methods that are called on values, by the names of these.
-    masked : set
-        Values of which something is computed, or taken by a condition, and changed: it is new if they are arrays.
     given_out : dict
         Values of which an item or an attribute is returned or stored, with how many steps into them that is, at least.
     """
 
     names: Names
     whole: frozenset[str]
-    origins: dict[str, Origins] = field(default_factory=dict)
-    copies: set[str] = field(default_factory=set)
+    lineage: Lineage = field(init=False)
     found: dict[str, Unknown] = field(default_factory=dict)
     given_out: dict[str, int] = field(default_factory=dict)
     callables: Mapping[str, Sequence[types.FunctionType]] = field(default_factory=dict)
@@ -79,19 +75,26 @@ class Uses:
     given_on: dict[str, int] = field(default_factory=dict)
     handed: dict[str, int] = field(default_factory=dict)
     asked: dict[str, set[str]] = field(default_factory=dict)
-    masked: set[str] = field(default_factory=set)
     strange: set[str] = field(default_factory=set)  # variables that were made by what is not a library's
     within: frozenset[tuple[object, str]] = frozenset()  # functions, and parameters, that are looked into
+
+    def __post_init__(self) -> None:
+        self.lineage = Lineage(self.names, self.whole, self.methods)
 
     def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
         """The first misuse of each value."""
         while True:
-            before = {name: dict(of) for name, of in self.origins.items()}, set(self.copies), set(self.strange)
+            before = self.lineage.known(), set(self.strange)
             self.found = {}
             for each in body:
                 self._statement(each)
-            if before == (self.origins, self.copies, self.strange):
+            if before == (self.lineage.known(), self.strange):
                 return self.found
+
+    def be_within(self, parameter: str) -> None:
+        """A parameter is something within a value, rather than the value."""
+        self.whole = self.lineage.whole = frozenset()
+        self.lineage.variables = {parameter: {parameter: Origin(1)}}
 
     # --- statements
 
@@ -105,14 +108,14 @@ class Uses:
                 self._change(target, "is changed in place", deep=False)
                 self._use(value, _GIVEN)
                 if not isinstance(target, ast.Name) or target.id not in self.whole:
-                    self._bind(target, self._origins(value), is_copy=True)
+                    self._bind(target, self.lineage.of(value), is_copy=True)
             case ast.Return(value=ast.expr() as value):
                 self._use(value, _KEPT)
             case ast.Expr(value=value):
                 self._use(value, _READ)
             case ast.For(target=target, iter=values, body=body, orelse=other):
                 self._use(values, _WALKED)
-                self._bind(target, deeper(self._origins(values)))
+                self._bind(target, deeper(self.lineage.of(values)))
                 self._all([*body, *other])
             case ast.If(test=test, body=body, orelse=other) | ast.While(test=test, body=body, orelse=other):
                 self._use(test, _READ)
@@ -148,7 +151,7 @@ class Uses:
         own = set(times_bound_in(node))
         is_plain = all(self._leaves_as_it_is(each) for each in node.decorator_list)
         has_more = any(isinstance(each, ast.Nonlocal | ast.Global | _GIVES_LATER) for each in ast.walk(node))
-        if not is_plain or has_more or not own.isdisjoint(self.whole | self.origins.keys() - {node.name}):
+        if not is_plain or has_more or not own.isdisjoint(self.whole | self.lineage.variables.keys() - {node.name}):
             self._inside(node, "is used in a function, which may be called later")
             return
         self.functions[node.name] = node
@@ -156,9 +159,8 @@ class Uses:
             self._use(each, _KEPT)
         self._all(node.body)
         parts = (part for each in node.body for part in ast.walk(each) if isinstance(part, ast.Name))
-        captured = untold(joined(map(self._origins, parts)))
-        if captured:
-            join(self.origins.setdefault(node.name, {}), captured)
+        captured = untold(joined(map(self.lineage.of, parts)))
+        self.lineage.bind(node.name, captured, is_copy=False)
 
     def _leaves_as_it_is(self, decorator: ast.expr) -> bool:
         full = self.names.full_name(decorator.func if isinstance(decorator, ast.Call) else decorator) or ""
@@ -172,7 +174,7 @@ class Uses:
         self._change(item.context_expr, "is entered by `with`", deep=False)
         self._use(item.context_expr, _READ)
         if item.optional_vars is not None:
-            self._bind(item.optional_vars, self._origins(item.context_expr))
+            self._bind(item.optional_vars, self.lineage.of(item.context_expr))
 
     # --- names that are bound
 
@@ -183,9 +185,9 @@ class Uses:
         for target in targets:
             if isinstance(value, ast.Tuple) and isinstance(target, ast.Tuple) and len(value.elts) == len(target.elts):
                 for one, part in zip(target.elts, value.elts, strict=True):
-                    self._bind(one, self._origins(part), is_copy=self._is_copy(part))
+                    self._bind(one, self.lineage.of(part), is_copy=self.lineage.is_copy(part))
             else:
-                self._bind(target, self._origins(value), is_copy=self._is_copy(value))
+                self._bind(target, self.lineage.of(value), is_copy=self.lineage.is_copy(value))
 
     def _bind(self, target: ast.expr, origins: Origins, *, is_copy: bool = False) -> None:
         match target:
@@ -193,12 +195,8 @@ class Uses:
                 if name in self.whole:
                     if origins.keys() - {name}:
                         self._blame({name, *origins}, "is bound anew", target)
-                elif origins:
-                    join(self.origins.setdefault(name, {}), origins)
-                    if is_copy:
-                        self.copies.add(name)
-                    else:
-                        self.copies.discard(name)
+                else:
+                    self.lineage.bind(name, origins, is_copy=is_copy)
             case ast.Starred(value=inner):
                 self._bind(inner, origins, is_copy=is_copy)
             case ast.Tuple(elts=elements) | ast.List(elts=elements):
@@ -220,7 +218,9 @@ class Uses:
                 if how in (_KEPT, _HELD, _NAMED):
                     self._blame({name}, "is returned, stored, or given another name", node)
             case ast.Name(id=name) if name in self.functions and how in (_KEPT, _HELD, _NAMED):
-                self._blame(self.origins.get(name, ()), f"is used by {name}(), which is returned or stored", node)
+                self._blame(
+                    self.lineage.variables.get(name, ()), f"is used by {name}(), which is returned or stored", node
+                )
             case ast.Call():
                 self._call(node)
             case ast.Attribute(value=value, attr=attr):
@@ -253,7 +253,7 @@ class Uses:
                 self._use(value, _WALKED)
             case ast.NamedExpr(target=target, value=value):
                 self._use(value, _KEPT)
-                self._bind(target, self._origins(value))
+                self._bind(target, self.lineage.of(value))
             case ast.ListComp() | ast.SetComp() | ast.DictComp():
                 self._comprehension(node)
             case ast.GeneratorExp():
@@ -269,35 +269,19 @@ class Uses:
     def _note_given_out(self, node: ast.expr) -> None:
         is_whole = isinstance(node, ast.Name) and node.id in self.whole
         if not is_whole and not isinstance(node, ast.BinOp | ast.UnaryOp):
-            for name, origin in self._origins(node).items():
+            for name, origin in self.lineage.of(node).items():
                 told = self.given_out if origin.is_view else self.given_on
                 told[name] = min(max(origin.steps, 1), told.get(name, max(origin.steps, 1)))
 
-    def _place_of(self, node: ast.expr) -> Origins | None:
-        """The values that something is taken out of, and how many steps into them, at least; None if it is not so."""
-        inner = node
-        while isinstance(inner, ast.Subscript | ast.Attribute) or shapes.is_taken(inner):
-            inner = shapes.taken_from(inner)
-        if not isinstance(inner, ast.Name) or inner.id in self.functions:
-            return None
-        if inner is node and (inner.id in self.whole or inner.id in self.copies):
-            return None
-        return self._origins(node)
-
     def _comprehension(self, node: Any) -> None:
-        node = self._scoped(node)
+        node = self.lineage.scoped(node)
         for each in node.generators:
             self._use(each.iter, _WALKED)
-            self._bind(each.target, deeper(self._origins(each.iter)))
+            self._bind(each.target, deeper(self.lineage.of(each.iter)))
             for test in each.ifs:
                 self._use(test, _READ)
         for part in shapes.elements_of(node):
             self._use(part, _HELD)
-
-    def _scoped(self, node: Any) -> Any:
-        """A comprehension whose variables have names that no value has."""
-        own = {at.id for each in node.generators for at in ast.walk(each.target) if isinstance(at, ast.Name)}
-        return shapes.renamed(node, own & self.whole) if own & self.whole else node
 
     def _call(self, node: ast.Call) -> None:
         function = node.func
@@ -381,7 +365,7 @@ class Uses:
 
     def _to_unknown(self, each: ast.expr, reason: str) -> None:
         """A part of a value may be given to anybody, if nobody can change it: that is seen once it is made."""
-        place = self._place_of(each)
+        place = self.lineage.place_of(each, self.functions)
         if place is None:
             self._inside(each, reason)
             return
@@ -392,7 +376,7 @@ class Uses:
     def _is_users(self, node: ast.expr) -> bool:
         """Whether an object may be the user's: a global, an argument, or made by what is not a library's."""
         root = shapes.root(node)
-        if not isinstance(root, ast.Name) or root.id in self.whole or root.id in self.origins:
+        if not isinstance(root, ast.Name) or root.id in self.whole or root.id in self.lineage.variables:
             return False
         if root.id not in self.names.own or root.id in self.names.imports:
             return self.names.full_name(root) is None
@@ -421,21 +405,23 @@ class Uses:
     def _given_with_functions(self, given: Sequence[ast.expr], *, is_sorting: bool) -> None:
         """Whoever gets a function of the user's may call it with what it gets besides."""
         for each in given:
-            others = [other for other in given if other is not each and self._origins(other)]
+            others = [other for other in given if other is not each and self.lineage.of(other)]
             if isinstance(each, ast.Lambda) and others:
                 parameters = {one.arg for one in (*each.args.posonlyargs, *each.args.args, *each.args.kwonlyargs)}
                 inside = Uses(self.names, frozenset(parameters), within=self.within)
                 parts = each.body.elts if is_sorting and isinstance(each.body, ast.Tuple) else [each.body]
                 if inside.look([ast.Expr(part) for part in parts]):
                     for other in others:
-                        self._blame(self._origins(other), "is given on with a lambda that may change or keep it", other)
+                        self._blame(
+                            self.lineage.of(other), "is given on with a lambda that may change or keep it", other
+                        )
             elif (users := self.names.user_function(each)) is not None:
                 for other in others:
                     self._to_any(other, [users])
             elif isinstance(each, ast.Name) and (local := self.functions.get(each.id)) is not None:
                 for other in others:
                     if self._misuse_in(local, None, is_whole=True):
-                        self._blame(self._origins(other), f"is given on with {each.id}()", other)
+                        self._blame(self.lineage.of(other), f"is given on with {each.id}()", other)
 
     def _is_changing_function(self, node: ast.expr) -> bool:
         """Whether it is a function that changes what it is given, not called but given on."""
@@ -447,7 +433,7 @@ class Uses:
     def _to_any(self, each: ast.expr, functions: Sequence[types.FunctionType]) -> None:
         """Something made of functions of the user's is called: whichever gets the argument must leave it as it is."""
         self._use(each, _GIVEN)
-        origins = self._origins(each)
+        origins = self.lineage.of(each)
         for function in functions if origins else ():
             if self.names.depth >= _DEEPEST or misused_parameters(function, self.names.depth + 1):
                 self._blame(origins, f"is given to {function.__name__}(), which may change or keep it", each)
@@ -455,7 +441,7 @@ class Uses:
     def _to_function(self, each: ast.expr, index: int, node: ast.Call, function: types.FunctionType) -> None:
         """A function of the user's, which is looked into."""
         self._use(each, _GIVEN)
-        origins = self._origins(each)
+        origins = self.lineage.of(each)
         if not origins:
             return
         what = f"{function.__name__}()"
@@ -477,9 +463,9 @@ class Uses:
         within = self.within | {(function, parameter)}
         inside = Uses(names_of(source, self.names.depth + 1), frozenset({parameter}), within=within)
         if not is_whole:
-            inside.whole, inside.origins = frozenset(), {parameter: {parameter: Origin(1)}}
-        if isinstance(each, ast.Name) and each.id in self.copies:
-            inside.copies.add(parameter)
+            inside.be_within(parameter)
+        if isinstance(each, ast.Name) and each.id in self.lineage.copies:
+            inside.lineage.copies.add(parameter)
         for unknown in inside.look(source.node.body).values():
             line = getattr(unknown.node, "lineno", 0)
             self._blame(origins, f"is given to {what}, where in line {line} it {unknown.reason}", each)
@@ -487,7 +473,7 @@ class Uses:
     def _to_local(self, each: ast.expr, index: int, node: ast.Call, function: ast.FunctionDef) -> None:
         """A function within the body is given something."""
         self._use(each, _GIVEN)
-        origins = self._origins(each)
+        origins = self.lineage.of(each)
         if not origins:
             return
         what = f"{function.name}()"
@@ -510,76 +496,8 @@ class Uses:
         inside = Uses(self.names, frozenset([parameter] if parameter else every), within=within)
         inside.functions = {name: each for name, each in self.functions.items() if each is not function}
         if not is_whole and parameter is not None:
-            inside.whole, inside.origins = frozenset(), {parameter: {parameter: Origin(1)}}
+            inside.be_within(parameter)
         return inside.look(function.body)
-
-    # --- what a value goes back to
-
-    def _origins(self, node: ast.expr | None) -> Origins:
-        """The values that what an expression gives may be, or be a part of, and from how deep, at least."""
-        match node:
-            case None | ast.Constant() | ast.Compare() | ast.JoinedStr() | ast.UnaryOp(op=ast.Not()) | ast.Lambda():
-                return {}
-            case ast.Name(id=name):
-                return {name: Origin(0)} if name in self.whole else dict(self.origins.get(name, {}))
-            case ast.Call():
-                return self._origins_of_call(node)
-            case ast.Subscript(value=ast.Name(id=name), slice=index) if name in self.whole and shapes.is_mask(index):
-                self.masked.add(name)
-                return {}
-            case ast.Subscript(value=value, slice=index):
-                is_part = not any(isinstance(each, ast.Slice) for each in ast.walk(index))
-                return deeper(self._origins(value)) if is_part else self._origins(value)
-            case ast.Attribute(value=value) | ast.Starred(value=value):
-                return deeper(self._origins(value))
-            case ast.List() | ast.Tuple() | ast.Set() | ast.Dict():
-                return deeper(self._joined(shapes.children(node)), -1)
-            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                return deeper(self._joined(shapes.elements_of(self._scoped(node))), -1)
-            case ast.BinOp() | ast.UnaryOp():
-                return computed(self._joined(shapes.children(node)))
-        return self._joined(shapes.children(node))
-
-    def _joined(self, parts: Iterable[ast.expr]) -> Origins:
-        return joined(map(self._origins, parts))
-
-    def _origins_of_call(self, node: ast.Call) -> Origins:
-        function = node.func
-        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-        full = self.names.full_name(function)
-        if full is not None and full.startswith("builtins."):
-            given = self._joined(shapes.children(node)[1:])
-            if name in known.FRESH_BUILTINS:
-                return {}
-            if name in shapes.COPYING | {"reversed", "filter", "next"}:
-                return given
-            if name in ("sum", "max", "min") and len(node.args) == 1:
-                return deeper(given)
-            return deeper(given, -1) if name in ("zip", "enumerate") else untold(given)
-        if isinstance(function, ast.Attribute) and full is None:
-            if known.gives_new(name) and shapes.root_name(function) not in self.methods:
-                return {}
-            own = self._origins(function.value)
-            if name in ("values", "keys"):
-                return own
-            if name in ("get", "pop", "setdefault"):
-                return joined([deeper(own), self._joined(node.args[1:])])
-            if name == "items":
-                return deeper(own, -1)
-            if name == "copy":
-                return computed(own)
-        found = untold(self._joined(shapes.children(node)))
-        is_new = known.gives_new_array(full or "") or (full is None and name in known.COMPUTING_METHODS)
-        return computed(found) if is_new else found
-
-    def _is_copy(self, node: ast.expr) -> bool:
-        """Whether an expression gives a new object, whatever is in it."""
-        if isinstance(node, ast.Call) and known.gives_new_array(self.names.full_name(node.func) or ""):
-            return True
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            name = node.func.id
-            return name in shapes.COPYING and self.names.full_name(node.func) == f"builtins.{name}"
-        return shapes.is_new(node)
 
     # --- misuse
 
@@ -589,20 +507,20 @@ class Uses:
         while isinstance(inner, ast.Attribute | ast.Subscript | ast.Call | ast.Starred):
             inner = inner.func if isinstance(inner, ast.Call) else inner.value
             steps += 1
-        if isinstance(inner, ast.Name) and inner.id in self.copies and steps <= (0 if deep else 1):
+        if isinstance(inner, ast.Name) and inner.id in self.lineage.copies and steps <= (0 if deep else 1):
             return  # a new container may change; what is in it may not
-        if self._is_copy(node):
+        if self.lineage.is_copy(node):
             return
-        origins = self._origins(inner if isinstance(inner, ast.Name) else node)
+        origins = self.lineage.of(inner if isinstance(inner, ast.Name) else node)
         changed = {name for name, origin in origins.items() if origin.is_view or deep}
-        self.masked.update(origins.keys() - changed)
+        self.lineage.masked.update(origins.keys() - changed)
         self._blame(changed, reason, node)
 
     def _inside(self, node: ast.AST, reason: str) -> None:
         """Everything in it is out of sight."""
         for each in ast.walk(node):
             if isinstance(each, ast.Name):
-                self._blame(self._origins(each), reason, each)
+                self._blame(self.lineage.of(each), reason, each)
             elif isinstance(each, ast.Global | ast.Nonlocal):
                 self._blame(set(each.names) & self.whole, "is declared to be of another scope", each)
 
