@@ -18,19 +18,11 @@ _WORTH_NAMING = 0.01  # of a call
 
 
 @dataclass(frozen=True)
-class TimedStatement:
+class TimedStatement(Statement):
     """A statement of a function, where it goes, and how long it takes.
 
     Attributes
     ----------
-    line : int
-        Its line in the file.
-    text : str
-        Its text.
-    place : str
-        "context", "both" or "body".
-    reason : str
-        Why it stays, if the split is automatic.
     is_leading : bool
         Whether it precedes the first use of an argument, guards aside.
     first_s : float or None
@@ -39,13 +31,9 @@ class TimedStatement:
         In later calls, their median. [s]
     """
 
-    line: int
-    text: str
-    place: str
-    reason: str
-    is_leading: bool
-    first_s: float | None
-    later_s: float | None
+    is_leading: bool = False
+    first_s: float | None = None
+    later_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -53,14 +53,14 @@ class Uses:
         Of the values: functions of the user's, compiled.
     methods : mapping
         Of the values: methods that they may have of the user's.
+    given_out : dict
+        Values of which an item or an attribute is returned or stored, with how many steps into them that is, at least.
     given_on : dict
         The same, of what is computed from them: that is new if they are arrays.
     handed : dict
         As `given_out`, of what is given to code that is not known: nobody must be able to change that at all.
     asked : dict
         Methods that are called on values, by the names of these.
-    given_out : dict
-        Values of which an item or an attribute is returned or stored, with how many steps into them that is, at least.
     """
 
     names: Names
@@ -91,10 +91,12 @@ class Uses:
             if before == (self.lineage.known(), self.strange):
                 return self.found
 
-    def be_within(self, parameter: str) -> None:
-        """A parameter is something within a value, rather than the value."""
-        self.whole = self.lineage.whole = frozenset()
-        self.lineage.variables = {parameter: {parameter: Origin(1)}}
+    def begin(self, parameter: str, *, is_whole: bool) -> None:
+        """Begin with a parameter that is a value, or something within one."""
+        if is_whole:
+            self.whole = self.lineage.whole = self.whole | {parameter}
+        else:
+            self.lineage.variables[parameter] = {parameter: Origin(1)}
 
     # --- statements
 
@@ -420,7 +422,7 @@ class Uses:
                     self._to_any(other, [users])
             elif isinstance(each, ast.Name) and (local := self.functions.get(each.id)) is not None:
                 for other in others:
-                    if self._misuse_in(local, None, is_whole=True):
+                    if self._misuses_any(local):
                         self._blame(self.lineage.of(other), f"is given on with {each.id}()", other)
 
     def _is_changing_function(self, node: ast.expr) -> bool:
@@ -442,62 +444,53 @@ class Uses:
         """A function of the user's, which is looked into."""
         self._use(each, _GIVEN)
         origins = self.lineage.of(each)
-        if not origins:
-            return
-        what = f"{function.__name__}()"
-        if self.names.depth >= _DEEPEST:
-            self._blame(origins, f"is given to {what}, which is not looked into", each)
-            return
-        try:
-            source = source_of(function)
-        except SplitError:
-            self._blame(origins, f"is given to {what}, whose source cannot be read", each)
-            return
-        parameter = _parameter(source.node, index, node)
-        if parameter is None:
-            self._blame(origins, f"is given to {what} among others", each)
-            return
-        if (function, parameter) in self.within:
-            return  # it calls itself: whatever it does is seen already
-        is_whole = isinstance(each, ast.Name) and each.id in self.whole
-        within = self.within | {(function, parameter)}
-        inside = Uses(names_of(source, self.names.depth + 1), frozenset({parameter}), within=within)
-        if not is_whole:
-            inside.be_within(parameter)
-        if isinstance(each, ast.Name) and each.id in self.lineage.copies:
-            inside.lineage.copies.add(parameter)
-        for unknown in inside.look(source.node.body).values():
-            line = getattr(unknown.node, "lineno", 0)
-            self._blame(origins, f"is given to {what}, where in line {line} it {unknown.reason}", each)
+        if origins and self.names.depth >= _DEEPEST:
+            self._blame(origins, f"is given to {function.__name__}(), which is not looked into", each)
+        elif origins:
+            try:
+                source = source_of(function)
+            except SplitError:
+                self._blame(origins, f"is given to {function.__name__}(), whose source cannot be read", each)
+                return
+            inside = Uses(names_of(source, self.names.depth + 1), frozenset(), within=self.within)
+            self._follow(each, _Callee(function, source.node, _parameter(source.node, index, node), inside))
 
     def _to_local(self, each: ast.expr, index: int, node: ast.Call, function: ast.FunctionDef) -> None:
         """A function within the body is given something."""
         self._use(each, _GIVEN)
-        origins = self.lineage.of(each)
-        if not origins:
-            return
-        what = f"{function.name}()"
-        parameter = _parameter(function, index, node)
-        if parameter is None:
+        if self.lineage.of(each):
+            self._follow(each, _Callee(function, function, _parameter(function, index, node), self._within(function)))
+
+    def _within(self, function: ast.FunctionDef) -> Uses:
+        """What looks through a function within the body. It calls itself as one that is not known."""
+        inside = Uses(self.names, frozenset(), within=self.within)
+        inside.functions = {name: each for name, each in self.functions.items() if each is not function}
+        return inside
+
+    def _follow(self, each: ast.expr, callee: _Callee) -> None:
+        """See what a callee does with what it is given."""
+        what, origins = f"{callee.definition.name}()", self.lineage.of(each)
+        if callee.parameter is None:
             self._blame(origins, f"is given to {what} among others", each)
             return
-        is_whole = isinstance(each, ast.Name) and each.id in self.whole
-        for unknown in self._misuse_in(function, parameter, is_whole=is_whole).values():
+        if (callee.key, callee.parameter) in self.within:
+            return  # it calls itself: whatever it does is seen already
+        inside = callee.inside
+        inside.within |= {(callee.key, callee.parameter)}
+        inside.begin(callee.parameter, is_whole=isinstance(each, ast.Name) and each.id in self.whole)
+        if isinstance(each, ast.Name) and each.id in self.lineage.copies:
+            inside.lineage.copies.add(callee.parameter)
+        for unknown in inside.look(callee.definition.body).values():
             line = getattr(unknown.node, "lineno", 0)
             self._blame(origins, f"is given to {what}, where in line {line} it {unknown.reason}", each)
 
-    def _misuse_in(self, function: ast.FunctionDef, parameter: str | None, *, is_whole: bool) -> dict[str, Unknown]:
-        """What a function within the body does with a parameter, or with any of them."""
-        if parameter is not None and (function, parameter) in self.within:
-            return {}
+    def _misuses_any(self, function: ast.FunctionDef) -> bool:
+        """Whether a function within the body changes or keeps any of its arguments."""
+        inside = self._within(function)
         given = function.args
-        every = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
-        within = self.within | {(function, each) for each in ([parameter] if parameter else every)}
-        inside = Uses(self.names, frozenset([parameter] if parameter else every), within=within)
-        inside.functions = {name: each for name, each in self.functions.items() if each is not function}
-        if not is_whole and parameter is not None:
-            inside.be_within(parameter)
-        return inside.look(function.body)
+        for each in (*given.posonlyargs, *given.args, *given.kwonlyargs):
+            inside.begin(each.arg, is_whole=True)
+        return bool(inside.look(function.body))
 
     # --- misuse
 
@@ -527,6 +520,16 @@ class Uses:
     def _blame(self, origins: Iterable[str], reason: str, node: ast.AST) -> None:
         for name in origins:
             self.found.setdefault(name, Unknown(reason, node))
+
+
+@dataclass
+class _Callee:
+    """What is called, and what looks through it."""
+
+    key: object  # tells it from others
+    definition: ast.FunctionDef
+    parameter: str | None  # that is given something; None if that cannot be told
+    inside: Uses
 
 
 def _parameter(function: ast.FunctionDef, index: int, node: ast.Call) -> str | None:

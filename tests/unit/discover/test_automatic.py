@@ -146,7 +146,7 @@ FLAWS = {
     "what is out of sight": [(uses.Uses, "_inside", nothing)],
     "what loops and blocks change": [(compound, "_why_not_change", nothing)],
     "functions within the body": [(uses.Uses, "_define", nothing)],
-    "what functions within the body are given": [(uses.Uses, "_misuse_in", lambda *args, **kwargs: {})],
+    "what functions within the body are given": [(uses.Uses, "_follow", nothing), (uses.Uses, "_misuses_any", no)],
     "what compiled functions do": [(compound, "why_not_in_function", nothing)],
     "methods that change their object": [(leading, "why_not_shared", nothing)],
     "what methods of the user's are given": [(moving, "methods_of", lambda kind: [])],
