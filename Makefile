@@ -22,9 +22,16 @@ MINILM   := $(VENV)/.stamp-minilm
 LIBRARIES := $(VENV)/.stamp-test-libraries
 BENCH    := $(VENV)/.stamp-bench
 
+# The SDK wants a dill of its own, and an endpoint must not see this package.
+GLOBUS_VENV     ?= .venv-globus
+ENDPOINT_VENV   ?= .venv-endpoint
+ENDPOINT_PYTHON ?= $(PYTHON)
+GLOBUS   := $(GLOBUS_VENV)/.stamp-globus
+ENDPOINT := $(ENDPOINT_VENV)/.stamp-endpoint
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo lnni test test-all test-fast test-parsl check format docs bench clean
+.PHONY: help venv demo lnni test test-all test-fast test-parsl test-slurm test-globus slurm-up slurm-down check format docs bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,6 +56,19 @@ test-fast: $(DEV)  ## the tests that start no process
 
 test-parsl: $(DEV)  ## Parsl's own tests with ContextExecutor; GROUP=fast|all|... PARSL=version
 	$(PY) tests/parsl_suite/run --group $(GROUP) $(if $(PARSL),--parsl $(PARSL)) $(ARGS)
+
+test-slurm: $(DEV)  ## tests on a Slurm of four nodes on this machine; needs Slurm, see docs/how-to/test-on-slurm.rst
+	$(PY) -m pytest tests/slurm $(ARGS)
+
+# The SDK leaves sockets to the garbage collector.
+test-globus: $(GLOBUS) $(ENDPOINT)  ## tests on a Globus Compute endpoint of this machine; needs RabbitMQ, see docs/how-to/globus-compute.rst
+	GLOBUS_ENDPOINT_ENVIRONMENT=$(abspath $(ENDPOINT_VENV)) $(GLOBUS_VENV)/bin/python -m pytest -p no:unraisableexception tests/globus $(ARGS)
+
+slurm-up: $(DEV)  ## start such a Slurm and say how to use it; ARGS=--accounting for sacct, QOS and --clusters
+	$(PY) -m tests.slurm up $(ARGS)
+
+slurm-down: $(DEV)  ## end it
+	$(PY) -m tests.slurm down
 
 check: $(DEV)  ## lint, formatting, types, layers, documentation
 	$(PY) -m ruff check .
@@ -82,6 +102,16 @@ $(PY):
 
 $(DEV): $(PY) setup.cfg pyproject.toml
 	$(PY) -m pip install -q --editable '.[dev]'
+	@touch $@
+
+$(GLOBUS): setup.cfg pyproject.toml
+	test -x $(GLOBUS_VENV)/bin/python || $(PYTHON) -m venv $(GLOBUS_VENV)
+	$(GLOBUS_VENV)/bin/python -m pip install -q --editable '.[test-globus]'
+	@touch $@
+
+$(ENDPOINT): setup.cfg
+	test -x $(ENDPOINT_VENV)/bin/python || $(ENDPOINT_PYTHON) -m venv $(ENDPOINT_VENV)
+	$(ENDPOINT_VENV)/bin/python -m pip install -q 'globus-compute-endpoint>=4.18'
 	@touch $@
 
 $(BENCH): $(PY) setup.cfg pyproject.toml

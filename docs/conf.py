@@ -20,6 +20,13 @@ extensions = [
 exclude_patterns = ["_build"]
 
 autodoc_member_order = "bysource"
+autodoc_mock_imports = [
+    "globus_compute_common",
+    "globus_compute_endpoint",
+    "globus_compute_sdk",
+    "globus_sdk",
+    "pika",
+]
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True

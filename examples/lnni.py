@@ -17,7 +17,9 @@ Each level runs the same calls on the same two workers, one level after the othe
 
 The weights come from an HTTP server on this machine, which stands for the one that a cluster would share. It is as
 fast as the machine, so that fetching costs less here than from afar; `fetched` says how much that is. Software is
-used where it is installed, at all levels. The script exits with status 1 if two levels computed different results.
+used where it is installed, at all levels; with `--packed` it comes packed from such a server, too, and is unpacked for
+every call at level none, and once per node at the others: the largest part of what the paper measures. The script exits
+with status 1 if two levels computed different results.
 
 What the columns say:
 
@@ -35,15 +37,18 @@ Needs the extra ``examples``, or ``minilm``; nothing is downloaded when it runs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lnni_figures import draw, levels_agree, print_table, with_savings, write_figures
-from lnni_job import LEVELS, Origin, Outcome, console, run_level
+from lnni_job import ARCHIVE, LEVELS, Origin, Outcome, console, run_level
 from networks import Network
 
 if TYPE_CHECKING:
@@ -71,12 +76,24 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--network", choices=NETWORKS, default=NETWORKS[0])
     parser.add_argument("--calls", type=positive, help="default: the network's")
-    parser.add_argument("--workers", type=positive, default=2)
+    parser.add_argument(
+        "--workers", type=positive, default=2, help="of a node; default: 2"
+    )
+    parser.add_argument(
+        "--nodes",
+        type=positive,
+        help="of a Slurm that emulates them on this machine (make slurm-up)",
+    )
     parser.add_argument(
         "--levels",
         type=levels,
         default=list(LEVELS),
         help=f"default: {','.join(LEVELS)}",
+    )
+    parser.add_argument(
+        "--packed",
+        action="store_true",
+        help="have the software come from a server as well, packed (needs the extra environments)",
     )
     output = pathlib.Path(__file__).parent / "output"
     parser.add_argument(
@@ -109,6 +126,27 @@ def find_network(name: str) -> Network | None:
     return network
 
 
+def pack(network: str, archive: pathlib.Path) -> None:
+    """Pack the distributions that the network's context needs."""
+    target = f"networks.{network}:NETWORK.load"
+    command = [
+        sys.executable,
+        "-m",
+        "parsl_context",
+        "pack",
+        target,
+        "-o",
+        str(archive),
+    ]
+    here = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent)}
+    with console.status("packing the software of the network"):
+        done = subprocess.run(
+            command, env=here, check=True, stdout=subprocess.PIPE, text=True
+        )
+    size, software = done.stdout.strip().splitlines()
+    console.print(f"Packed {software}: {size.partition(': ')[2]}", soft_wrap=True)
+
+
 def main() -> int:
     arguments = parse_arguments()
     network = find_network(arguments.network)
@@ -117,7 +155,10 @@ def main() -> int:
     arguments.calls = arguments.calls or network.calls
     names, batches = network.batches(arguments.calls)
     inferences = f"{arguments.calls} calls x {network.inferences_per_call} inferences"
-    title = f"{inferences} on {arguments.workers} workers"
+    where = f"{arguments.workers} workers"
+    if arguments.nodes is not None:
+        where = f"{arguments.nodes} nodes x {arguments.workers} workers of Slurm"
+    title = f"{inferences} on {where}"
     console.print(f"{title}: {network.title}", soft_wrap=True)
     with console.status(
         "loading the network once, so that every level finds its files in the page cache"
@@ -130,10 +171,23 @@ def main() -> int:
 
     outcomes: list[Outcome] = []
     results: dict[str, np.ndarray] = {}
-    with Origin(network.weights.parent) as origin:
+    with contextlib.ExitStack() as stack:
+        origin = stack.enter_context(Origin(network.weights.parent))
+        packed = None
+        if arguments.packed:
+            made = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            pack(arguments.network, made / ARCHIVE)
+            packed = stack.enter_context(Origin(made))
+            stack.callback(packed.shutdown)
         for level in arguments.levels:
             outcome, results[level] = run_level(
-                level, arguments.workers, network, batches, origin
+                level,
+                arguments.workers,
+                arguments.nodes,
+                network,
+                batches,
+                origin,
+                packed,
             )
             outcomes.append(outcome)
         origin.shutdown()

@@ -105,6 +105,7 @@ def write_figures(
         "calls": arguments.calls,
         "inferences_per_call": network.inferences_per_call,
         "workers": arguments.workers,
+        "nodes": arguments.nodes,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),

@@ -5,6 +5,7 @@ The weights come from an HTTP server of this process, which counts what it sends
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pathlib
 import tempfile
@@ -17,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import parsl
 from parsl.data_provider.files import File
-from parsl.providers import LocalProvider
+from parsl.launchers import SrunLauncher
+from parsl.providers import LocalProvider, SlurmProvider
+from parsl.providers.base import ExecutionProvider
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 LEVELS = ("none", "disk", "memory", "node")
 CONNECT_TIMEOUT_S = 120.0
+ARCHIVE = "environment.tar.zst"
 
 console = Console()
 
@@ -78,25 +82,42 @@ class _Handler(SimpleHTTPRequestHandler):
     server: Origin
 
     def copyfile(self, source, outputfile) -> None:
-        # By the kernel: it takes little from the workers.
-        self.server.count(self.connection.sendfile(source))
+        # By the kernel: it takes little from the workers. Who wants the beginning of a file alone hangs up after it.
+        with contextlib.suppress(ConnectionError):
+            self.server.count(self.connection.sendfile(source))
 
     def log_message(self, *_) -> None:
         pass
 
 
-def make_executor(level: str, workers: int, store: str) -> ContextExecutor:
-    """Return an executor with one local block of workers, which keep files in `store`."""
+def make_executor(
+    level: str,
+    workers: int,
+    nodes: int | None,
+    store: str,
+    environment: str | None = None,
+) -> ContextExecutor:
+    """Return an executor with one block of workers, which keep files in `store`.
+
+    Contexts run in `environment`, the address of a packed one; without one in the Python of the workers.
+
+    The block is on this machine, or has so many nodes of a Slurm that emulates them here.
+    """
+    init = f"export PARSL_CONTEXT_STORE={store}"
+    provider: ExecutionProvider
+    if nodes is None:
+        provider = LocalProvider(init_blocks=1, max_blocks=1, worker_init=init)
+    else:
+        provider = SlurmProvider(
+            nodes_per_block=nodes, launcher=SrunLauncher(), worker_init=init
+        )
     return ContextExecutor(
         reuse=level,
+        environment=environment,
         max_workers_per_node=workers,
         cores_per_worker=1,
         address="127.0.0.1",
-        provider=LocalProvider(
-            init_blocks=1,
-            max_blocks=1,
-            worker_init=f"export PARSL_CONTEXT_STORE={store}",
-        ),
+        provider=provider,
     )
 
 
@@ -116,9 +137,18 @@ def wait_for_workers(executor: ContextExecutor, workers: int) -> None:
 
 
 def run_level(
-    level: str, workers: int, network: Network, batches: list[list[Any]], origin: Origin
+    level: str,
+    workers: int,
+    nodes: int | None,
+    network: Network,
+    batches: list[list[Any]],
+    origin: Origin,
+    packed: Origin | None = None,
 ) -> tuple[Outcome, np.ndarray]:
-    """Run all calls at one level. Returns what was measured, and the results in order."""
+    """Run all calls at one level. Returns what was measured, and the results in order.
+
+    `packed` serves the software of the network, `ARCHIVE`; without it, it is used where it is installed.
+    """
     import numpy as np
 
     columns = (
@@ -130,10 +160,13 @@ def run_level(
     app = context_app(context=network.load(File(origin.url(network.weights.name))))(
         network.run
     )
-    sent_bytes = origin.sent_bytes
+    origins = [origin] if packed is None else [origin, packed]
+    sent_bytes = sum(each.sent_bytes for each in origins)
     with tempfile.TemporaryDirectory(prefix="lnni-") as run_dir:
         # Each level starts with an empty store.
-        executor = make_executor(level, workers, f"{run_dir}/store")
+        software = None if packed is None else packed.url(ARCHIVE)
+        executor = make_executor(level, workers, nodes, f"{run_dir}/store", software)
+        workers *= nodes or 1
         with parsl.load(
             parsl.Config(executors=[executor], run_dir=run_dir, strategy_period=0.5)
         ):
@@ -157,7 +190,7 @@ def run_level(
         makespan_s=makespan_s,
         mean_call_s=(body_s + build_s) / len(batches),
         contexts_built=sum(row.loads for row in rows),
-        fetched_bytes=origin.sent_bytes - sent_bytes,
+        fetched_bytes=sum(each.sent_bytes for each in origins) - sent_bytes,
         slots_busy=body_s / (workers * makespan_s),
     )
     return outcome, np.concatenate(arrays)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from parsl_context.apps.lexical import split
     from parsl_context.apps.portable import context_dirty
     from parsl_context.errors import (
+        BatchResultError,
+        BlockStartError,
         BodyExitError,
         CarriedCodeError,
         ConfigurationError,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         ContextDriftWarning,
         ContextIsolationError,
         ContextSerializationError,
+        EnvironmentUnusableError,
         ExecutorClosedError,
         FileFetchError,
         InterchangeLost,
@@ -30,15 +33,19 @@ if TYPE_CHECKING:
         RemoteError,
         SplitError,
         UnservableTaskError,
+        VersionsDifferError,
         WorkerLost,
     )
     from parsl_context.executor.executor import ContextExecutor
     from parsl_context.executor.mpi import ContextMPIExecutor
+    from parsl_context.retain.local_paths import local_path
     from parsl_context.wire.rows import ContextRow
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchResultError",
+    "BlockStartError",
     "BodyExitError",
     "CarriedCodeError",
     "ConfigurationError",
@@ -51,6 +58,8 @@ __all__ = [
     "ContextMPIExecutor",
     "ContextRow",
     "ContextSerializationError",
+    "EnvironmentUnusableError",
+    "EventLogError",
     "ExecutorClosedError",
     "FileFetchError",
     "InterchangeLost",
@@ -60,10 +69,12 @@ __all__ = [
     "RemoteError",
     "SplitError",
     "UnservableTaskError",
+    "VersionsDifferError",
     "WorkerLost",
     "context",
     "context_app",
     "context_dirty",
+    "local_path",
     "split",
 ]
 
@@ -76,6 +87,7 @@ _HOMES = {
     "context": "apps.decorator",
     "context_app": "apps.app",
     "context_dirty": "apps.portable",
+    "local_path": "retain.local_paths",
     "split": "apps.lexical",
 }  # all others are errors
 

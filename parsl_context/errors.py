@@ -13,7 +13,9 @@ from typing import Any
 
 from parsl.errors import ParslError
 from parsl.executors.high_throughput.errors import ManagerLost as HTEXManagerLost
+from parsl.executors.high_throughput.errors import VersionMismatch
 from parsl.executors.high_throughput.errors import WorkerLost as HTEXWorkerLost
+from parsl.jobs.errors import TooManyJobFailuresError
 from parsl.serialize.errors import SerializationError
 
 
@@ -177,6 +179,26 @@ class FileFetchError(ParslContextError):
         super().__init__(f"File {url} cannot be had on node {self.host}: {sentence(reason)}")
 
 
+class EnvironmentUnusableError(ParslContextError):
+    """The environment of a context cannot be used on a node. The `__cause__` of `ContextBuildError`.
+
+    Attributes
+    ----------
+    environment : str
+        Where it is, as given as ``environment=``.
+    host : str
+        The node.
+    reason : str
+        What was seen, and what to do.
+    """
+
+    def __init__(self, *, environment: str, reason: str) -> None:
+        self.environment = environment
+        self.host = platform.node()
+        self.reason = reason
+        super().__init__(f"Environment {environment} cannot be used on node {self.host}: {sentence(reason)}")
+
+
 class ContextIsolationError(ParslContextError):
     """A context with ``isolation="call"`` is held by a process that cannot be forked, so its calls cannot run.
 
@@ -195,6 +217,29 @@ class ContextIsolationError(ParslContextError):
             f'Context {context} has isolation="call": each of its calls runs in a fork of the process that holds it. '
             f"That process cannot be forked: {sentence(reason)} Start threads and open accelerators in the body, or "
             'in a function given as after_fork=, rather than in the context function; or do without isolation="call".'
+        )
+
+
+class BatchResultError(ParslContextError):
+    """The body of an app with ``batch=`` did not return one result for each call of a batch.
+
+    Attributes
+    ----------
+    app : str
+        Name of the app.
+    given : str
+        What its body returned.
+    calls : int
+        Calls in the batch.
+    """
+
+    def __init__(self, app: str, given: str, calls: int) -> None:
+        self.app = app
+        self.given = given
+        self.calls = calls
+        super().__init__(
+            f"The body of {app} returned {given} for {calls} calls. With batch=, a body gets a list for each of its "
+            "parameters, and returns a list with a result, or an exception, for each call."
         )
 
 
@@ -308,6 +353,67 @@ class ManagerLost(ParslContextError, HTEXManagerLost):
         return str(self.args[0])
 
 
+class BlockStartError(ParslContextError, TooManyJobFailuresError):
+    """A block failed as it started, and none has ever come up; the others would fail alike. The cause of Parsl's
+    ``BadStateException``, which calls get.
+
+    Attributes
+    ----------
+    executor, block : str
+        Label of the executor, and the block that is told of.
+    job : str or None
+        Its job; None if the scheduler did not take it.
+    said : str
+        The last lines of what the job has written, or what the scheduler said.
+    log : str or None
+        The file with all that it has written.
+    """
+
+    def __init__(self, *, executor: str, block: str, job: str | None, said: str, log: str | None, advice: str) -> None:
+        self.executor = executor
+        self.block = block
+        self.job = job
+        self.said = said
+        self.log = log
+        what = f"Block {block} of executor {executor!r} could not be launched"
+        if job is not None:
+            what = f"Job {job} of block {block} of executor {executor!r} ended, and its workers failed to register"
+        place = f", in {log}" if log else ""
+        lines = "".join(f"\n    {line}" for line in said.splitlines())
+        told = f". The last that it wrote{place}:{lines}\n" if job is not None else f". It was said:{lines}\n"
+        super().__init__(f"{what}{told if said else '. It wrote nothing. '}{advice}")
+
+
+class VersionsDifferError(ParslContextError, VersionMismatch):
+    """Nodes have another minor version of Python, or another Parsl, than the script.
+
+    Attributes
+    ----------
+    interchange_version, manager_version : str
+        Here and there, as in HTEX's exception.
+    host, block : str
+        Where that is so.
+    """
+
+    def __init__(self, *, interchange: str, manager: str, host: str, block: str) -> None:
+        self.interchange_version = interchange
+        self.manager_version = manager
+        self.host = host
+        self.block = block
+        ParslError.__init__(
+            self,
+            f"Node {host} of block {block} has {_versions(manager)}, this script {_versions(interchange)}: what one "
+            "pickles, the other may not read. Have worker_init make the environment active that this script runs in.",
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def _versions(text: str) -> str:
+    return text.replace("py.v=", "Python ").replace(" parsl.v=", " with Parsl ")
+
+
 class InterchangeLost(ParslContextError):
     """The interchange process of an executor died; none of its calls can end any more.
 
@@ -340,6 +446,33 @@ class ExecutorClosedError(ParslContextError):
     def __init__(self, *, executor: str) -> None:
         self.executor = executor
         super().__init__(f"Executor {executor!r} was shut down before the task ended.")
+
+
+class EventLogError(ParslContextError):
+    """There is no event log of a run where one was looked for, or it is none that can be read.
+
+    Attributes
+    ----------
+    folder : str
+        Where.
+    version : int or None
+        Of its format, where that is the reason.
+    """
+
+    def __init__(self, *, folder: str, version: int | None = None) -> None:
+        self.folder = folder
+        self.version = version
+        if version is None:
+            text = (
+                f"No event log was found in {folder}. Name a run directory, such as runinfo/000, of a run with a "
+                "ContextExecutor that has started and does not have record_events=False."
+            )
+        else:
+            text = (
+                f"The event log in {folder} has format {version}, which this release of parsl-context does not read. "
+                "Look at it with the release that wrote it."
+            )
+        ParslError.__init__(self, text)
 
 
 class UnservableTaskError(ParslContextError):

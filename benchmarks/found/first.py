@@ -619,6 +619,7 @@ def histogram_report(values, low, high):
 # Names of modules and classes bound by imports inside a function are not listed.
 # --------------------------------------------------------------------------
 
+
 EXPECTED = {
     # worthwhile
     "classify_wine": ["data", "model"],
@@ -655,7 +656,7 @@ EXPECTED = {
     "born_solvation": [],
     "record_sighting": [],
     "spiked_slope": [],
-    "histogram_report": [],
+    "histogram_report": ["window"],  # its author looked at what comes first; it is the same each time
 }
 
 _ZERO = (0,) * 20 + (16, 16) + (0,) * 20 + (16, 16) + (0,) * 20

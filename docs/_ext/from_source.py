@@ -35,6 +35,7 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+_DESCRIBED = {"parsl_context.wire.messages", "parsl_context.report.records"}
 CODE = Path(__file__).parents[1] / "code"
 
 
@@ -126,7 +127,7 @@ def add_fields(app: Sphinx, what: str, name: str, obj: object, options: object, 
 
 def _fields(cls: object) -> list[tuple[str, str, str]]:
     """Name, type and comment of the annotated fields in the body of a class of the messages module."""
-    if not inspect.isclass(cls) or cls.__module__ != "parsl_context.wire.messages":
+    if not inspect.isclass(cls) or cls.__module__ not in _DESCRIBED:
         return []
     source = textwrap.dedent(inspect.getsource(cls))
     text = source.splitlines()

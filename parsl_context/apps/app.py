@@ -13,21 +13,21 @@ import inspect
 import statistics
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from parsl.app.app import AppBase
 from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
 from parsl.dataflow.futures import AppFuture
 from parsl.errors import NoDataFlowKernelError
 
-from parsl_context.apps.automatic import parts_of
-from parsl_context.apps.chunks import ChunkSizer
+from parsl_context.apps.batching import make_batching
+from parsl_context.apps.chunk_sizes import CallTimes, ChunkSizes
 from parsl_context.apps.context import Context
 from parsl_context.apps.context_call import ContextCall, call_of, check_of, place_contexts
 from parsl_context.apps.futures import ContextFuture
 from parsl_context.apps.keys import KeyedContext, Keys, KeyUses, as_app_context
 from parsl_context.apps.lexical import block_of, context_of, split
-from parsl_context.apps.mapping import MappedCalls, with_progress
+from parsl_context.apps.mapping import MappedCalls
 from parsl_context.apps.options import UNKEPT_LEVELS
 from parsl_context.apps.places import Warmed, feasible, no_place, places_contexts
 from parsl_context.apps.portable import is_within_call
@@ -35,9 +35,11 @@ from parsl_context.apps.showing import html_table
 from parsl_context.discover.halves import Split
 from parsl_context.errors import ConfigurationError, ParslContextError
 from parsl_context.retain import calls
+from parsl_context.retain.batches import Batching
 
 if TYPE_CHECKING:
     from parsl_context.apps.pool import AppPool
+    from parsl_context.standalone.function import StandaloneFunction
 
 
 class WarmingExecutor(Protocol):
@@ -51,6 +53,9 @@ class WarmingExecutor(Protocol):
 
     def preload(self, context: Context, /) -> None:
         """Have a context built where it is not."""
+
+    def connected_workers(self) -> int:
+        """How many workers there are."""
 
 
 class ContextApp(AppBase):
@@ -80,10 +85,12 @@ class ContextApp(AppBase):
         *,
         split: Split | None = None,
         keys: Keys | None = None,
+        batching: Batching | None = None,
         data_flow_kernel: DataFlowKernel | None = None,
         executors: Any = "all",
         cache: bool = False,
         ignore_for_cache: Sequence[str] | None = None,
+        echo: bool = False,
     ) -> None:
         self.body = body
         self.contexts = tuple(contexts.values())
@@ -92,7 +99,10 @@ class ContextApp(AppBase):
         self.set_up = None if split is None else split.context
         names, placed = place_contexts(body, contexts)
         signature = None if split is None else inspect.signature(split.function)
-        call, self._awaited = call_of(body, names, placed, signature, keys)
+        call, self._awaited = call_of(body, names, placed, signature, keys, batching)
+        call.split = split
+        if echo:
+            call.echoed()
         super().__init__(
             call,
             data_flow_kernel=data_flow_kernel,
@@ -103,6 +113,8 @@ class ContextApp(AppBase):
         self.func: ContextCall = call
         self.check = check_of(call)
         self._has_warned = False
+        self._standalone: dict[tuple[str, int], StandaloneFunction] = {}  # by codec, and contexts that a process keeps
+        self.call_times = CallTimes()
         functools.update_wrapper(self, body if split is None else split.function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> AppFuture:
@@ -140,6 +152,7 @@ class ContextApp(AppBase):
         return [
             ("contexts", ", ".join(context.name for context in self.contexts)),
             *([("keys", ", ".join(names))] if names else []),
+            *([("batch", str(batching.size or "auto"))] if (batching := self.func.batching) is not None else []),
             *([("executors", ", ".join(self.executors))] if self.executors != "all" else []),
             *([("split from", "one function")] if self.split is not None else []),
         ]
@@ -176,11 +189,12 @@ class ContextApp(AppBase):
         *iterables
             One for each argument of the app; the shortest ends the map.
         chunksize : int, optional
-            Calls in one task; chosen from the measured run time of the calls if not given.
+            Calls in one task. If not given, chosen from the time that calls take, in this map and in earlier ones of
+            the app, and so that each worker gets several tasks if `len` tells how many items there are.
         max_pending : int
             Tasks that may wait or run at a time.
         progress : bool
-            Show a progress bar, on a terminal or in a notebook.
+            Show a progress bar, on a terminal or in a notebook, and what is built meanwhile.
         ordered : bool
             Give results in the order of the items, rather than as they come.
         return_exceptions : bool
@@ -202,12 +216,20 @@ class ContextApp(AppBase):
         if max_pending < 1:
             raise ConfigurationError(f"map(max_pending={max_pending}): at least one task must be pending.")
         self._check_keys("map", keys)
-        mapping = MappedCalls(self, keys, ChunkSizer(chunksize), max_pending, goes_on=return_exceptions)
+        total = min((len(it) for it in iterables if isinstance(it, Sized)), default=None)
+        sizes = self._chunk_sizes(chunksize, total)
+        mapping = MappedCalls(self, keys, sizes, max_pending, goes_on=return_exceptions)
         results = mapping.results(zip(*iterables, strict=False), ordered=ordered)
         if not progress:
             return results
-        total = min((len(it) for it in iterables if isinstance(it, Sized)), default=None)
-        return with_progress(results, self.__name__, total)
+        # Not at the top, as in `context_app`: the start of most scripts need not wait for it.
+        from rich import get_console
+
+        from parsl_context.apps.progress import why_waiting, with_progress
+
+        return with_progress(
+            results, self.__name__, total, lambda: why_waiting(self.contexts, self._context_executors()), get_console()
+        )
 
     def warm(self, **keys: Any) -> Warmed:
         """Start building the app's contexts on the workers, before the first call.
@@ -268,6 +290,36 @@ class ContextApp(AppBase):
 
         self._check_keys("pool", keys)
         return AppPool(self, keys)
+
+    def as_globus_function(self, *, codec: str = "source", max_contexts: int = 16) -> StandaloneFunction:
+        """The app as one self-contained function, for Globus Compute endpoints that have nothing of ours.
+
+        Give it to ``globus_compute_sdk.Executor.submit``. Each worker process there builds the app's contexts once and
+        keeps them. Definitions of the script and modules of the user's travel with it as source, so that the endpoint
+        may run another version of Python. The same function is given each time, so that it is registered once.
+
+        Parameters
+        ----------
+        codec
+            How functions travel: as "source", or as "bytecode", for those that have no text (made by `exec`, say); then
+            workers must run the same version of Python.
+        max_contexts
+            Contexts that one worker process keeps; the least recently used goes first.
+
+        Raises
+        ------
+        ConfigurationError
+            If the app needs an executor of ours: its context is found by itself, or its calls run together.
+        CarriedCodeError, ContextSerializationError
+            If something that it needs cannot travel, or all of it is too large for Globus Compute.
+        """
+        from parsl_context.apps.standalone import standalone_function  # it knows this class
+
+        found: StandaloneFunction | None = self._standalone.get((codec, max_contexts))
+        if found is None:
+            found = standalone_function(self.func, codec=codec, max_contexts=max_contexts)
+            self._standalone[codec, max_contexts] = found
+        return found
 
     def requirements(self) -> list[str]:
         """Lines for pip: the installed distributions that the body and the contexts import, as ``numpy==1.26.4``.
@@ -350,9 +402,21 @@ class ContextApp(AppBase):
 
     def _context_executors(self) -> list[WarmingExecutor]:
         executors = self._kernel().executors
+        return [executors[label] for label in self._labels() if places_contexts(executors[label])]  # type: ignore[misc]
+
+    def _labels(self) -> list[str]:
+        """Of the executors that its calls may run on."""
+        executors = self._kernel().executors
         labels = feasible(self.__name__, self.executors, executors)
-        candidates: list[Any] = [executors[label] for label in (executors if labels == "all" else labels)]
-        return [executor for executor in candidates if places_contexts(executor)]
+        return list(executors if labels == "all" else labels)
+
+    def _chunk_sizes(self, chunksize: int | None, items: int | None) -> ChunkSizes:
+        workers, call_s = None, None
+        if chunksize is None and items != 1 and self._has_kernel():
+            with contextlib.suppress(Exception):  # of an executor that has ended, or is none: the first call says so
+                call_s = self.call_times.expected(self._labels())
+                workers = sum(executor.connected_workers() for executor in self._context_executors())
+        return ChunkSizes(chunksize, items=items, workers=workers, call_s=call_s)
 
 
 def context_app(
@@ -362,10 +426,14 @@ def context_app(
     context: Any = None,
     discover: bool = False,
     check: int = 0,
+    batch: int | Literal["auto"] | None = None,
+    batch_wait_s: float = 0.0,
+    batch_retry: bool = False,
     data_flow_kernel: DataFlowKernel | None = None,
     executors: Any = "all",
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
+    echo: bool = False,
 ) -> Any:
     """Make a function a context app.
 
@@ -382,10 +450,21 @@ def context_app(
     check : int
         With ``discover=True``: so many calls in each worker also run undivided, and are compared. Where they differ, or
         have changed the context, all later calls there run undivided, and the worker's log says why.
+    batch : int or "auto", optional
+        Calls that wait for a worker run together, so many at the most: the body gets a list for each of its parameters
+        (keys of contexts as they are, since calls that differ in them do not run together), and returns a list with a
+        result, or an exception, for each call. "auto" finds a size from the time that batches take. Each call has its
+        own future. Calls with a walltime or under Parsl's monitoring of tasks reach the body one by one, in lists too.
+    batch_wait_s : float
+        Time that a call may wait for others although a worker is idle. [s]
+    batch_retry : bool
+        Where the body raises, try the calls of the batch one by one; else all of them have failed.
     executors
         Labels of executors. With "all": all that place contexts, such as `ContextExecutor`; any if none does.
     data_flow_kernel, cache, ignore_for_cache
         As in `parsl.python_app`.
+    echo : bool
+        Whether what the body prints, and what its contexts print as they are built, is printed by the script as well.
 
     Returns
     -------
@@ -410,12 +489,16 @@ def context_app(
         "executors": executors,
         "cache": cache,
         "ignore_for_cache": ignore_for_cache,
+        "echo": echo,
+        "batching": make_batching(batch, batch_wait_s, batch_retry),
     }
 
     def decorate(body: Callable[..., Any]) -> ContextApp:
         if context is not None:
             return ContextApp(body, contexts, **options)
         if discover:
+            from parsl_context.apps.automatic import parts_of
+
             found, either, found_context, keys = parts_of(body, check)
             return ContextApp(either, {None: found_context}, split=found, keys=keys, **options)
         found = split(body)

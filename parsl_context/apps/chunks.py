@@ -1,55 +1,28 @@
-"""Which calls of a map travel as one task, and how many, found from the run time of those that ended."""
+"""Which calls of a map travel as one task; how many, `chunk_sizes.py` says."""
 
 from __future__ import annotations
 
 import itertools
 import queue
-import time
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
+from parsl_context.apps.chunk_sizes import ChunkSizes
 from parsl_context.apps.delivery import Give, Sent
 from parsl_context.apps.futures import withdraw
 
+PATIENCE_S = 0.005  # some round trips within a host; nothing beside calls that take longer. [s]
+
 _Group = TypeVar("_Group")
-
-
-class ChunkSizer:
-    """How many calls one task of a map should hold: enough that its own cost does not count."""
-
-    TARGET_S = 0.05  # run time of a task. [s]
-    LIMIT = 4096
-
-    def __init__(self, fixed: int | None) -> None:
-        self._fixed = fixed
-        self._size = 1
-        self._last_end = 0.0
-
-    @property
-    def size(self) -> int:
-        return self._fixed or self._size
-
-    def observe(self, future: Future[Any], calls: int) -> None:
-        start = time.monotonic()
-
-        def ended(_: Future[Any]) -> None:
-            # Tasks overlap: what counts is the time since the one before ended, if that is later than our start.
-            now = time.monotonic()
-            per_call_s = max(1e-7, now - max(start, self._last_end)) / calls
-            self._last_end = now
-            wanted = int(self.TARGET_S / per_call_s)
-            self._size = max(1, min(self.LIMIT, wanted, 2 * self._size))
-
-        if self._fixed is None:
-            future.add_done_callback(ended)
 
 
 def in_order(
     items: Iterator[tuple[Any, ...]],
     submit: Callable[[list[tuple[Any, ...]]], Future[Any]],
-    sizer: ChunkSizer,
+    sizes: ChunkSizes,
     max_pending: int,
     give: Give,
 ) -> Iterator[Any]:
@@ -61,7 +34,7 @@ def in_order(
         What is to be sent.
     submit
         Sends a chunk; its future has as many results.
-    sizer
+    sizes
         How many items are in one.
     max_pending
         Chunks that may wait or run at a time.
@@ -69,19 +42,66 @@ def in_order(
         What to do with what a call raised.
     """
     pending: deque[Sent] = deque()
+    room = _Room(sizes, max_pending)
     count = 0
+    is_over = False
     try:
         while True:
-            while len(pending) < max_pending and (chunk := list(itertools.islice(items, sizer.size))):
+            while not is_over and room.has_place(pending):
+                if not (chunk := list(itertools.islice(items, sizes.size))):
+                    is_over = True
+                    break
                 pending.append(sent := Sent(chunk, count))
                 sent.future = submit(chunk)
+                room.watch(sent.future)
                 count += len(chunk)
             if not pending:
                 return
-            yield from pending[0].results(give)
-            pending.popleft()
+            if is_over or pending[0].has_ended or not room.waits(pending):
+                yield from pending[0].results(give)
+                pending.popleft()
     finally:
         _let_go(pending)
+
+
+class _Room:
+    """Whether more tasks of a map are sent.
+
+    The script has all of them on their way before the first is back, if it goes on: what calls take is known too late
+    then. So it stops for a moment when workers have enough to do, and sends larger tasks if one ends meanwhile.
+    """
+
+    def __init__(self, sizes: ChunkSizes, max_pending: int) -> None:
+        self._sizes = sizes
+        self._max_pending = max_pending
+        self._has_ended = threading.Event()  # a task, since we looked
+        self._is_patient = True  # no task took longer than what is waited, since one has ended
+
+    def watch(self, future: Future[Any]) -> None:
+        """A task was sent."""
+        future.add_done_callback(self._ended)
+
+    def _ended(self, _: Future[Any]) -> None:
+        self._is_patient = True
+        self._has_ended.set()
+
+    def has_place(self, pending: Collection[Sent]) -> bool:
+        """Whether one more is to be sent now."""
+        return len(pending) < self._max_pending and not (self._is_patient and self._are_enough(pending))
+
+    def waits(self, pending: Collection[Sent]) -> bool:
+        """Wait a moment for a task to end, if more are to be sent afterwards. Whether it did."""
+        if len(pending) >= self._max_pending or self.has_place(pending):
+            return False
+        self._is_patient = self._has_ended.wait(PATIENCE_S)
+        self._has_ended.clear()
+        if not self._is_patient:
+            self._sizes.are_late()
+        return True
+
+    def _are_enough(self, pending: Collection[Sent]) -> bool:
+        enough = self._sizes.enough
+        return len(pending) >= enough and sum(not sent.has_ended for sent in pending) >= enough
 
 
 class Groups(Generic[_Group]):
@@ -93,7 +113,7 @@ class Groups(Generic[_Group]):
         Groups, told apart by identity, and what is to be sent.
     submit
         Sends a chunk of one group; its future has as many results.
-    sizer
+    sizes
         How many items are in one.
     max_pending
         Chunks that may wait or run at a time; so many times the size of one is read ahead.
@@ -103,16 +123,18 @@ class Groups(Generic[_Group]):
         self,
         items: Iterator[tuple[_Group, Any]],
         submit: Callable[[_Group, list[Any]], Future[Any]],
-        sizer: ChunkSizer,
+        sizes: ChunkSizes,
         max_pending: int,
     ) -> None:
         self._items = enumerate(items)
         self._submit = submit
-        self._sizer = sizer
+        self._sizes = sizes
         self._max_pending = max_pending
         self._filling: dict[int, tuple[_Group, Sent]] = {}
         self._pending: dict[int, Sent] = {}  # sent, and not all of its results were taken
         self._ended: queue.SimpleQueue[Sent] = queue.SimpleQueue()
+        self._room = _Room(sizes, max_pending)
+        self._is_over = False
 
     def in_order(self, give: Give) -> Iterator[Any]:
         """Results in the order of the items."""
@@ -122,6 +144,8 @@ class Groups(Generic[_Group]):
                 order.extend(self._read_ahead(len(order)))
                 if not order:
                     return
+                if not (self._is_over or order[0][0].has_ended) and self._room.waits(self._pending.values()):
+                    continue
                 chunk, index = order.popleft()
                 yield chunk.result(index, give)
                 if index == len(chunk.items) - 1:
@@ -136,6 +160,8 @@ class Groups(Generic[_Group]):
                 self._read_ahead(0)
                 if not self._pending:
                     return
+                if not self._is_over and self._ended.empty() and self._room.waits(self._pending.values()):
+                    continue
                 chunk = self._ended.get()
                 yield from chunk.results(give)
                 del self._pending[id(chunk)]
@@ -145,16 +171,18 @@ class Groups(Generic[_Group]):
     def _read_ahead(self, waiting: int) -> list[tuple[Sent, int]]:
         """Read and send as many items as may be, if so many wait. Gives for each its chunk, and its place there."""
         found: list[tuple[Sent, int]] = []
-        while len(self._pending) < self._max_pending and waiting + len(found) < self._max_pending * self._sizer.size:
+        most = self._max_pending * self._sizes.size
+        while not self._is_over and self._room.has_place(self._pending.values()) and waiting + len(found) < most:
             try:
                 number, (group, item) = next(self._items)
             except StopIteration:
+                self._is_over = True
                 break
             _, chunk = self._filling.setdefault(id(group), (group, Sent()))
             found.append((chunk, len(chunk.items)))
             chunk.items.append(item)
             chunk.numbers.append(number)
-            if len(chunk.items) >= self._sizer.size:
+            if len(chunk.items) >= self._sizes.size:
                 self._send(group, chunk)
         for group, chunk in list(self._filling.values()):
             self._send(group, chunk)
@@ -164,6 +192,7 @@ class Groups(Generic[_Group]):
         del self._filling[id(group)]
         self._pending[id(chunk)] = chunk
         chunk.future = self._submit(group, chunk.items)
+        self._room.watch(chunk.future)
         chunk.future.add_done_callback(lambda _: self._ended.put(chunk))
 
 

@@ -27,10 +27,12 @@ from parsl_context.content.carrying import Needs, carry
 from parsl_context.content.digests import digest_content
 from parsl_context.content.places import fails, place_of_failure
 from parsl_context.distribute import origins
-from parsl_context.errors import ConfigurationError, ContextSerializationError, sentence
-from parsl_context.retain.arguments import NodeFile, map_leaves, required, resolving
+from parsl_context.distribute.packed import state_of
+from parsl_context.errors import ConfigurationError, ContextSerializationError, FileFetchError, sentence
+from parsl_context.retain.arguments import NodeData, NodeFile, map_leaves, required, resolving
 from parsl_context.retain.instances import Upkeep
-from parsl_context.wire.messages import Digest
+from parsl_context.retain.local_paths import placing
+from parsl_context.wire.messages import Digest, Environment
 
 if TYPE_CHECKING:
     from parsl_context.apps.keys import KeyedContext
@@ -46,6 +48,8 @@ class Context:
     to the node where the context is built; `os.fspath` gives the path there), and futures (the DataFlowKernel resolves
     them before the call).
     """
+
+    is_echoed = False  # what it prints as it is built goes to the script
 
     def __init__(self, function: ContextFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._function = function
@@ -74,6 +78,12 @@ class Context:
         """Whether calls run in forks of the process that holds it, for its sake or that of a context it requires."""
         return self.options.isolation == "call" or any(required.is_isolated for required in self.requires)
 
+    def be_echoed(self) -> None:
+        """Have what it prints as it is built go to the script, and what those print that it requires."""
+        self.is_echoed = True
+        for other in self.requires:
+            other.be_echoed()
+
     @property
     def upkeep(self) -> Upkeep:
         """What the process that holds an instance must know."""
@@ -87,6 +97,12 @@ class Context:
         if any(map(_is_opaque, _find((self._args, self._kwargs), object))):
             found += _contexts_within((self._args, self._kwargs))
         return tuple({context.digest: context for context in found}.values())
+
+    @property
+    def files(self) -> list[str]:
+        """Addresses of files that nodes fetch: those among the arguments, and its data."""
+        data = [f"{origins.FOLDER if each.state.is_folder else origins.PATH}{each.state.path}" for each in self.data]
+        return [file.url for file in _find((self._args, self._kwargs), File) if _is_fetched(file)] + data
 
     @property
     def futures(self) -> tuple[Future[Any], ...]:
@@ -125,14 +141,45 @@ class Context:
                 f"Context {self.name} has futures as arguments. Use it in a context app called under a "
                 "DataFlowKernel, which waits for them, or pass their results."
             )
+        states = [(data.state.path, data.state.stamp) for data in self.data]
+        own = [] if self.environment is None else [self.environment.digest]
         token = _digested.set(_digested.get() | {id(self)})
         try:
             args, kwargs = self._function.bound(self._args, self._kwargs)
-            return _digest([self._function.function, args, kwargs, self.options.identity])
+            return _digest([self._function.function, args, kwargs, self.options.identity, states, *own])
         except Exception as error:
             raise ContextSerializationError(self._culprit(_digest), error) from error
         finally:
             _digested.reset(token)
+
+    @functools.cached_property
+    def data(self) -> tuple[NodeData, ...]:
+        """Files and folders that it names as its data, in the state that they were in when it was used first.
+
+        Raises
+        ------
+        ConfigurationError
+            If one cannot be read here.
+        """
+        try:
+            return tuple(NodeData(each.given, state_of(each.path), is_kept=True) for each in self.options.data)
+        except FileFetchError as error:
+            raise ConfigurationError(f"data of context {self.name}: {sentence(error.reason)}") from error
+
+    @functools.cached_property
+    def environment(self) -> Environment | None:
+        """The environment that it names, as it was when the context was used first.
+
+        Raises
+        ------
+        ConfigurationError
+            If it cannot be read here.
+        """
+        if (named := self.options.environment) is None:
+            return None
+        from parsl_context.distribute.environments import naming
+
+        return naming.describe(named)
 
     @property
     def is_being_digested(self) -> bool:
@@ -158,11 +205,20 @@ class Context:
             return NodeFile(value.url, is_kept=is_kept) if _is_fetched(value) else value
 
         args, kwargs = map_leaves(self._args, swap), map_leaves(self._kwargs, swap)
+        data = tuple(NodeData(each.given, each.state, is_kept=is_kept) for each in self.data)
         try:
-            content = (self._function.function, args, kwargs, self.upkeep)
+            content = (self._function.function, args, kwargs, self.upkeep, data)
             return _pack(content)
         except Exception as error:
             raise ContextSerializationError(self._culprit(_pack), error) from error
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Have its function, where it is built here, find its data where it is."""
+        with placing() as places:
+            for each in self.options.data:
+                places[each.given] = places[each.path] = each.path
+            yield
 
     def build(self, instance: Callable[[Digest], Any]) -> Any:
         """Run the context function here.

@@ -20,6 +20,7 @@ from parsl.app.bash import BashApp
 from parsl.app.python import PythonApp, timeout
 from parsl.dataflow.memoization import id_for_memo
 
+from parsl_context.apps.batching import with_shared
 from parsl_context.apps.context import Context
 from parsl_context.apps.keys import KeyedContext, Keys, KeyUses, cache_key, signature_of_calls
 from parsl_context.apps.portable import process_contexts
@@ -27,9 +28,20 @@ from parsl_context.apps.signatures import is_asynchronous, what_runs
 from parsl_context.content.digests import digest_content
 from parsl_context.content.exceptions import stand_in, with_text
 from parsl_context.content.serialization import pack_code
+from parsl_context.discover.halves import Split
 from parsl_context.errors import ConfigurationError, ContextSerializationError
 from parsl_context.retain import calls
-from parsl_context.retain.calls import BodyCall, ChunkCall, Guest, bind, run_chunk
+from parsl_context.retain.batches import Batching, Columns, columns_of, run_together
+from parsl_context.retain.calls import (
+    BatchCall,
+    BatchChunkCall,
+    BodyCall,
+    ChunkCall,
+    Guest,
+    bind,
+    run_batches,
+    run_chunk,
+)
 from parsl_context.retain.drift import DriftCheck, checked, may_say
 from parsl_context.wire.messages import Digest
 
@@ -57,15 +69,19 @@ class ContextCall:
     __slots__ = (
         "__name__",
         "__qualname__",
+        "_columns",
         "_is_away",
         "_memo",
+        "batching",
         "body",
         "chunked",
         "contexts",
         "digests",
+        "echo",
         "keys",
         "late",
         "names",
+        "split",
         "uses",
         "walltime_s",
     )
@@ -80,6 +96,7 @@ class ContextCall:
         walltime_s: float | None = None,
         late: bool = False,
         keys: Keys | None = None,
+        batching: Batching | None = None,
     ) -> None:
         self.body = body
         self.names = names
@@ -88,10 +105,14 @@ class ContextCall:
         self.uses = KeyUses()
         self.chunked = chunked
         self.walltime_s = walltime_s
+        self.batching = batching  # how calls run together
+        self._columns: Columns | None = None
         self.late = late  # some contexts wait for values that come with the call
         self.digests: tuple[Digest, ...] = ()  # of its contexts, where the process that it came from knew them
         self.__name__ = getattr(body, "__name__", type(body).__name__)
         self.__qualname__ = self.__name__
+        self.split: Split | None = None  # how the function was split that its body is a half of
+        self.echo = False  # what is printed goes to the script, see `echoed`
         self._is_away = False  # it was sent here by an executor that is not ours, and what it raises is sent back
         self._memo: dict[Any, Any] = {}
 
@@ -152,9 +173,17 @@ class ContextCall:
         bound = bind(body, self.names, instances)
         if checks or may_say(self.body):
             bound = checked(bound, checks, self.__name__, is_away=is_away)
-        return (
-            run_chunk(bound, args[0], kwargs, goes_on=args[1:] == (True,)) if self.chunked else bound(*args, **kwargs)
+        if self.batching is None:
+            goes_on = args[1:] == (True,)
+            return run_chunk(bound, args[0], kwargs, goes_on=goes_on) if self.chunked else bound(*args, **kwargs)
+        if self._columns is None:
+            self._columns = columns_of(self.body, self.names, self.batching.shared)
+        together = functools.partial(
+            run_together, bound, columns=self._columns, batching=self.batching, name=self.__name__
         )
+        if self.chunked:
+            return run_batches(together, args[0], kwargs, self.batching.size, goes_on=args[1:] == (True,))
+        return together([(args, kwargs)])[0].get()
 
     def settled(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -222,7 +251,7 @@ class ContextCall:
     def hosting(self, function: Callable[..., Any]) -> ContextCall:
         """A call of another function where these contexts are; it gets its own arguments alone."""
         count = len(self.names)
-        return self._with(body=Guest(function, count), names=(None,) * count)
+        return self._with(body=Guest(function, count), names=(None,) * count, batching=None)
 
     def _variant(self, key: Any, **changes: Any) -> ContextCall:
         found: ContextCall | None = self._memo.get(key)
@@ -231,20 +260,32 @@ class ContextCall:
         return found
 
     def _with(self, **changes: Any) -> ContextCall:
-        names = ("body", "names", "contexts", "chunked", "walltime_s", "late", "keys")
+        names = ("body", "names", "contexts", "chunked", "walltime_s", "late", "keys", "batching")
         made = ContextCall(**{**{name: getattr(self, name) for name in names}, **changes})
         made.uses = self.uses
-        return made
+        made.split = self.split if made.body is self.body else None
+        return made.echoed() if self.echo else made
+
+    def echoed(self) -> ContextCall:
+        """Have what its body and its contexts print go to the script, where workers are of a `ContextExecutor`."""
+        self.echo = True
+        for context in self.contexts:
+            if isinstance(context, Context):
+                context.be_echoed()
+        return self
 
     def for_worker(self) -> BodyCall:
         """What a worker of `ContextExecutor` runs."""
-        kind = ChunkCall if self.chunked else BodyCall
-        return kind(self.body, self.names, [context.digest for context in self.contexts], self.walltime_s)
+        digests = [context.digest for context in self.contexts]
+        if self.batching is not None:
+            kind = BatchChunkCall if self.chunked else BatchCall
+            return kind(self.body, self.names, digests, self.walltime_s, self.batching, self.echo)
+        return (ChunkCall if self.chunked else BodyCall)(self.body, self.names, digests, self.walltime_s, self.echo)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By value, like the context functions, so that workers of other executors need no module of the user's.
         return _unpack_call, (
-            pack_code((self.body, self.names, self.contexts, self.keys)),
+            pack_code((self.body, self.names, self.contexts, self.keys, self.batching)),
             self.chunked,
             self.walltime_s,
             self.late,
@@ -257,7 +298,15 @@ class ContextCall:
         if is_known and not any(context.is_being_digested for context in self.contexts):
             with contextlib.suppress(ContextSerializationError):
                 digests = tuple(context.digest for context in self.contexts)
-        state = (self.body, self.names, self.contexts, self.chunked, self.walltime_s, self.late, self.keys, digests)
+        given = (self.body, self.names, self.contexts)
+        options = {
+            "chunked": self.chunked,
+            "walltime_s": self.walltime_s,
+            "late": self.late,
+            "keys": self.keys,
+            "batching": self.batching,
+        }
+        state = (given, options, digests)
         return _bare_call, (), state, None, None, _fill_call
 
     def __repr__(self) -> str:
@@ -269,9 +318,8 @@ def _bare_call() -> ContextCall:
 
 
 def _fill_call(call: ContextCall, state: tuple[Any, ...]) -> None:
-    body, names, contexts, chunked, walltime_s, late, keys, digests = state
-    options = {"chunked": chunked, "walltime_s": walltime_s, "late": late, "keys": keys}
-    call.__init__(body, names, contexts, **options)  # type: ignore[misc]
+    given, options, digests = state
+    call.__init__(*given, **options)  # type: ignore[misc]
     call.digests = digests
 
 
@@ -282,8 +330,9 @@ def _unpack_call(packed: bytes, chunked: bool, walltime_s: float | None, late: b
 
 @functools.lru_cache(maxsize=64)
 def _unpacked_call(packed: bytes, chunked: bool, walltime_s: float | None, late: bool) -> ContextCall:
-    body, names, contexts, keys = pickle.loads(packed)
-    call = ContextCall(body, names, contexts, chunked=chunked, walltime_s=walltime_s, late=late, keys=keys)
+    body, names, contexts, keys, batching = pickle.loads(packed)
+    options = {"walltime_s": walltime_s, "late": late, "keys": keys, "batching": batching}
+    call = ContextCall(body, names, contexts, chunked=chunked, **options)
     call._is_away = True
     return call
 
@@ -384,6 +433,7 @@ def call_of(
     contexts: tuple[Context | KeyedContext, ...],
     signature: inspect.Signature | None = None,
     keys: Keys | None = None,
+    batching: Batching | None = None,
 ) -> tuple[ContextCall, dict[str, Future[Any]]]:
     """The call of an app, with futures in its contexts replaced by keys, and the futures by key.
 
@@ -393,6 +443,13 @@ def call_of(
         What calls may give, if the body does not tell.
     keys
         What tells calls apart, if that is not what its contexts say.
+    batching
+        How calls run together, if they may.
+
+    Raises
+    ------
+    ConfigurationError
+        If the body does not take lists.
     """
     awaited: dict[str, Future[Any]] = {}
     places: dict[int, str] = {}
@@ -406,7 +463,9 @@ def call_of(
 
     made = tuple(context.substituted(swap) if awaited else context for context in contexts)
     keys = keys or _keys_of(body, names, contexts, signature)
-    return ContextCall(body, names, made, late=bool(awaited), keys=keys), awaited
+    if batching is not None:
+        batching = with_shared(batching, body, names, keys)
+    return ContextCall(body, names, made, late=bool(awaited), keys=keys, batching=batching), awaited
 
 
 def _keys_of(

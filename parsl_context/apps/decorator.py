@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, overload
@@ -55,6 +56,7 @@ class ContextDecorator:
         pinned: bool = False,
         build_timeout_s: float | None = None,
         check: int = 0,
+        environment: str | os.PathLike[str] | None = None,
     ) -> BlockOptions: ...
 
     def __call__(self, function: Any = None, /, **options: Any) -> Any:
@@ -99,6 +101,16 @@ class ContextDecorator:
             time their number has doubled: where calls have changed it, the script warns (`ContextDriftWarning`)
             and says what changed. Large arrays and long containers are sampled. It takes milliseconds for each call
             that is looked at.
+        data : sequence of paths, optional
+            Files and folders that the function reads: they are copied to the node's own disk, once for all workers and
+            runs, before it runs. `local_path` gives the copy: ``torch.load(local_path("weights.pt"))``. A path is
+            relative to the working directory of the script when this is written. Contexts whose data differs in size or
+            time of modification are different.
+        environment : path, optional
+            The software that it is built with, and its calls run with, in an interpreter of their own: what
+            `parsl-context pack` has made, or its http address; an archive of conda-pack; the folder of a virtual or
+            conda environment that nodes see. Unpacked once per node. Contexts that go together name the same one; those
+            with other content are different. On executors that are not ours it has no effect.
 
         Raises
         ------

@@ -33,6 +33,11 @@ class Sent:
         self._values: Sequence[Any] | None = None
         self._error: BaseException | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the results are there."""
+        return self.future is not None and self.future.done()
+
     def results(self, give: Give) -> Iterator[Any]:
         """All results in order; what a call raised is given to `give`, which raises it or gives what to deliver."""
         self._look()

@@ -7,6 +7,7 @@ hears of it.
 
 from __future__ import annotations
 
+import concurrent.futures
 import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
@@ -15,6 +16,10 @@ from typing import Any, Protocol, runtime_checkable
 from parsl.dataflow.dflow import DataFlowKernel
 from parsl.dataflow.futures import AppFuture
 from parsl.dataflow.states import FINAL_STATES, States
+
+from parsl_context.retain.drift import add_note
+
+TIMEOUTS = (TimeoutError, concurrent.futures.TimeoutError)  # one and the same from Python 3.11 on
 
 
 @runtime_checkable
@@ -25,6 +30,14 @@ class CancellableCall(Protocol):
 
     def cancel(self) -> bool:
         """Withdraw it."""
+
+
+@runtime_checkable
+class _KnowsWhy(Protocol):
+    """An executor of ours."""
+
+    def why_waiting(self) -> str | None:
+        """Why calls wait."""
 
 
 class ContextFuture(AppFuture):
@@ -40,14 +53,28 @@ class ContextFuture(AppFuture):
         future.kernel = kernel
         return future
 
+    def result(self, timeout: float | None = None) -> Any:
+        """As of any future; a `TimeoutError` has a note if its executor has no worker, and knows why."""
+        try:
+            return super().result(timeout)
+        except TIMEOUTS as error:
+            note_why(error, self, self._why_waiting)
+            raise
+
+    def _why_waiting(self) -> str | None:
+        executor: Any = self.kernel.executors.get(self.task_record["executor"])
+        if not isinstance(executor, _KnowsWhy) or self.task_record["status"] in (States.pending, *FINAL_STATES):
+            return None
+        return executor.why_waiting()
+
     def cancel(self) -> bool:
-        """Cancel the call if it has not started.
+        """Cancel the call if it has not started, or runs in a process of its own (``isolation="call"``).
 
         Returns
         -------
         bool
-            Whether it is cancelled: no body runs for it, and `result` raises `CancelledError`. False if it has started,
-            or its executor does not know how.
+            Whether it is cancelled: no body runs for it any more, and `result` raises `CancelledError`. False if it has
+            started otherwise, or its executor does not know how.
         """
         if self.done():
             return self.cancelled()
@@ -84,6 +111,12 @@ class ContextFuture(AppFuture):
         """Have the DataFlowKernel neither try it again nor remember its outcome."""
         self.task_record["fail_cost"] = math.inf
         self.task_record["memoize"] = False
+
+
+def note_why(error: BaseException, future: Future[Any], why_waiting: Callable[[], str | None] | None) -> None:
+    """Note with the error of somebody who has waited long enough for a future why it takes long, if that is known."""
+    if not future.done() and why_waiting is not None and (why := why_waiting()) is not None:
+        add_note(error, why)
 
 
 def withdraw(futures: Iterable[Future[Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from parsl_context.apps.app import ContextApp
@@ -44,5 +45,6 @@ def take_apart(value: Any) -> Iterable[tuple[str, str, Any]] | None:
         given = {**{str(place): arg for place, arg in enumerate(args)}, **kwargs}
         return [("function", "", function), *((name, "argument", arg) for name, arg in given.items())]
     if isinstance(value, ContextFunction):
-        return [("function", "", value.function), ("after_fork", "", value.options.after_fork)]
+        data = [("data", "", Path(each.path)) for each in value.options.data]
+        return [("function", "", value.function), ("after_fork", "", value.options.after_fork), *data]
     return None

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 from parsl_context.errors import ConfigurationError
 
 REUSE_LEVELS = ("none", "disk", "memory", "node")
 UNKEPT_LEVELS = ("none", "disk")  # their contexts are built for every call
 _SHARES = {"node": "node", "worker": "memory"}
+
+
+class DataPath(NamedTuple):
+    """A file or folder that a context names as its data: as it was written, and where it is."""
+
+    given: str
+    path: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,11 @@ class Options:
         Time that the context function may take. [s]
     check : int
         Calls in each process before and after which the instance is looked at, whether they have changed it.
+    data : tuple of DataPath
+        Files and folders that are brought to the node first. Given as paths.
+    environment : str or None
+        The software to build it with: what `parsl-context pack` has made, an archive of conda-pack, or the folder of an
+        environment. Given as a path, or an address of the first kind.
     """
 
     reuse: str | None = None
@@ -50,9 +63,13 @@ class Options:
     pinned: bool = False
     build_timeout_s: float | None = None
     check: int = 0
+    data: tuple[DataPath, ...] = ()
+    environment: str | None = None
 
     def __post_init__(self) -> None:
         check_reuse(self.reuse)
+        object.__setattr__(self, "data", _data_paths(self.data))
+        object.__setattr__(self, "environment", check_environment("environment of a context", self.environment))
         if self.isolation not in (None, "call"):
             raise ConfigurationError(f'isolation={self.isolation!r} of a context is "call" or None.')
         if self.max_uses is not None and (type(self.max_uses) is not int or self.max_uses < 1):
@@ -73,7 +90,42 @@ class Options:
         return [getattr(self, name) for name in self.__dataclass_fields__ if name not in _NO_IDENTITY]
 
 
-_NO_IDENTITY = ("memory_gb", "build_timeout_s")
+# Of data the state counts, of an environment the content; the context knows them.
+_NO_IDENTITY = ("memory_gb", "build_timeout_s", "data", "environment")
+
+
+def _data_paths(value: object) -> tuple[DataPath, ...]:
+    """Paths as they are when they are written down: another working directory does not change what they mean."""
+    values = (value,) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(values, list | tuple | set | frozenset):
+        raise ConfigurationError(f"data={value!r} of a context must be a list of paths.")
+    return tuple(each if isinstance(each, DataPath) else _data_path(each) for each in values)
+
+
+def _data_path(value: object) -> DataPath:
+    if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
+        raise ConfigurationError(f"data of a context must be paths of files and folders, and {value!r} is none.")
+    if "://" in text:
+        raise ConfigurationError(
+            f"data={text!r} of a context is an address. Give it as an argument of the context: "
+            f"File({text!r}), with parsl.data_provider.files.File."
+        )
+    return DataPath(os.path.normpath(text), os.path.abspath(os.path.expanduser(text)))
+
+
+def check_environment(name: str, value: object) -> str | None:
+    """An environment, as a path that another working directory does not change, or an address.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is neither.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
+        raise ConfigurationError(f"{name} is {value!r}, and must be a path, or the address of a packed environment.")
+    return text if "://" in text else os.path.abspath(os.path.expanduser(text))
 
 
 def check_build_timeout(name: str, value: object) -> None:

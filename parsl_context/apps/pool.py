@@ -103,7 +103,7 @@ class AppPool(Executor):
         wait
             Wait for the calls of this pool.
         cancel_futures
-            Cancel those that have not started, as far as that is possible.
+            Cancel those that have not started; on executors that are not ours, Parsl lets none be cancelled.
         """
         with self._lock:
             self._is_shut = True

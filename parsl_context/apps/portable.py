@@ -128,7 +128,8 @@ class ProcessContexts:
         """Build a context, and what it requires, for this call alone."""
         if context.digest not in built:
             required = {other.digest: self._build_own(other, call, built) for other in context.requires}
-            made = build(context.name, lambda: context.build(required.__getitem__), tuple(required))
+            with context.in_place():
+                made = build(context.name, lambda: context.build(required.__getitem__), tuple(required))
             call.own.append(made)
             built[context.digest] = made.value
         return built[context.digest]
@@ -142,7 +143,8 @@ class ProcessContexts:
                 return found.value
             required = {other.digest: self._take(other, call) for other in context.requires}
             upkeep = context.upkeep
-            made = build(context.name, lambda: context.build(required.__getitem__), tuple(required), upkeep)
+            with context.in_place():
+                made = build(context.name, lambda: context.build(required.__getitem__), tuple(required), upkeep)
             with self._lock:
                 self._instances.add(digest, made)
                 self._hold(digest, made, call)

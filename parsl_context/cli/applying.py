@@ -146,8 +146,8 @@ def places_of(found: Split, source: Source) -> list[str]:
     """Where each statement goes: to the "block", the "rest" or "both".
 
     Into the block go those that have moved; imports above the last of these, because what they do may be needed though
-    it is not named; and constants that are used there. Names flow to the rest. What is imported and may be bound anew
-    in its module is imported in both, as a block would go on with what it was.
+    it is not named; and constants and functions that are used there. Names flow to the rest. What is imported and may
+    be bound anew in its module is imported in both, as a block would go on with what it was.
     """
     verdicts = found.verdicts
     last = max(number for number, each in enumerate(verdicts) if each.place == "context")
@@ -158,7 +158,7 @@ def places_of(found: Split, source: Source) -> list[str]:
         if each.place == "both" and number < last:
             if isinstance(each.node, ast.Import | ast.ImportFrom):
                 place = "both" if _may_be_bound_anew(each.node, source) else "block"
-            elif _names(each.node, ast.Store) & used:
+            elif _names(each.node, ast.Store) & used or getattr(each.node, "name", None) in used:
                 place = "block"
         places.append(place)
     return places

@@ -36,7 +36,9 @@ def checked(new: bytes, source: Source, found: Split) -> Split:
         block = split(_function_in(new, source))
     except SplitError as error:
         raise CommandError(f"{told} in its line {error.line}: {error.reason}") from None
-    lost = sorted({*found.names} - {*block.names})
+    inner = [each.node for each in found.verdicts if each.place == "both" and isinstance(each.node, ast.FunctionDef)]
+    captured = {at.id for each in inner for at in ast.walk(each) if isinstance(at, ast.Name)}
+    lost = sorted({*found.names} - {*block.names} - captured)
     if lost or block.keys:
         raise CommandError(f"{told}, as {', '.join(lost) or ', '.join(block.keys)} would not flow.")
     return block

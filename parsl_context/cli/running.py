@@ -28,8 +28,8 @@ from parsl_context.cli.showing import progress
 from parsl_context.cli.splitting import described, tried, verdicts_on
 from parsl_context.discover.automatic import split_by_itself
 from parsl_context.discover.blocks import check_gives_at_once
-from parsl_context.discover.halves import Verdict, all_arguments
-from parsl_context.discover.sources import Source
+from parsl_context.discover.halves import Verdict
+from parsl_context.discover.sources import Source, all_arguments
 from parsl_context.discover.timing import TimedFunction, Timing
 from parsl_context.errors import SplitError, sentence
 

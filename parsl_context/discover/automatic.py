@@ -18,27 +18,31 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
+from parsl_context.discover import shapes
 from parsl_context.discover.blocks import check_gives_at_once, check_kind, plain_function
-from parsl_context.discover.bound_names import times_bound, times_bound_in
+from parsl_context.discover.bound_names import bound_within_scopes, times_bound, times_bound_in
+from parsl_context.discover.calls import UsersCode
 from parsl_context.discover.halves import (
     Split,
     Verdict,
-    all_arguments,
     body_half,
     context_half,
     located,
     parsed,
     part,
 )
+from parsl_context.discover.lively import DEFAULTS, MUTABLE_DEFAULTS, ways_asked
 from parsl_context.discover.moving import BODY, CONTEXT, Moving
 from parsl_context.discover.names import Unknown, names_of
 from parsl_context.discover.scopes import scope_of
-from parsl_context.discover.sources import Source, source_of
+from parsl_context.discover.sources import Source, all_arguments, source_of
 from parsl_context.discover.uses import Uses
 from parsl_context.retain.terms import Terms
+
+_KEPT = (DEFAULTS, MUTABLE_DEFAULTS)
 
 
 def split_by_itself(function: Any) -> Split:
@@ -57,8 +61,9 @@ def split_by_itself(function: Any) -> Split:
     verdicts = moving.verdicts
     moved = [each.node for each in verdicts if each.place == CONTEXT]
     rest = [each.node for each in verdicts if each.place != CONTEXT]
-    in_body = scope_of(source, part(source.node, source.node.args, rest or [ast.Pass()]))
-    names = sorted({name for each in moved for name in times_bound(each)} & in_body.used)
+    rest = rest or [ast.copy_location(ast.Pass(), source.node)]
+    made = {name for each in moved for name in times_bound(each)} - moving.scratch
+    names = sorted(_read_of(made, source, rest))
     private = [name for name in names_of(source).own if source.class_name is not None and _is_private(name)]
     if private:
         raise source.refusal(f"its variable {min(private)} has a private name. Give it another.")
@@ -69,12 +74,21 @@ def split_by_itself(function: Any) -> Split:
     sure = frozenset(name for each in moved for name in _bound_for_sure(each)).intersection(names)
     context = context_half(source, first, (), names, sure)
     kept = [each.arg for each in all_arguments(source.node.args)]
-    body = body_half(source, (), rest or [ast.Pass()], rest[0] if rest else source.node, kept, names, sure)
-    asked = {name: frozenset(uses.asked[name]) for name in names if name in uses.asked}
+    body = body_half(source, (), rest, rest[0], kept, names, sure)
+    asked = {name: frozenset(uses.calls.asked[name]) for name in names if name in uses.calls.asked}
     masked = tuple(sorted(uses.lineage.masked))
     kinds = frozenset((kind.__module__, kind.__qualname__) for kind in moving.names.classes)
+    tables, differentiated = sorted(moving.names.tables or ()), sorted(uses.calls.differentiated)
     terms = Terms(
-        uses.given_out, uses.given_on, uses.handed, asked, masked, tuple(sorted(moving.names.tables or ())), kinds
+        uses.given_out,
+        uses.given_on,
+        uses.calls.handed,
+        asked,
+        masked,
+        tuple(tables),
+        kinds,
+        tuple(differentiated),
+        frozenset(name for name, kind in moving.names.live.items() if kind in _KEPT and name in names),
     )
     return Split(function, context, body, (), tuple(names), None, tuple(verdicts), terms)
 
@@ -84,12 +98,21 @@ def _is_private(name: str) -> bool:
     return re.match(r"_[^_].*__\w*[^_]$|__\w*[^_]$", name) is not None
 
 
+def _read_of(names: set[str], source: Source, statements: Sequence[ast.stmt]) -> set[str]:
+    """Which of some variables are read by some statements."""
+    if not names.isdisjoint(bound_within_scopes(statements)):
+        # Then it depends on scopes, and the compiler knows.
+        return names & scope_of(source, part(source.node, source.node.args, statements)).used
+    found = (node for each in statements for node in shapes.dotted_in(each) if isinstance(node, ast.Name))
+    return names.intersection(node.id for node in found if isinstance(node.ctx, ast.Load))
+
+
 def _bound_for_sure(node: ast.stmt) -> set[str]:
     """Variables that a statement binds whatever happens, if it does not raise."""
     if isinstance(node, ast.With):
         handles = {each.optional_vars.id for each in node.items if isinstance(each.optional_vars, ast.Name)}
         return handles.union(*map(_bound_for_sure, node.body))
-    return set() if isinstance(node, ast.For | ast.If) else set(times_bound(node))
+    return set() if isinstance(node, ast.For | ast.While | ast.If | ast.Try) else set(times_bound(node))
 
 
 def _for_context(verdict: Verdict) -> ast.stmt:
@@ -114,12 +137,33 @@ def verdicts_of(source: Source) -> list[Verdict]:
     return _analysed(source)[0].verdicts
 
 
+def _seen_live(moving: Moving, rest: Sequence[ast.stmt], given: Container[str]) -> dict[str, Unknown]:
+    """Variables that are used up or changed by being read, and that a call would read.
+
+    Parameters
+    ----------
+    given
+        Variables of which parts are given out of the function.
+    """
+    read = {name for each in rest for name in shapes.read_in(each)}
+    found: dict[str, Unknown] = {}
+    for name, kind in moving.names.live.items():
+        if name not in moving.made_by or name not in read:
+            continue
+        ways = ways_asked(name, rest) if kind in (DEFAULTS, MUTABLE_DEFAULTS) else {"other"}
+        is_given = kind == MUTABLE_DEFAULTS and "item" in ways and name in given
+        if is_given or len(ways) > 1 or "other" in ways:
+            found[name] = Unknown(kind, moving.made_by[name][0])
+    return found
+
+
 def _analysed(source: Source) -> tuple[Moving, Uses]:
     """Where each statement goes; and what the body does with what moves."""
     body = source.node.body
     body = body[1:] if ast.get_docstring(source.node, clean=False) is not None else body
     staying: dict[str, Unknown] = {}  # variables that must not move
     times_bound = times_bound_in(source.node)
+    masks = shapes.masks_in(body, times_bound)
     while True:
         moving = Moving(source, body, times_bound, staying)
         rest = [each.node for each in moving.verdicts if each.place != CONTEXT]
@@ -130,15 +174,15 @@ def _analysed(source: Source) -> tuple[Moving, Uses]:
             if each.place == CONTEXT and isinstance(each.node, ast.FunctionDef)
         }
         methods = {name: of for name in moving.made_by if (of := moving.methods_of(name))}
-        uses = Uses(
-            names_of(source),
-            frozenset(moving.made_by),
-            callables=callables,
-            methods=methods,
-            compiled=moving.compiled,
-            functions=functions,
-        )
+        code = UsersCode(callables, methods, moving.compiled, functions)
+        uses = Uses(names_of(source), frozenset(moving.made_by) - moving.fixed(), code)
+        uses.lineage.masks = masks
+        uses.arrays = moving.arrays()
         misused = {**moving.drawn, **uses.look(rest)}
+        misused |= _seen_live(moving, rest, {*uses.given_out, *uses.given_on, *uses.calls.handed})
+        for name in uses.calls.differentiated:
+            if (at := moving.learns(name)) is not None:
+                misused.setdefault(name, Unknown("has gradients, which a call changes", at))
         if not misused:
             return moving, uses
         # What these were made of is looked at again, now that they are made in the body.

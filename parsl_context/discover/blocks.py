@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 from parsl_context.content import syntax
-from parsl_context.discover.halves import Split, all_arguments, body_half, context_half, part
+from parsl_context.discover.halves import Split, body_half, context_half, part
 from parsl_context.discover.scopes import Scope, scope_of
-from parsl_context.discover.sources import Source, source_of
+from parsl_context.discover.sources import Source, all_arguments, source_of
 from parsl_context.errors import ConfigurationError, SplitError
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)

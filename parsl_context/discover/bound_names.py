@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import collections
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Sequence
 
 from parsl_context.discover import shapes
 
@@ -36,40 +37,61 @@ def times_bound_in(function: ast.FunctionDef) -> dict[str, int]:
     return found
 
 
-def _bound_by(node: ast.AST) -> Iterator[str]:
+@functools.lru_cache(maxsize=4096)
+def _bound_by(node: ast.AST) -> tuple[str, ...]:
+    """Names that some code binds, as often as it does."""
+    found: list[str] = []
+    _add_bound(node, found)
+    return tuple(found)
+
+
+def _add_bound(node: ast.AST, found: list[str]) -> None:
     if isinstance(node, ast.Name):
         if not isinstance(node.ctx, ast.Load):
-            yield node.id
+            found.append(node.id)
         return
     match node:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            yield name
+            found.append(name)
         case ast.Import() | ast.ImportFrom():
-            yield from imported(node)
+            found += imported(node)
         case ast.Global(names=names) | ast.Nonlocal(names=names):
-            yield from (*names, *names)  # it is never the function's alone
+            found += (*names, *names)  # it is never the function's alone
         case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-            yield name
+            found.append(name)
         case ast.MatchMapping(rest=str(name)):
-            yield name
+            found.append(name)
     if isinstance(node, _SCOPES):
-        yield from _bound_from_within(node)
+        _add_bound_from_within(node, found)
     elif isinstance(node, _COMPREHENSIONS):
-        for each in ast.walk(node):
+        for each in shapes.walk(node):
             if isinstance(each, ast.NamedExpr):
-                yield from _bound_by(each.target)
+                _add_bound(each.target, found)
     else:
-        for child in ast.iter_child_nodes(node):
-            yield from _bound_by(child)
+        for child in shapes.parts(node):
+            _add_bound(child, found)
 
 
-def _bound_from_within(node: ast.AST) -> Iterator[str]:
+def _add_bound_from_within(node: ast.AST, found: list[str]) -> None:
     """Names around a scope that it binds: those that it declares, and what its defaults and decorators bind."""
-    for each in ast.walk(node):
+    for each in shapes.walk(node):
         if isinstance(each, ast.Nonlocal | ast.Global):
-            yield from (*each.names, *each.names)
+            found += (*each.names, *each.names)
         elif isinstance(each, ast.NamedExpr):
-            yield from _bound_by(each.target)  # if that is within, it errs to the safe side
+            _add_bound(each.target, found)  # if that is within, it errs to the safe side
+
+
+def bound_within_scopes(body: Iterable[ast.stmt]) -> set[str]:
+    """Names that functions, classes and comprehensions in some statements bind or declare, and their own."""
+    found: set[str] = set()
+    scopes = (_SCOPES | _COMPREHENSIONS,)
+    for scope in (node for each in body for node in shapes.walk(each) if isinstance(node, scopes)):
+        for node in shapes.walk(scope):
+            if isinstance(node, ast.arg):
+                found.add(node.arg)
+            elif isinstance(node, ast.stmt | ast.ExceptHandler | ast.pattern | ast.Name):
+                found.update(_bound_by(node))
+    return found
 
 
 def times_bound_at_top(body: Sequence[ast.stmt]) -> dict[str, int]:
@@ -87,6 +109,24 @@ def times_bound_at_top(body: Sequence[ast.stmt]) -> dict[str, int]:
     return found
 
 
+def times_imported_alike(function: ast.FunctionDef) -> dict[str, int]:
+    """How often names are bound by imports, if these bind them all to the same: ``import a.b`` and ``import a.c``."""
+    found: dict[str, set[str]] = collections.defaultdict(set)
+    times: dict[str, int] = collections.defaultdict(int)
+    left: list[ast.AST] = list(function.body)
+    for node in left:
+        if not isinstance(node, ast.expr | _SCOPES):
+            left += shapes.parts(node)
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            prefix = f"{'.' * node.level}{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            found[name].add(prefix + (alias.name if alias.asname or prefix else name))
+            times[name] += 1
+    return collections.defaultdict(int, {name: times[name] for name, modules in found.items() if len(modules) == 1})
+
+
 def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
     """Names that an import binds."""
     return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
@@ -95,6 +135,7 @@ def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
 def variables(target: ast.expr) -> list[str] | None:
     """The names of a target; None if it is none."""
     elements: Sequence[ast.expr] = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+    elements = [each.value if isinstance(each, ast.Starred) else each for each in elements]
     found = [each.id for each in elements if isinstance(each, ast.Name)]
     return found if len(found) == len(elements) else None
 
@@ -102,7 +143,7 @@ def variables(target: ast.expr) -> list[str] | None:
 def changed_in(node: ast.stmt) -> set[str]:
     """Names of objects that statements within one store into, or call methods of for their effect."""
     found = set()
-    for each in ast.walk(node):
+    for each in shapes.walk(node):
         match each:
             case ast.Assign(targets=targets):
                 found |= {shapes.root_name(target) for target in targets if shapes.is_store(target)}
@@ -113,3 +154,53 @@ def changed_in(node: ast.stmt) -> set[str]:
             case _:
                 pass
     return found - {""}
+
+
+def is_bound_before_read(name: str, body: Sequence[ast.stmt]) -> bool:
+    """Whether statements that follow one another bind a variable before they read it, whatever was in it before."""
+    return _reaches(name, body) is not True
+
+
+def _reaches(name: str, body: Sequence[ast.stmt]) -> bool | None:
+    """Whether what was in a variable may be read; None if it is bound for sure before."""
+    for each in body:
+        if name not in _bound_by(each) and name not in shapes.read_in(each):
+            continue
+        match each:
+            case ast.Assign(targets=[target], value=value) if name in (variables(target) or ()):
+                return True if name in shapes.read_in(value) else None
+            case ast.For(target=target, iter=values, body=inner, orelse=other):
+                is_its = name in (variables(target) or ())
+                if name in shapes.read_in(values) or _reaches(name, other):
+                    return True
+                if not is_its and _reaches(name, inner):
+                    return True
+            case ast.With(items=items, body=inner):
+                if any(name in shapes.read_in(item.context_expr) for item in items):
+                    return True
+                if any(isinstance(item.optional_vars, ast.Name) and item.optional_vars.id == name for item in items):
+                    return None
+                if (found := _reaches(name, inner)) is not False:
+                    return found
+            case ast.If(test=test, body=inner, orelse=other):
+                if name in shapes.read_in(test) or _reaches(name, inner) or _reaches(name, other):
+                    return True
+            case ast.Return(value=ast.expr() as value) | ast.Assign(value=value) | ast.Expr(value=value):
+                if name in shapes.read_in(each) and not _is_of_comprehensions(name, each):
+                    return True
+            case _:
+                return True
+    return False
+
+
+def _is_of_comprehensions(name: str, node: ast.AST) -> bool:
+    """Whether a name in some code is one of comprehensions there, or of lambdas, alone."""
+    if isinstance(node, ast.Name):
+        return node.id != name
+    if isinstance(node, ast.Lambda) and name in {each.arg for each in shapes.walk(node) if isinstance(each, ast.arg)}:
+        return True
+    if isinstance(node, _COMPREHENSIONS):
+        targets = [each.target for each in node.generators]
+        if any(isinstance(at, ast.Name) and at.id == name for each in targets for at in shapes.walk(each)):
+            return _is_of_comprehensions(name, node.generators[0].iter)
+    return all(_is_of_comprehensions(name, each) for each in shapes.parts(node))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parsl_context.content import syntax
-from parsl_context.discover.sources import NO_TYPE_PARAMETERS, Source
+from parsl_context.discover.sources import NO_TYPE_PARAMETERS, Source, positional
 from parsl_context.retain.terms import NO_TERMS, Terms
 
 CONTEXT = "__context__"  # parameter of the body: what the set-up has bound, by name
@@ -25,7 +25,7 @@ class Verdict:
     node : ast.stmt
         The statement.
     place : str
-        "context", "both" (imports and constants) or "body".
+        "context", "both" (imports, constants, functions that only compute) or "body".
     reason : str
         Why it does not move; empty if it does.
     line : int
@@ -187,14 +187,3 @@ def located(made: ast.stmt, at: ast.stmt) -> ast.stmt:
             ast.copy_location(each, at)
             each.end_lineno, each.end_col_offset = at.lineno, at.col_offset
     return made
-
-
-def positional(given: ast.arguments) -> list[ast.arg]:
-    """Parameters that may be given by position."""
-    return [*given.posonlyargs, *given.args]
-
-
-def all_arguments(given: ast.arguments) -> list[ast.arg]:
-    """All parameters."""
-    others = [each for each in (given.vararg, given.kwarg) if each is not None]
-    return [*positional(given), *given.kwonlyargs, *others]

@@ -29,8 +29,11 @@ PLAIN_FUNCTIONS = _words(
     """
     os.path.join os.path.basename os.path.dirname os.path.splitext os.path.normpath os.fspath
     datetime.timedelta datetime.date datetime.datetime datetime.timezone datetime.datetime.strptime
+    datetime.datetime.fromisoformat datetime.date.fromisoformat datetime.datetime.combine datetime.timezone.utc
+    datetime.time
     urllib.parse.quote urllib.parse.unquote urllib.parse.urlencode urllib.parse.urljoin urllib.parse.urlparse
-    urllib.parse.urlsplit
+    urllib.parse.urlsplit torch.cuda.is_available torch.backends.mps.is_available torch.cuda.device_count
+    os.cpu_count sys.maxsize sys.byteorder sys.platform sys.version_info sys.float_info
     """
 )
 
@@ -41,7 +44,7 @@ _OUTSIDE_NAME = re.compile(
     | bootstrap | resample | train_test_split | .*_?split | make_[a-z_]+ | now | today | utcnow | time | time_ns
     | monotonic.* | perf_counter.* | clock | .*timestamp | getenv | environ | getcwd | cwd | home | expanduser
     | getpid | getuser | hostname | cpu_count | device_count | is_available | current_device | get_device.* | argv
-    | open | connect.* | .*connection | cursor | session | client | urlopen | request.* | download.* | fetch.*
+    | open | connect(?!ed).* | .*connection | cursor | session | client | urlopen | request.* | download.* | fetch.*
     | upload.* | socket | popen | run | system | call | check_output | spawn.* | fork | submit | start | input
     | stdin | stdout | stderr | print | getpass | uuid\d? | token_hex | token_bytes | token_urlsafe
     | mkdtemp | mkstemp | gettempdir | tempnam | .*tempfile.*
@@ -49,7 +52,7 @@ _OUTSIDE_NAME = re.compile(
     | zip | map | filter | enumerate | reversed | exists | isfile | isdir | listdir | scandir | walk | glob | rglob
     | iterdir | stat | getmtime | getsize | lock | rlock | event | condition | semaphore | thread | process | pool
     | queue | timer | write.* | save.* | dump | to_csv | to_pickle | to_json | to_sql | to_parquet | to_excel
-    | mkdir | makedirs | touch | unlink | remove | rename | replace_file | rmtree | copyfile | symlink
+    | extractall | mkdir | makedirs | touch | unlink | remove | rename | replace_file | rmtree | copyfile | symlink
     )$"""
 )
 # Names of functions of libraries that say so; methods of these names change what they are called on.
@@ -72,10 +75,11 @@ _CHANGING_NAME = re.compile(
     | truncate | fit.* | partial_fit | train | step | backward | learn.* | register.* | unregister.* | set.*
     | put.* | push.* | increment.* | inc | decrement.* | reset.* | delete.* | drain | load.* | init.* | build.*
     | consume | advance | acquire | release | start.* | stop.* | execute.* | commit | rollback | fetch.* | feed.*
-    | record.* | log_.* | enter.* | exit.* | connect.* | disconnect.* | .*shuffle.* | swap.* | move.* | fill.*
+    | record.* | log_.* | enter.* | exit.* | connect(?!ed).* | disconnect.* | .*shuffle.* | swap.* | move.* | fill.*
     | resize.* | .*_update | evolve | mutate.* | tick | emit.* | enqueue.* | dequeue.* | heap.* | insort.* | copyto
     | place | putmask | itemset | setflags | setitem | delitem | iadd | isub | imul | subtract | apply_ | assign_.*
-    | eval | half | double | cuda | zero_grad.* | attach.* | detach_ | store.* | merge_.* | bump.* | toggle.*
+    | eval | half | double | cuda | enable.* | disable.* | zero_grad.* | attach.* | detach_ | store.*
+    | merge_.* | bump.* | toggle.*
     | rand.* | normal | uniform | choice.* | integers
     | permutation | permuted | shuffle | sample.* | gauss | getrandbits | seed | __.*
     )$"""
@@ -93,7 +97,8 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _ASKED = _words("__class__ __name__ __qualname__ __doc__ __len__ __version__ __contains__ __getitem__ __file__")
 _NOT_CHANGING = _words(
     """
-    readable fillna settings setting set_index reset_index nextafter
+    readable fillna settings setting set_index reset_index nextafter log_softmax log_prob log_loss log_ndtr log_expit
+    log_sigmoid logsigmoid log_likelihood
     """
 )
 
@@ -121,16 +126,39 @@ READERS = _words(
     """
     csv.reader csv.DictReader itertools.chain itertools.chain.from_iterable itertools.product itertools.combinations
     itertools.permutations itertools.combinations_with_replacement itertools.pairwise itertools.zip_longest
-    itertools.islice itertools.accumulate
+    itertools.islice itertools.accumulate itertools.cycle itertools.repeat itertools.count itertools.takewhile
+    itertools.dropwhile itertools.starmap itertools.groupby itertools.compress
     """
 )
 # Of lists, dictionaries and sets that these are given they make something new.
 COPYING_MODULES = _words("numpy pandas scipy math statistics json torch")
 COPYING_FUNCTIONS = _words("collections.Counter collections.OrderedDict collections.deque copy.copy copy.deepcopy")
 # What a `with` block may be entered by: files that are read, and what says how things are computed within.
-OPENING = _words("builtins.open io.open gzip.open bz2.open lzma.open numpy.load")
+OPENING = _words("builtins.open io.open gzip.open bz2.open lzma.open numpy.load PIL.Image.open")
+# Methods of an image that is opened for them, which they read to its end.
+IMAGE_METHODS = _words("convert resize copy rotate transpose crop filter")
+# What makes generators of random numbers that begin with what they are told.
+SEEDED = _words("numpy.random.default_rng numpy.random.RandomState random.Random")
+BIT_GENERATORS = _words("numpy.random.PCG64 numpy.random.MT19937 numpy.random.Philox numpy.random.SFC64")
+# Methods that are called for their effect, which is not on what they are called on.
+ONLY_READING = _words("debug info warning error exception critical log wait join")
 PLAIN_BLOCKS = _words("torch.no_grad torch.inference_mode numpy.errstate")
+# What reads the file that it is given to its end.
+READING_FILES = _words("json.load pickle.load yaml.safe_load tomllib.load numpy.load numpy.loadtxt numpy.genfromtxt")
+READING_FILE_METHODS = _words("read readlines")
 READING_MODES = _words("r rt rb")
+# Functions that are called for what they do to their first argument.
+CHANGING_FIRST = _words(
+    """
+    heapq.heapify heapq.heappush heapq.heappop bisect.insort bisect.insort_left bisect.insort_right
+    numpy.fill_diagonal numpy.put numpy.place numpy.copyto numpy.add.at numpy.subtract.at networkx.set_node_attributes
+    networkx.set_edge_attributes
+    """
+)
+# Methods that read what they are given to its end.
+USING_UP_METHODS = _words("join extend update add_edges_from add_nodes_from add_weighted_edges_from")
+# What gives a condition for each item of an array.
+MASKING = _words("isin notna isna isnull notnull duplicated between isfinite isnan isinf logical_not isclose")
 # Settings of libraries that may be made again and again, so both halves make them.
 SETTINGS = _words(
     """
@@ -143,6 +171,21 @@ LIVE_MAKERS = _words(
     """
     decimal.Context zlib.compressobj zlib.decompressobj bz2.BZ2Compressor bz2.BZ2Decompressor lzma.LZMACompressor
     lzma.LZMADecompressor difflib.SequenceMatcher scipy.integrate.ode
+    """
+)
+# Methods of tables and models of libraries that are given lists, and leave them as they are.
+METHODS_READING_TABLES = _words(
+    """
+    dropna drop reindex isin groupby sort_values drop_duplicates duplicated agg aggregate set_index rename map replace
+    merge pivot_table melt astype fillna filter fit fit_transform transform predict predict_proba issubset issuperset
+    isdisjoint union intersection difference subgraph
+    """
+)
+# Methods that are of text, sets and arrays whoever has made these.
+METHODS_OF_ANYTHING = _words(
+    """
+    count index startswith endswith split rsplit strip join find translate dot searchsorted isin union difference
+    issubset issuperset isdisjoint intersection
     """
 )
 READING_TABLES = _words("items keys values get index count copy")
@@ -162,6 +205,7 @@ RANDOM_UNLESS_TOLD = re.compile(
     | Dec.*Tree.* | .*PCA | TruncatedSVD | FastICA | .*Mixture | Perceptron | PassiveAggressive.* | .*Sampler
     | LatentDirichlet.* | RBM | .*KFold | ShuffleSplit | .*SearchCV | .*Projection | LinearSVC | SVC
     | LogisticRegression.* | Nystroem | .*GaussianProcess.* | Word2Vec | Doc2Vec | FastText
+    | spring_layout | louvain_communities | asyn_.* | kmeans2? | differential_evolution | dual_annealing | basinhopping
     )$"""
 )
 # Layers of networks begin with weights that are drawn, until others are loaded.
@@ -209,7 +253,8 @@ def is_changing(name: str) -> bool:
 _NEW_METHODS = _words(
     """
     RunReactants RunReactant predict predict_proba predict_log_proba transform inverse_transform score decision_function
-    kneighbors query query_ball_point findall sub subn format join encode decode lower upper strip lstrip rstrip
+    kneighbors query query_ball_point findall finditer fullmatch sub subn format join encode decode lower upper
+    strip lstrip rstrip
     split rsplit splitlines startswith endswith isdigit tolist item deepcopy GetFingerprint GetCountFingerprint
     HasSubstructMatch GetSubstructMatch GetSubstructMatches GetNumAtoms count index
     total_seconds strftime isoformat hexdigest digest tobytes most_common
@@ -225,7 +270,8 @@ COMPUTING_METHODS = _words(
 # Functions of NumPy that may give what they are given, or a view of it.
 _VIEWING = _words(
     """
-    asarray asanyarray ascontiguousarray asfortranarray require reshape ravel squeeze transpose atleast_1d atleast_2d
+    asarray asanyarray ascontiguousarray asfortranarray require einsum reshape ravel squeeze transpose
+    atleast_1d atleast_2d
     atleast_3d broadcast_to broadcast_arrays expand_dims moveaxis rollaxis swapaxes split array_split hsplit vsplit
     dsplit diagonal diag real imag flip fliplr flipud rot90 nan_to_num array piecewise vectorize frompyfunc
     apply_along_axis apply_over_axes nditer ndenumerate memmap frombuffer lib.stride_tricks.as_strided
@@ -234,14 +280,59 @@ _VIEWING = _words(
 )
 
 
+# Functions of PyTorch that give new tensors.
+_NEW_TENSORS = _words(
+    """
+    tensor stack cat clone zeros_like ones_like full_like empty_like exp log log1p sqrt softmax log_softmax logsumexp
+    tanh sigmoid matmul mm bmm cdist pdist nn.functional.softmax nn.functional.log_softmax
+    nn.functional.one_hot
+    """
+)
+_FIXED_MAKERS = _words(
+    """
+    torch.device re.compile builtins.int builtins.float builtins.str builtins.bool builtins.len builtins.complex
+    pathlib.Path pathlib.PurePath decimal.Decimal fractions.Fraction datetime.date datetime.datetime datetime.timedelta
+    os.path.join os.path.dirname os.path.basename
+    """
+)
+_CALLING_AT_ONCE = _words(
+    """
+    builtins.sorted builtins.min builtins.max builtins.map builtins.filter functools.reduce scipy.integrate.quad
+    scipy.integrate.odeint scipy.integrate.solve_ivp scipy.optimize.curve_fit scipy.optimize.brentq
+    scipy.optimize.minimize scipy.optimize.minimize_scalar scipy.optimize.root scipy.optimize.fsolve
+    scipy.optimize.least_squares numpy.apply_along_axis numpy.fromfunction
+    """
+)
+# Functions of NumPy that call what they are given.
+_CALLING = _words("vectorize frompyfunc apply_along_axis apply_over_axes piecewise fromfunction fromiter")
+
+
+def gives_fixed(full: str) -> bool:
+    """Whether what a function gives is nothing that could be changed, by its full name."""
+    return full in _FIXED_MAKERS or full.startswith("math.")
+
+
+def calls_at_once(full: str) -> bool:
+    """Whether a function calls what it is given before it ends, and keeps nothing of it, by its full name."""
+    return full in _CALLING_AT_ONCE
+
+
 def gives_new(method: str) -> bool:
     """Whether what a method gives is new, all of it."""
     return method in _NEW_METHODS
 
 
+def computes(full: str) -> bool:
+    """Whether a function computes with numbers alone, by its full name: it calls nothing that it is given."""
+    top, _, name = full.partition(".")
+    return top == "math" or (top == "numpy" and name not in _CALLING and not name[:1].isupper())
+
+
 def gives_new_array(full: str) -> bool:
     """Whether a function gives a new array, by its full name."""
     top, _, name = full.partition(".")
+    if top == "torch":
+        return name in _NEW_TENSORS
     return top == "numpy" and name not in _VIEWING and not name[:1].isupper()
 
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 import ast
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from parsl_context.discover import bound_names as bound
 from parsl_context.discover import known_names as known
-from parsl_context.discover import shapes
+from parsl_context.discover import lively, shapes
 from parsl_context.discover.classes import methods_of, user_class
-from parsl_context.discover.compound import COMPILERS, why_not_compound
+from parsl_context.discover.compound import COMPILERS, Compound, why_not_compound
 from parsl_context.discover.halves import Verdict
-from parsl_context.discover.leading import is_plain_error, why_not, why_not_function
+from parsl_context.discover.leading import why_not, why_not_called, why_not_function
 from parsl_context.discover.names import Names, Unknown, names_of
-from parsl_context.discover.sources import Source
+from parsl_context.discover.passing import Passing, may_draw
+from parsl_context.discover.sources import Source, source_of
 from parsl_context.discover.uses import misused_parameters
 
+_DEEPEST = 3
 CONTEXT, BOTH, BODY = "context", "both", "body"
 _CONSTANTS = (int, float, complex, str, bytes, type(None))
 _KINDS: dict[type[ast.stmt], str] = {
@@ -55,6 +57,10 @@ class Moving:
         Variables that must not move because their weights are random.
     compiled : dict
         Variables that are functions of the user's, compiled.
+    functions : dict
+        Functions that are defined in both halves: what moves may call them.
+    scratch : set
+        Variables of loops that move, which what stays binds anew before it reads them.
     """
 
     source: Source
@@ -66,13 +72,20 @@ class Moving:
     made_by: dict[str, list[ast.stmt]] = field(default_factory=dict)
     drawn: dict[str, Unknown] = field(default_factory=dict)
     compiled: dict[str, types.FunctionType] = field(default_factory=dict)
+    functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
+    scratch: set[str] = field(default_factory=set)
     _constants: set[str] = field(default_factory=set)
     _bound_at_top: dict[str, int] = field(init=False)
+    _bound_alike: dict[str, int] = field(init=False)  # by imports of the same
     _is_read: bool = False  # a statement that stays has read something that moves
+    _is_seeded: bool = False  # one has set what random numbers begin with
+    _bound_here: set[str] = field(default_factory=set)  # names that statements which stay have bound
 
     def __post_init__(self) -> None:
         self.names = names_of(self.source)
         self._bound_at_top = bound.times_bound_at_top(self.body)
+        self._bound_alike = bound.times_imported_alike(self.source.node)
+        passing = Passing()
         end = ""  # why nothing after it moves
         for node in self.body:
             if end:
@@ -80,13 +93,38 @@ class Moving:
                 continue
             verdict = self._verdict(node)
             self.verdicts.append(verdict)
-            self._is_read |= verdict.place == BODY and not self.made_by.keys().isdisjoint(shapes.read_in(node))
-            if verdict.place == BODY and not _lets_pass(node, self.names):
-                end = f"it comes after line {node.lineno}, which runs with every call"
+            moved = self.made_by.keys() | self.functions.keys()
+            self._is_read |= verdict.place == BODY and not moved.isdisjoint(shapes.read_in(node))
+            if verdict.place == BODY:
+                if not passing.lets_pass(node, self.names):
+                    end = f"it comes after line {node.lineno}, which runs with every call"
+                self._is_seeded = passing.is_seeded
+                self._binds_here(node)
+
+    def _binds_here(self, node: ast.stmt) -> None:
+        """What a statement that stays has bound is not what moves, from then on."""
+        names = bound.times_bound(node).keys()
+        self._bound_here |= names
+        self.names.free -= names
 
     def functions_of(self, name: str) -> list[types.FunctionType]:
-        """Functions of the user's that a variable was made of."""
-        return _functions_in(self.made_by[name], self.names)
+        """Functions of the user's that may be called if a variable is."""
+        return _callables_in(self.made_by[name], self.names)
+
+    def learns(self, name: str) -> ast.AST | None:
+        """Where a variable is given gradients, if that can be seen; what cannot is seen once it is made."""
+        for node in (part for each in self.made_by.get(name, ()) for part in shapes.walk(each)):
+            match node:
+                case ast.keyword(arg="requires_grad") | ast.Attribute(attr="requires_grad_" | "requires_grad"):
+                    return node
+                case ast.Name() | ast.Attribute():
+                    full = self.names.full_name(node) or ""
+                    is_layer = full.startswith("torch.nn.") and known.draws_weights(full)
+                    if is_layer or user_class(node, self.names) is not None:
+                        return node
+                case _:
+                    pass
+        return None
 
     def methods_of(self, name: str) -> list[types.FunctionType]:
         """Methods that a variable may have if it is an object of the user's."""
@@ -100,26 +138,62 @@ class Moving:
         return [method for kind in kinds for method in methods_of(kind)]
 
     def _verdict(self, node: ast.stmt) -> Verdict:
+        if not isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.Return):
+            if self._is_seeded and (unknown := may_draw(node, self.names)) is not None:
+                return _refused(node, unknown)
+            if (function := self._gives_on(node)) is not None:
+                return Verdict(node, BODY, f"{function}() may be called later", node.lineno)
+        return self._verdict_on_kind(node)
+
+    def _gives_on(self, node: ast.stmt) -> str | None:
+        """A function within the function that may become a part of what is made: it is not only called at once."""
+        if self.functions.keys().isdisjoint(shapes.read_in(node)):
+            return None
+        at_once: set[int] = set()
+        for call in (each for each in shapes.walk(node) if isinstance(each, ast.Call)):
+            at_once.add(id(call.func))
+            if known.calls_at_once(self.names.full_name(call.func) or ""):
+                at_once.update(map(id, shapes.children(call)))
+        names = (each for each in shapes.walk(node) if isinstance(each, ast.Name) and each.id in self.functions)
+        return next((each.id for each in names if id(each) not in at_once), None)
+
+    def _verdict_on_kind(self, node: ast.stmt) -> Verdict:
         match node:
             case ast.Import() | ast.ImportFrom():
                 self.names.add_import(node)
-                again = [alias for alias in bound.imported(node) if self.bound[alias] > 1]
+                again = [
+                    alias for alias in bound.imported(node) if self.bound[alias] > max(1, self._bound_alike[alias])
+                ]
                 return Verdict(node, BODY if again else BOTH, f"{again[0]} is bound more than once" if again else "")
             case ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value):
                 variables = bound.variables(target)
                 if variables is None:
                     return self._verdict_on_change(node, target, [target, value])
                 return self._verdict_on_binding(node, variables, value, is_unpacked=not isinstance(target, ast.Name))
+            case ast.Assign(targets=targets, value=value) if all(map(shapes.is_store, targets)):
+                found = [self._verdict_on_change(node, each, [each, value]) for each in targets]
+                return next((each for each in found if each.place == BODY), found[0])
             case ast.AugAssign(target=target, value=value):
                 return self._verdict_on_change(node, target, [_loaded(target), value])
             case ast.Expr(value=ast.Call(func=function) as call) if self.names.full_name(function) in known.SETTINGS:
-                is_constant = all(map(_is_constant, (*call.args, *(each.value for each in call.keywords))))
+                given = (*call.args, *(each.value for each in call.keywords))
+                is_constant = all(_is_constant(each) or self.names.full_name(each) is not None for each in given)
                 return Verdict(
                     node, BOTH if is_constant else BODY, "" if is_constant else _KINDS[ast.Expr], node.lineno
                 )
+            case ast.Expr(value=ast.Call(func=ast.Name(id="next"), args=[ast.Name(id=name) as file, *_]) as call) if (
+                name in self.names.live
+            ):
+                return self._verdict_on_change(node, file, [call])
+            case ast.Expr(value=ast.Call(func=function, args=[changed, *_]) as call) if (
+                self.names.full_name(function) in known.CHANGING_FIRST
+            ):
+                return self._verdict_on_change(node, changed, [call])
             case ast.Expr(value=ast.Call(func=ast.Attribute() as method) as call):
                 return self._verdict_on_change(node, method, [call])
-            case ast.For() | ast.With() | ast.If() | ast.FunctionDef():
+            case ast.FunctionDef(decorator_list=[]):
+                return self._verdict_on_function(node)
+            case ast.For() | ast.While() | ast.With() | ast.If() | ast.Try() | ast.FunctionDef():
                 return self._verdict_on_compound(node)
         return Verdict(node, BODY, _KINDS.get(type(node), "it is no assignment"), node.lineno)
 
@@ -132,12 +206,18 @@ class Moving:
                 return Verdict(node, BODY, f"{name} is bound more than once", node.lineno)
             if name in self.staying:
                 return self._stays(node, name)
-            if name in self._constants or (name in self.made_by and self._is_read):
+            if name in self._constants | self._bound_here or (name in self.made_by and self._is_read):
                 return Verdict(node, BODY, f"{name} is bound more than once", node.lineno)
         if _is_constant(value) and all(self.bound[name] == 1 for name in variables):
             self.names.free.update(variables)
             self._constants.update(variables)
             return Verdict(node, BOTH)
+        kind = None if is_unpacked or self._is_read else lively.kind_of(value, self.names)
+        if kind is not None:
+            self._move(node, variables)
+            self.names.live[variables[0]] = kind
+            self.names.files.update(variables)
+            return Verdict(node, CONTEXT)
         count = len(self.names.drawn)
         if (unknown := why_not(value, self.names, is_used_up=is_unpacked)) is not None:
             return _refused(node, unknown)
@@ -155,6 +235,7 @@ class Moving:
         if self._is_read and self._may_change(value):
             return Verdict(node, BODY, "it may change what a statement above reads, which stays", node.lineno)
         self._move(node, variables)
+        lively.note(variables, value, self.names)
         return Verdict(node, CONTEXT)
 
     def _verdict_on_change(self, node: ast.stmt, target: ast.expr, parts: Sequence[ast.expr]) -> Verdict:
@@ -172,40 +253,78 @@ class Moving:
         if shapes.loads_weights(node):
             self.drawn.pop(root, None)
         self.made_by[root].append(node)
+        lively.note_all([node], self.names)
         return Verdict(node, CONTEXT)
 
-    def _verdict_on_compound(self, node: ast.For | ast.With | ast.If | ast.FunctionDef) -> Verdict:
+    def fixed(self) -> set[str]:
+        """Variables that are nothing that could be changed, as far as their making tells."""
+        return {
+            name
+            for name, nodes in self.made_by.items()
+            if all(isinstance(each, ast.Assign) and is_fixed(each, self.names) for each in nodes)
+        }
+
+    def arrays(self) -> set[str]:
+        """Variables that are arrays, as far as their making tells."""
+        return {name for name, nodes in self.made_by.items() if _is_array(nodes[0], self.names)}
+
+    def _verdict_on_function(self, node: ast.FunctionDef) -> Verdict:
+        """Whether a function may be defined in both halves: it only computes, from what moves and what it is given."""
+        captured = _captured(self.source, node)
+        if self.bound[node.name] > 1 or captured is None or any(self.bound[name] != 1 for name in captured):
+            return Verdict(node, BODY, "it is a function", node.lineno)
+        if not captured <= self.names.free or not captured.isdisjoint(self.names.live):
+            return Verdict(node, BODY, "it is a function", node.lineno)
+        if why_not_called(node, self.names) is not None:
+            return Verdict(node, BODY, "it is a function", node.lineno)
+        self.functions[node.name] = node
+        self.names.free.add(node.name)
+        return Verdict(node, BOTH)
+
+    def _verdict_on_compound(self, node: Compound) -> Verdict:
         """Whether a statement with a body of its own moves, as a whole."""
         inside = bound.times_bound(node)
+        scratch = _variables_of_loops(node)
         for name in inside:
             is_bound_elsewhere = self.bound[name] > inside[name] + self._bound_at_top[name]
-            if is_bound_elsewhere or name in self._constants:
+            if is_bound_elsewhere and name in scratch and self._is_bound_before_read(name, node):
+                self.scratch.add(name)
+            elif is_bound_elsewhere or name in self._constants | self._bound_here:
                 return Verdict(node, BODY, f"{name} is bound more than once", node.lineno)
         if (unknown := why_not_compound(node, self.names, self.made_by)) is not None:
             reason = unknown.reason
             if isinstance(node, ast.If):
                 reason = _KINDS[ast.If]
             return Verdict(node, BODY, reason, getattr(unknown.node, "lineno", node.lineno))
+        if self._is_read and self._may_change(node):
+            return Verdict(node, BODY, "it may change what a statement above reads, which stays", node.lineno)
         touched = [*inside, *(name for name in bound.changed_in(node) if name in self.made_by and name not in inside)]
         for name in touched:
             if name in self.staying:
                 return self._stays(node, name)
             if name in self.made_by and self._is_read:
                 return Verdict(node, BODY, f"{name} is read before by a statement that stays", node.lineno)
-        self._move(node, touched)
+        self._move(node, [name for name in touched if name not in self.scratch])
+        lively.note_all([node], self.names)
         return Verdict(node, CONTEXT)
+
+    def _is_bound_before_read(self, name: str, node: ast.stmt) -> bool:
+        """Whether what comes after a loop never sees what it has left in its variable."""
+        return bound.is_bound_before_read(name, self.body[self.body.index(node) + 1 :])
 
     def _move(self, node: ast.stmt, variables: Sequence[str]) -> None:
         self.names.free.update(variables)
         for name in variables:
             self.made_by.setdefault(name, []).append(node)
 
-    def _may_change(self, value: ast.expr) -> bool:
-        """Whether making a value may change what has moved."""
-        for call in (each for each in ast.walk(value) if isinstance(each, ast.Call)):
+    def _may_change(self, value: ast.AST) -> bool:
+        """Whether making a value, or a statement, may change what has moved."""
+        for call in (each for each in shapes.walk(value) if isinstance(each, ast.Call)):
             name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
             moved = not self.made_by.keys().isdisjoint(shapes.read_in(call))
             if moved and (known.is_changing(name) or _functions_in([call.func], self.names)):
+                return True
+            if isinstance(call.func, ast.Name) and name in self.functions:
                 return True
         return False
 
@@ -220,7 +339,7 @@ def _refused(node: ast.stmt, unknown: Unknown) -> Verdict:
 
 def _given_on(value: ast.expr, names: Names) -> str | None:
     """A function of the user's that is not called but given on, and does not leave what it is given as it is."""
-    called = {id(each.func) for each in ast.walk(value) if isinstance(each, ast.Call)}
+    called = {id(each.func) for each in shapes.walk(value) if isinstance(each, ast.Call)}
     given_on = (each for each in shapes.dotted_in(value) if id(each) not in called)
     for function in filter(None, map(names.user_function, given_on)):
         if misused_parameters(function, 1):
@@ -243,6 +362,64 @@ def _functions_in(nodes: Sequence[ast.AST], names: Names) -> list[types.Function
     return [each for each in map(names.user_function, parts) if each is not None]
 
 
+def _callables_in(nodes: Sequence[ast.AST], names: Names, depth: int = 0) -> list[types.FunctionType]:
+    """Functions of the user's that may be a part of what some code gives: that it names, but does not call.
+
+    One that it calls may give others, or one that is defined within it.
+    """
+    called = {id(each.func) for node in nodes for each in shapes.walk(node) if isinstance(each, ast.Call)}
+    found = []
+    for each in (part for node in nodes for part in shapes.dotted_in(node)):
+        if (function := names.user_function(each)) is None:
+            continue
+        if id(each) not in called or depth >= _DEEPEST:
+            found.append(function)
+            continue
+        source = source_of(function)
+        inside, parts = names_of(source), [part for line in source.node.body for part in shapes.walk(line)]
+        for part in parts:
+            if isinstance(part, ast.Import | ast.ImportFrom):
+                inside.add_import(part)
+        if any(isinstance(part, ast.FunctionDef | ast.Lambda) for part in parts):
+            found.append(function)
+        found += _callables_in(source.node.body, inside, depth + 1)
+    return found
+
+
+def is_fixed(node: ast.Assign, names: Names) -> bool:
+    """Whether a variable is bound to what nobody can change, as far as the text tells."""
+    match node:
+        case ast.Assign(targets=[ast.Name()], value=ast.Call(func=function)):
+            full = names.full_name(function) or ""
+            return known.gives_fixed(full)
+        case ast.Assign(targets=[ast.Name()], value=ast.JoinedStr()):
+            return True
+    return False
+
+
+def _is_array(node: ast.stmt, names: Names) -> bool:
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call) or len(node.targets) > 1:
+        return False
+    full = names.full_name(node.value.func) or ""
+    return full.startswith("numpy.") and full != "numpy.load" and isinstance(node.targets[0], ast.Name)
+
+
+def _captured(source: Source, node: ast.FunctionDef) -> set[str] | None:
+    """Variables around a function that it uses; None if they cannot be told."""
+    found = [
+        each
+        for each in source.function.__code__.co_consts
+        if isinstance(each, types.CodeType) and each.co_name == node.name
+    ]
+    return set(found[0].co_freevars) - {node.name} if len(found) == 1 else None
+
+
+def _variables_of_loops(node: ast.stmt) -> set[str]:
+    """Names that are bound within a statement by its loops and their bodies."""
+    loops = (each for each in shapes.walk(node) if isinstance(each, ast.For | ast.While))
+    return {name for each in loops for name in bound.times_bound(each)}
+
+
 def _is_constant(value: ast.expr) -> bool:
     if isinstance(value, ast.Tuple):
         return all(map(_is_constant, value.elts))
@@ -252,59 +429,3 @@ def _is_constant(value: ast.expr) -> bool:
 def _loaded(target: ast.expr) -> ast.expr:
     """What a target stands for before it is changed."""
     return ast.Name(id=target.id, ctx=ast.Load()) if isinstance(target, ast.Name) else target
-
-
-# --- what may be stepped over
-
-
-def _lets_pass(node: ast.stmt, names: Names) -> bool:
-    """Whether what comes after a statement that stays may move.
-
-    So it is with imports, guards, what was moved if it could be, and what is printed. A guard asks for parameters and
-    raises or returns; it calls nothing that is not known.
-    """
-    match node:
-        case ast.Import() | ast.ImportFrom() | ast.Pass():
-            return True
-        case ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value):
-            # A value that is only misused later on, or bound twice: making it disturbs nothing.
-            unknown = why_not(value, _all_free(names, value))
-            return bound.variables(target) is not None and (unknown is None or unknown.is_harmless)
-        case ast.Expr(value=ast.Call(func=ast.Name(id="print") as function) as call):
-            # What comes after it is made without being seen, and if that fails, calls run undivided.
-            is_plain = names.full_name(function) == "builtins.print" and not call.keywords
-            return is_plain and all(why_not(each, names) is None for each in call.args)
-        case ast.Expr(value=ast.Call() as call):
-            return why_not(call, _all_free(names, call)) is None
-        case ast.FunctionDef(args=given, decorator_list=decorators):
-            return not (decorators or given.defaults or any(given.kw_defaults))
-        case ast.If(test=test, body=body, orelse=other):
-            inside = _with_parameters(names)
-            return why_not(test, inside) is None and all(_is_of_guard(each, inside) for each in (*body, *other))
-        case ast.Assert(test=test):
-            return why_not(test, _with_parameters(names)) is None
-    return False
-
-
-def _is_of_guard(node: ast.stmt, names: Names) -> bool:
-    match node:
-        case ast.Raise(exc=ast.expr() as error):
-            return is_plain_error(error, names)
-        case ast.Return(value=value):
-            return value is None or why_not(value, names) is None
-        case ast.Pass():
-            return True
-        case ast.If(test=test, body=body, orelse=other):
-            return why_not(test, names) is None and all(_is_of_guard(each, names) for each in (*body, *other))
-    return False
-
-
-def _with_parameters(names: Names) -> Names:
-    free = names.free | names.parameters
-    return replace(names, free=free)
-
-
-def _all_free(names: Names, value: ast.expr) -> Names:
-    """Names for what was to move but for its variables, which are known by now."""
-    free = names.free | (shapes.read_in(value) & names.own - names.parameters)
-    return replace(names, free=free, tables=set(names.tables or ()), drawn=[], classes=set())

@@ -6,6 +6,7 @@ import ast
 import functools
 import importlib.util
 import inspect
+import os
 import sys
 import types
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Any
 from parsl_context.content.modules import is_library, lie_in_libraries
 from parsl_context.discover.project import file_of
 from parsl_context.discover.sources import Source
+
+_UNDER_NO_GRAD = os.path.join("torch", "utils", "_contextlib.py")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ class Names:
         What begins with weights that are drawn at random, of all that may move.
     classes : set
         Classes of the user's of which objects may be made.
+    drops : list
+        Classes of networks among these that drop values at random, unless they are told not to.
+    files : set
+        Files that are read where they were opened, and what reads them line by line.
+    live : dict
+        Names that move only if no call reads them, and what they are: iterators, generators of random numbers.
+    known : set or None
+        If it is about what stays, and may be stepped over: names that may be called, of all that are free.
+    strange : set
+        Then these: functions within the function, which may do more than compute.
+    seeds : list
+        Then these: calls that set what random numbers begin with.
     """
 
     source: Source
@@ -67,6 +82,12 @@ class Names:
     tables: set[str] | None = field(default_factory=set)
     drawn: list[str] = field(default_factory=list)
     classes: set[type] = field(default_factory=set)
+    drops: list[str] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)
+    live: dict[str, str] = field(default_factory=dict)
+    known: set[str] | None = None
+    strange: set[str] = field(default_factory=set)
+    seeds: list[str] = field(default_factory=list)
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -113,7 +134,7 @@ class Names:
 
     def user_function(self, node: ast.expr) -> types.FunctionType | None:
         """The function of the user's that a dotted name stands for, if it is one."""
-        value = self.resolve(node)
+        value = unwrapped(self.resolve(node))
         is_users = isinstance(value, types.FunctionType) and not is_library(value.__module__)
         return value if is_users else None
 
@@ -127,6 +148,15 @@ class Names:
                 parent = "." * node.level + (node.module or "")
                 name = f"{importlib.util.resolve_name(parent, module) if node.level else parent}.{alias.name}"
             self.imports[alias.asname or alias.name.partition(".")[0]] = name
+
+
+def unwrapped(value: Any) -> Any:
+    """The function of the user's that is run: one that Numba has compiled, or that runs under PyTorch's ``no_grad``."""
+    if type(value).__module__.startswith("numba.") and type(value).__name__ == "CPUDispatcher":
+        return getattr(value, "py_func", value)
+    if isinstance(value, types.FunctionType) and value.__code__.co_filename.endswith(_UNDER_NO_GRAD):
+        return getattr(value, "__wrapped__", value)
+    return value
 
 
 def names_of(source: Source, depth: int = 0) -> Names:

@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,9 +87,16 @@ class _Unit:
 
 
 class Project:
-    """Modules of the user's that were carried so far. Thread-safe."""
+    """Modules of the user's that were carried so far. Thread-safe.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    is_carried
+        Whether a module is carried, by the name of its top-level package and its place; `is_users` if not given.
+    """
+
+    def __init__(self, is_carried: Callable[[str, Place], bool] | None = None) -> None:
+        self._is_carried = is_carried or is_users
         self._units: dict[str, _Unit] = {}
         self._content: dict[Digest, bytes] = {}
         self._foreign: set[str] = set()  # that workers have, or nobody has
@@ -165,7 +172,7 @@ class Project:
         if found is not None and (found.spec is spec or loaded is None):
             return found
         place = file_of(name)
-        if place is None or not is_users(top, place):
+        if place is None or not self._is_carried(top, place):
             if found is None and (loaded is not None or (place is not None and "." not in name)):
                 self._foreign.add(name)
                 if place is None and home_of(name) is Home.CARRIED:

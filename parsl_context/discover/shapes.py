@@ -6,8 +6,11 @@ import ast
 import copy
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from parsl_context.discover import known_names as known
+
+_LEAVES = ast.expr_context | ast.operator | ast.boolop | ast.unaryop
 COPYING = frozenset({"list", "dict", "set", "sorted", "tuple", "frozenset"})  # built-ins: a new object, the same items
 
 
@@ -56,11 +59,32 @@ def taken_from(node: ast.expr) -> ast.expr:
     return node
 
 
+def parts(node: ast.AST) -> Iterator[ast.AST]:
+    """What a node is made of, as `ast.iter_child_nodes` gives it, in half the time."""
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            for each in value:
+                if isinstance(each, ast.AST):
+                    yield each
+        elif isinstance(value, ast.AST) and not isinstance(value, _LEAVES):
+            yield value
+
+
+@functools.lru_cache(maxsize=4096)
+def walk(node: ast.AST) -> Sequence[ast.AST]:
+    """As `ast.walk`, once for each node, without what says how others are used."""
+    found = [node]
+    for each in found:
+        found.extend(parts(each))
+    return found
+
+
 @functools.lru_cache(maxsize=8192)
 def children(node: ast.AST | None) -> Sequence[ast.expr]:
     """The expressions that one is made of."""
     found: list[ast.expr] = []
-    for each in ast.iter_child_nodes(node) if node is not None else ():
+    for each in parts(node) if node is not None else ():
         if isinstance(each, ast.expr):
             found.append(each)
         elif isinstance(each, ast.keyword | ast.comprehension | ast.FormattedValue):
@@ -75,6 +99,18 @@ def root(node: ast.expr) -> ast.expr:
     return node
 
 
+def either(node: ast.expr) -> list[ast.expr]:
+    """What an expression may give, if it decides which of some it gives."""
+    match node:
+        case ast.IfExp(body=first, orelse=second):
+            return [*either(first), *either(second)]
+        case ast.BoolOp(values=values):
+            return [one for each in values for one in either(each)]
+        case ast.NamedExpr(value=value):
+            return either(value)
+    return [node]
+
+
 def root_name(node: ast.expr) -> str:
     """The variable that a chain of attributes, items and calls begins with; empty if it begins with none."""
     found = root(node)
@@ -84,13 +120,15 @@ def root_name(node: ast.expr) -> str:
 @functools.lru_cache(maxsize=4096)
 def read_in(node: ast.AST) -> frozenset[str]:
     """Names in some code."""
-    return frozenset(each.id for each in dotted_in(node) if isinstance(each, ast.Name))
+    if isinstance(node, ast.Name):
+        return frozenset((node.id,))
+    return frozenset().union(*map(read_in, parts(node)))
 
 
 @functools.lru_cache(maxsize=4096)
 def dotted_in(node: ast.AST) -> tuple[ast.Name | ast.Attribute, ...]:
     """Names and attributes in some code."""
-    return tuple(each for each in ast.walk(node) if isinstance(each, ast.Name | ast.Attribute))
+    return tuple(each for each in walk(node) if isinstance(each, ast.Name | ast.Attribute))
 
 
 def is_mask(index: ast.expr) -> bool:
@@ -105,14 +143,29 @@ def is_mask(index: ast.expr) -> bool:
     return False
 
 
+def masks_in(body: Sequence[ast.stmt], times_bound: Mapping[str, int]) -> frozenset[str]:
+    """Variables that are bound once, to a condition for each item of an array."""
+    found: set[str] = set()
+    for each in body:
+        match each:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if times_bound[name] == 1:
+                function = value.func if isinstance(value, ast.Call) else None
+                if is_mask(value) or (isinstance(function, ast.Attribute) and function.attr in known.MASKING):
+                    found.add(name)
+            case _:
+                pass
+    return frozenset(found)
+
+
 class _Renaming(ast.NodeTransformer):
     def __init__(self, names: set[str]) -> None:
         self._names = names
 
     def visit_Name(self, node: ast.Name) -> ast.Name:  # the name that ast calls
-        if node.id not in self._names:
-            return node
-        return ast.copy_location(ast.Name(id=f"{node.id} (inner)", ctx=node.ctx), node)
+        return ast.copy_location(ast.Name(id=self._new(node.id), ctx=node.ctx), node)
+
+    def _new(self, name: str) -> str:
+        return f"{name} (inner)" if name in self._names else name
 
 
 def renamed(node: ast.expr, names: set[str]) -> ast.expr:
@@ -122,6 +175,44 @@ def renamed(node: ast.expr, names: set[str]) -> ast.expr:
     made: ast.expr = _Renaming(names).visit(copy.deepcopy(node))
     made.generators[0].iter = first  # type: ignore[attr-defined]  # which is not within its scope
     return made
+
+
+class _RenamingAll(_Renaming):
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        return ast.copy_location(ast.arg(arg=self._new(node.arg)), node)
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
+        node.name = node.name and self._new(node.name)
+        return self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.name = self._new(node.name)
+        return self.generic_visit(node)
+
+
+@functools.lru_cache(maxsize=256)
+def with_names_of_its_own(node: ast.FunctionDef, names: frozenset[str]) -> list[ast.stmt]:
+    """What a function runs, with variables whose names nothing else has.
+
+    Names that are bound in other ways than these are left as they are: those of imports, classes and patterns.
+    """
+    renaming = _RenamingAll(set(names - _bound_otherwise(node)))
+    return [renaming.visit(copy.deepcopy(each)) for each in node.body]
+
+
+def _bound_otherwise(node: ast.FunctionDef) -> set[str]:
+    found: set[str] = set()
+    for each in walk(node):
+        match each:
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                found |= {(alias.asname or alias.name).partition(".")[0] for alias in names}
+            case ast.ClassDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.add(name)
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+                found.add(name)
+            case _:
+                pass
+    return found
 
 
 def loads_weights(node: ast.stmt) -> bool:

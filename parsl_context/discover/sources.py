@@ -59,10 +59,10 @@ class Source:
         NameError
             If that is nothing.
         """
-        cells = dict(zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True))
+        free = self.function.__code__.co_freevars
         try:
-            if name in cells:
-                return cells[name].cell_contents
+            if name in free:
+                return (self.function.__closure__ or ())[free.index(name)].cell_contents
             names = self.function.__globals__
             return names[name] if name in names else vars(builtins)[name]
         except (KeyError, ValueError):
@@ -80,10 +80,10 @@ class Source:
             posonlyargs=[], args=[ast.arg(name) for name in free], kwonlyargs=[], kw_defaults=[], defaults=[]
         )
         outer = ast.FunctionDef(name=OUTER, args=arguments, body=[inner], decorator_list=[], **NO_TYPE_PARAMETERS)
-        for made in (inner, outer):
+        for made in (inner, outer, *all_arguments(outer.args), *all_arguments(part.args)):
             if not hasattr(made, "lineno"):
                 ast.copy_location(made, self.node)
-        return ast.fix_missing_locations(ast.Module(body=[outer], type_ignores=[]))
+        return ast.Module(body=[outer], type_ignores=[])
 
     def code_of(self, part: ast.FunctionDef) -> types.CodeType:
         """What a part of it runs."""
@@ -110,6 +110,17 @@ class Source:
         made.__qualname__ = self.function.__qualname__
         made.__module__ = self.function.__module__
         return made
+
+
+def positional(given: ast.arguments) -> list[ast.arg]:
+    """Parameters that may be given by position."""
+    return [*given.posonlyargs, *given.args]
+
+
+def all_arguments(given: ast.arguments) -> list[ast.arg]:
+    """All parameters."""
+    others = [each for each in (given.vararg, given.kwarg) if each is not None]
+    return [*positional(given), *given.kwonlyargs, *others]
 
 
 def _renamed(code: types.CodeType, name: str, new: str) -> types.CodeType:

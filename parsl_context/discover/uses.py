@@ -2,101 +2,145 @@
 
 The second half of the automatic split, see `parsl_context.discover.automatic`. A value is *kept whole* if it is only
 called, asked by methods that are not known to change it, computed with, or given to code of libraries; what is taken
-out of it (an item, an attribute, the result of a method) may go anywhere, but must not be changed either.
+out of it (an item, an attribute, the result of a method) may go anywhere, but must not be changed either. What calls do
+is looked at in `parsl_context.discover.calls`.
 """
 
 from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from parsl_context.discover import known_names as known
 from parsl_context.discover import shapes
 from parsl_context.discover.bound_names import times_bound_in
+from parsl_context.discover.calls import DATA, GIVEN, HELD, KEPT, NAMED, NO_CODE, READ, WALKED, Calls, UsersCode
+from parsl_context.discover.classes import user_class, users_bases
 from parsl_context.discover.lineage import Lineage
 from parsl_context.discover.names import Names, Unknown, names_of
 from parsl_context.discover.origins import Origin, Origins, deeper, joined, untold
 from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
 
-_READ, _GIVEN, _KEPT, _HELD, _NAMED, _WALKED = "read", "given", "kept", "held", "named", "walked"
-# Built-in functions that neither change nor keep what they are given, and do not iterate over it.
-_READING = (known.FRESH_BUILTINS | {"print", "hasattr", "type", "callable", "hash", "id"}) - {"all", "any"}
-_SORTING = frozenset({"builtins.sorted", "builtins.min", "builtins.max"})
 _PLAIN_DECORATORS = ("numba.", "jax.jit", "torch.no_grad", "torch.inference_mode")
 _GIVES_LATER = ast.Yield | ast.YieldFrom | ast.Await | ast.AsyncFunctionDef
-_DEEPEST = 3
+# What may see names that are bound below it, or beside it.
+_RUNS_LATER = ast.FunctionDef | ast.Lambda | ast.GeneratorExp | ast.NamedExpr
 
 
-@dataclass
 class Uses:
     """Looks through statements for what changes, keeps or uses up some values.
 
+    Parameters
+    ----------
+    names
+        What names stand for.
+    whole
+        Variables that are the values.
+    code
+        Code of the user's that these bring along.
+    within
+        Functions, and their parameters, that are looked into.
+
     Attributes
     ----------
-    names : Names
-        What names stand for.
-    whole : frozenset
-        Variables that are the values.
     lineage : Lineage
         What expressions give goes back to which values.
+    calls : Calls
+        What calls do.
     found : dict
         The first misuse of each, by the variable that it goes back to.
-    callables : mapping
-        Of the values: functions of the user's that they were made of.
-    functions : dict
-        Functions that are defined within this one, by name.
-    compiled : mapping
-        Of the values: functions of the user's, compiled.
-    methods : mapping
-        Of the values: methods that they may have of the user's.
     given_out : dict
         Values of which an item or an attribute is returned or stored, with how many steps into them that is, at least.
     given_on : dict
         The same, of what is computed from them: that is new if they are arrays.
-    handed : dict
-        As `given_out`, of what is given to code that is not known: nobody must be able to change that at all.
-    asked : dict
-        Methods that are called on values, by the names of these.
+    strange : set
+        Variables that may be objects of the user's, made by what is not a library's.
+    holders : set
+        Variables that may be containers of such objects.
+    kinds : dict
+        Classes of the user's of which variables may be objects.
+    is_called : bool
+        Whether what it looks through is a function that is called by what others look through.
+    arrays : set
+        Values that are arrays, as far as that is known.
+    methods_of_it : frozenset or None
+        Names of the methods of the only value, if they are known.
     """
 
-    names: Names
-    whole: frozenset[str]
-    lineage: Lineage = field(init=False)
-    found: dict[str, Unknown] = field(default_factory=dict)
-    given_out: dict[str, int] = field(default_factory=dict)
-    callables: Mapping[str, Sequence[types.FunctionType]] = field(default_factory=dict)
-    functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
-    compiled: Mapping[str, types.FunctionType] = field(default_factory=dict)
-    methods: Mapping[str, Sequence[types.FunctionType]] = field(default_factory=dict)
-    given_on: dict[str, int] = field(default_factory=dict)
-    handed: dict[str, int] = field(default_factory=dict)
-    asked: dict[str, set[str]] = field(default_factory=dict)
-    strange: set[str] = field(default_factory=set)  # variables that were made by what is not a library's
-    within: frozenset[tuple[object, str]] = frozenset()  # functions, and parameters, that are looked into
-
-    def __post_init__(self) -> None:
-        self.lineage = Lineage(self.names, self.whole, self.methods)
+    def __init__(
+        self,
+        names: Names,
+        whole: frozenset[str],
+        code: UsersCode = NO_CODE,
+        within: frozenset[tuple[object, str]] = frozenset(),
+    ) -> None:
+        self.names = names
+        self.whole = whole
+        self.lineage = Lineage(names, whole, code.methods)
+        self.calls = Calls(self, code, within)
+        self.found: dict[str, Unknown] = {}
+        self.given_out: dict[str, int] = {}
+        self.given_on: dict[str, int] = {}
+        self.strange: set[str] = set()
+        self.holders: set[str] = set()
+        self.kinds: dict[str, set[type]] = {}
+        self.is_called = False
+        self.arrays: set[str] = set()
+        self._views: set[str] = set()
+        self.methods_of_it: frozenset[str] | None = None
 
     def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
         """The first misuse of each value."""
-        while True:
-            before = self.lineage.known(), set(self.strange)
-            self.found = {}
-            for each in body:
-                self._statement(each)
-            if before == (self.lineage.known(), self.strange):
-                return self.found
+        if any(isinstance(part, _RUNS_LATER) for each in body for part in shapes.walk(each)):
+            self._again_and_again(lambda: self._all(body))  # it may be called when all is bound
+        else:
+            self._all(body)
+        return self.found
 
     def begin(self, parameter: str, *, is_whole: bool) -> None:
         """Begin with a parameter that is a value, or something within one."""
         if is_whole:
             self.whole = self.lineage.whole = self.whole | {parameter}
         else:
-            self.lineage.variables[parameter] = {parameter: Origin(1)}
+            self.lineage.bind(parameter, {parameter: Origin(1)}, is_copy=False)
+
+    def of_function(self, names: Names, whole: frozenset[str], within: frozenset[tuple[object, str]]) -> Uses:
+        """What looks through a function that is called."""
+        made = Uses(names, whole, within=within)
+        made.is_called = True
+        return made
+
+    def take_over(self, inside: Uses, parameter: str, origins: Origins) -> None:
+        """What a function that is called does to parts of what it is given."""
+        base = 0 if parameter in inside.whole else 1
+        for told, others in (
+            (self.given_out, inside.given_out),
+            (self.given_on, inside.given_on),
+            (self.calls.handed, inside.calls.handed),
+        ):
+            if parameter not in others:
+                continue
+            parts = deeper(origins, others[parameter] - base)
+            if told is self.given_out:  # what is stored of something new is new
+                self._note(self.given_out, {name: each for name, each in parts.items() if each.is_view})
+                self._note(self.given_on, {name: each for name, each in parts.items() if not each.is_view})
+            else:
+                self._note(told, parts)
+        if parameter in inside.calls.differentiated:
+            self.calls.differentiated.update(origins)
+
+    def all_misused(self) -> dict[str, Unknown]:
+        """The values that are misused, or of which parts are stored or given on: whoever calls this does not see it."""
+        parts = {**self.given_out, **self.given_on, **self.calls.handed, **dict.fromkeys(self.calls.differentiated, 1)}
+        kept = {name: Unknown("is stored or given on in parts", ast.Pass(lineno=0)) for name in parts}
+        return {**kept, **self.found}
+
+    def misused_in(self, function: types.FunctionType) -> dict[str, Unknown]:
+        """What a function that is called does to its parameters."""
+        return misused_parameters(function, self.names.depth + 1)
 
     # --- statements
 
@@ -107,38 +151,55 @@ class Uses:
             case ast.AnnAssign(target=target, value=ast.expr() as value):
                 self._bind_all([target], value)
             case ast.AugAssign(target=target, value=value):
-                self._change(target, "is changed in place", deep=False)
-                self._use(value, _GIVEN)
+                self.change(target, "is changed in place", deep=False)
+                self.use(value, GIVEN)
                 if not isinstance(target, ast.Name) or target.id not in self.whole:
                     self._bind(target, self.lineage.of(value), is_copy=True)
+                if shapes.is_store(target):  # a list that is in another object gets the items
+                    self._note(self.given_on, deeper(self.lineage.of(value)))
             case ast.Return(value=ast.expr() as value):
-                self._use(value, _KEPT)
+                self.use(value, NAMED if self.is_called else KEPT)  # what calls it sees what becomes of that
             case ast.Expr(value=value):
-                self._use(value, _READ)
+                self.use(value, READ)
+                self.calls.look_at_effect(value)
             case ast.For(target=target, iter=values, body=body, orelse=other):
-                self._use(values, _WALKED)
-                self._bind(target, deeper(self.lineage.of(values)))
-                self._all([*body, *other])
-            case ast.If(test=test, body=body, orelse=other) | ast.While(test=test, body=body, orelse=other):
-                self._use(test, _READ)
-                self._all([*body, *other])
+                self.use(values, WALKED)
+                self._again_and_again(lambda: self._turn(target, values, body))
+                self._all(other)
+            case ast.While(test=test, body=body, orelse=other):
+                self._again_and_again(lambda: self._all([ast.Expr(test), *body]))
+                self._all(other)
+            case ast.If(test=test, body=body, orelse=other):
+                self.use(test, READ)
+                with self.lineage.branches() as branch:
+                    self._all(body)
+                    branch()
+                    self._all(other)
             case ast.With(items=items, body=body):
                 for item in items:
                     self._entered(item)
-                self._all(body)
+                with self.lineage.anywhere():  # what is entered may catch errors
+                    self._all(body)
             case ast.Try(body=body, handlers=handlers, orelse=other, finalbody=final):
-                self._all([*body, *(each for handler in handlers for each in handler.body), *other, *final])
+                with self.lineage.anywhere():
+                    self._all(body)
+                for handler in handlers:
+                    with self.lineage.anywhere():
+                        self._all(handler.body)
+                with self.lineage.anywhere():
+                    self._all(other)
+                self._all(final)
             case ast.Delete(targets=targets):
                 for target in targets:
-                    self._change(target, "is deleted", deep=False)
+                    self.change(target, "is deleted", deep=False)
             case ast.Raise():
                 for part in (node.exc, node.cause):
                     if part is not None:
-                        self._use(part, _GIVEN)
+                        self.use(part, GIVEN)
             case ast.Assert(test=test, msg=message):
-                self._use(test, _READ)
+                self.use(test, READ)
                 if message is not None:
-                    self._use(message, _GIVEN)
+                    self.use(message, GIVEN)
             case ast.FunctionDef():
                 self._define(node)
             case ast.Import() | ast.ImportFrom():
@@ -146,21 +207,22 @@ class Uses:
             case ast.Pass() | ast.Break() | ast.Continue() | ast.AnnAssign():
                 pass
             case _:
-                self._inside(node, "is used in a statement that is not looked into")
+                self.inside(node, "is used in a statement that is not looked into")
 
     def _define(self, node: ast.FunctionDef) -> None:
         """A function within the body: what it does with the values, and with what it is given, is seen as well."""
-        own = set(times_bound_in(node))
         is_plain = all(self._leaves_as_it_is(each) for each in node.decorator_list)
-        has_more = any(isinstance(each, ast.Nonlocal | ast.Global | _GIVES_LATER) for each in ast.walk(node))
-        if not is_plain or has_more or not own.isdisjoint(self.whole | self.lineage.variables.keys() - {node.name}):
-            self._inside(node, "is used in a function, which may be called later")
+        has_more = any(isinstance(each, ast.Nonlocal | ast.Global | _GIVES_LATER) for each in shapes.walk(node))
+        if not is_plain or has_more:
+            self.inside(node, "is used in a function, which may be called later")
             return
-        self.functions[node.name] = node
+        self.calls.functions[node.name] = node
         for each in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
-            self._use(each, _KEPT)
-        self._all(node.body)
-        parts = (part for each in node.body for part in ast.walk(each) if isinstance(part, ast.Name))
+            self.use(each, KEPT)
+        body = shapes.with_names_of_its_own(node, frozenset(times_bound_in(node)))
+        with self.lineage.later():
+            self._all(body)
+        parts = (part for each in body for part in shapes.walk(each) if isinstance(part, ast.Name))
         captured = untold(joined(map(self.lineage.of, parts)))
         self.lineage.bind(node.name, captured, is_copy=False)
 
@@ -168,35 +230,103 @@ class Uses:
         full = self.names.full_name(decorator.func if isinstance(decorator, ast.Call) else decorator) or ""
         return full.startswith(_PLAIN_DECORATORS)
 
+    def _turn(self, target: ast.expr, values: ast.expr, body: Sequence[ast.stmt]) -> None:
+        """One turn of a loop."""
+        for part, origins in self.lineage.turns(target, values):
+            self._bind(part, origins)
+        self._note_strange([target], values, is_taken=True)
+        self._all(body)
+
+    def _again_and_again(self, look: Callable[[], None]) -> None:
+        """Look through what may run more than once, until nothing more comes to be known."""
+        while True:
+            before = self._known()
+            with self.lineage.anywhere():  # what was shared before may be so still, so it grows
+                look()
+            if before == self._known():
+                return
+
+    def _known(self) -> tuple[int, ...]:
+        kinds = sum(map(len, self.kinds.values()))
+        return self.lineage.version, len(self.lineage.shared), len(self.strange), len(self.holders), kinds
+
     def _all(self, body: Iterable[ast.stmt]) -> None:
         for each in body:
             self._statement(each)
 
     def _entered(self, item: ast.withitem) -> None:
-        self._change(item.context_expr, "is entered by `with`", deep=False)
-        self._use(item.context_expr, _READ)
+        self.change(item.context_expr, "is entered by `with`", deep=False)
+        self.use(item.context_expr, READ)
         if item.optional_vars is not None:
             self._bind(item.optional_vars, self.lineage.of(item.context_expr))
+            self._note_strange([item.optional_vars], item.context_expr)
 
     # --- names that are bound
 
     def _bind_all(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
-        self._use(value, _KEPT if any(map(shapes.is_store, targets)) else _NAMED)
-        if isinstance(value, ast.Call) and self.names.full_name(value.func) is None and self._is_users(value.func):
-            self.strange.update(each.id for each in targets if isinstance(each, ast.Name))
+        self.use(value, KEPT if any(map(shapes.is_store, targets)) else NAMED)
+        self._note_strange(targets, value)
         for target in targets:
             if isinstance(value, ast.Tuple) and isinstance(target, ast.Tuple) and len(value.elts) == len(target.elts):
                 for one, part in zip(target.elts, value.elts, strict=True):
                     self._bind(one, self.lineage.of(part), is_copy=self.lineage.is_copy(part))
             else:
                 self._bind(target, self.lineage.of(value), is_copy=self.lineage.is_copy(value))
+                if isinstance(target, ast.Name) and self._is_view(value):
+                    self._views.add(target.id)
+
+    def _note_strange(self, targets: Sequence[ast.expr], value: ast.expr, *, is_taken: bool = False) -> None:
+        """Take note of variables that may be objects of the user's, or hold such, and of their classes if known.
+
+        Parameters
+        ----------
+        is_taken
+            Whether what is in the value is bound, one after the other.
+        """
+        made = {at.id for each in targets for at in shapes.walk(each) if isinstance(at, ast.Name)}
+        is_taken |= not all(isinstance(each, ast.Name) for each in targets)
+        kind = user_class(value.func, self.names) if isinstance(value, ast.Call) else None
+        if kind is not None and not is_taken:
+            for name in made:
+                self.kinds.setdefault(name, set()).add(kind)
+            return
+        parts = shapes.either(value)
+        if any(self._may_be_users(each) or (is_taken and self._holds_users(each)) for each in parts):
+            self.strange |= made
+        if any(map(self._holds_users, parts)):
+            self.holders |= made
+
+    def _may_be_users(self, node: ast.expr) -> bool:
+        """Whether an expression may give an object of the user's."""
+        root = shapes.root(node)
+        if isinstance(node, ast.Call) and isinstance(root, ast.Name) and root.id in self.calls.functions:
+            return True
+        return (root is not node or isinstance(node, ast.Name)) and self.is_users(node)
+
+    def _holds_users(self, node: ast.expr) -> bool:
+        """Whether an expression may give a container of objects of the user's."""
+        match node:
+            case ast.Name(id=name):
+                return name in self.holders
+            case ast.List() | ast.Tuple() | ast.Set() | ast.Dict():
+                parts = shapes.children(node)
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                parts = shapes.elements_of(node)
+            case ast.Starred(value=inner):
+                return self._holds_users(inner)
+            case ast.Call(func=ast.Name() as function, args=args):
+                is_plain = (self.names.full_name(function) or "").startswith("builtins.")
+                return is_plain and any(map(self._holds_users, args))
+            case _:
+                return False
+        return any(self._may_be_users(each) or self._holds_users(each) for each in parts)
 
     def _bind(self, target: ast.expr, origins: Origins, *, is_copy: bool = False) -> None:
         match target:
             case ast.Name(id=name):
                 if name in self.whole:
                     if origins.keys() - {name}:
-                        self._blame({name, *origins}, "is bound anew", target)
+                        self.blame({name}, "is bound anew", target)
                 else:
                     self.lineage.bind(name, origins, is_copy=is_copy)
             case ast.Starred(value=inner):
@@ -205,342 +335,208 @@ class Uses:
                 for each in elements:
                     self._bind(each, deeper(origins))
             case _:
-                self._change(target, "is changed", deep=False)
+                self.change(target, "is changed", deep=False)
                 for part in ast.iter_child_nodes(target):
                     if isinstance(part, ast.expr):
-                        self._use(part, _READ)
+                        self.use(part, READ)
 
     # --- expressions
 
-    def _use(self, node: ast.expr, how: str) -> None:
-        if how == _KEPT:
+    def use(self, node: ast.expr, how: str) -> None:
+        """An expression is used: see what that does to values, and what is done within."""
+        if isinstance(node, ast.Constant) or not self._concerns(node):
+            return
+        if how == KEPT:
             self._note_given_out(node)
+        if isinstance(node, ast.Name):
+            self._use_name(node, how)
+        else:
+            self._use_parts(node, how)
+
+    def _concerns(self, node: ast.expr) -> bool:
+        """Whether anything in an expression may go back to a value; most expressions of a function do not."""
+        names = shapes.read_in(node)
+        return self.lineage.knows(names) or not names.isdisjoint(self.calls.functions)
+
+    def _use_name(self, node: ast.Name, how: str) -> None:
+        name = node.id
+        if how not in (KEPT, HELD, NAMED):
+            return
+        if name in self.whole:
+            self.blame({name}, "is returned, stored, or given another name", node)
+        elif name in self.calls.functions:
+            of = self.lineage.variables.get(name, ())
+            self.blame(of, f"is used by {name}(), which is returned or stored", node)
+
+    def _use_parts(self, node: ast.expr, how: str) -> None:
         match node:
-            case ast.Name(id=name) if name in self.whole:
-                if how in (_KEPT, _HELD, _NAMED):
-                    self._blame({name}, "is returned, stored, or given another name", node)
-            case ast.Name(id=name) if name in self.functions and how in (_KEPT, _HELD, _NAMED):
-                self._blame(
-                    self.lineage.variables.get(name, ()), f"is used by {name}(), which is returned or stored", node
-                )
             case ast.Call():
-                self._call(node)
+                self.calls.look(node)
             case ast.Attribute(value=value, attr=attr):
-                if known.is_changing(attr) and not attr.endswith("_"):  # scikit-learn's results end so
-                    self._change(value, f"may be changed by .{attr}, which may be called later", deep=True)
-                self._use(value, _READ)
+                if how != DATA and not self.is_data(node) and known.is_changing(attr) and not attr.endswith("_"):
+                    self.change(value, f"may be changed by .{attr}, which may be called later", deep=True)
+                self.use(value, READ)
             case ast.Subscript(value=value, slice=index):
-                self._use(value, _READ)
-                self._use(index, _READ)
+                self.use(value, DATA)
+                self.use(index, DATA)
             case ast.BoolOp(values=values):
                 for each in values:
-                    self._use(each, how)
+                    self.use(each, how)
             case ast.IfExp(test=test, body=first, orelse=second):
-                self._use(test, _READ)
-                self._use(first, how)
-                self._use(second, how)
+                self.use(test, READ)
+                self.use(first, how)
+                self.use(second, how)
             case ast.Compare(left=left, ops=operators, comparators=others):
                 uses_up = any(isinstance(each, ast.In | ast.NotIn) for each in operators)
-                self._use(left, _READ)
+                self.use(left, DATA)
                 for each in others:
-                    self._use(each, _WALKED if uses_up else _READ)
+                    self.use(each, WALKED if uses_up else DATA)
             case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
                 for each in elements:
-                    self._use(each, _HELD)
+                    self.use(each, HELD)
             case ast.Dict(keys=keys, values=values):
                 for part in (*keys, *values):
                     if part is not None:
-                        self._use(part, _HELD)
+                        self.use(part, HELD)
             case ast.Starred(value=value):
-                self._use(value, _WALKED)
+                self.use(value, WALKED)
             case ast.NamedExpr(target=target, value=value):
-                self._use(value, _KEPT)
+                self.use(value, KEPT)
                 self._bind(target, self.lineage.of(value))
             case ast.ListComp() | ast.SetComp() | ast.DictComp():
-                self._comprehension(node)
+                self.comprehension(node)
             case ast.GeneratorExp():
-                self._inside(node, "is used in a generator, which may run later")
+                self.inside(node, "is used in a generator, which may run later")
             case ast.Lambda():
-                self._inside(node, "is used in a lambda, which may be called later")
+                self.inside(node, "is used in a lambda, which may be called later")
             case ast.Yield() | ast.YieldFrom() | ast.Await():
-                self._inside(node, "is yielded")
+                self.inside(node, "is yielded")
+            case ast.BinOp(op=ast.BitOr() | ast.LShift() | ast.RShift()):  # as some write what is called one by one
+                self.use(node.left, READ)
+                self.use(node.right, READ)
+            case ast.BinOp() | ast.UnaryOp() | ast.JoinedStr() | ast.Slice():
+                for part in shapes.children(node):
+                    self.use(part, DATA)
             case _:
                 for part in shapes.children(node):
-                    self._use(part, _READ)
+                    self.use(part, READ)
 
     def _note_given_out(self, node: ast.expr) -> None:
+        match node:
+            case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
+                pass
+            case ast.ListComp() | ast.SetComp() | ast.DictComp():
+                scoped = self.lineage.scoped(node)
+                self.lineage.of(scoped)  # binds its variables
+                parts = shapes.elements_of(scoped)
+            case ast.Dict():
+                parts = list(shapes.children(node))
+            case _:
+                self._note_one_given_out(node)
+                return
+        for each in parts:  # a new container has nothing else in it
+            self._note_given_out(each)
+
+    def _note_one_given_out(self, node: ast.expr) -> None:
         is_whole = isinstance(node, ast.Name) and node.id in self.whole
         if not is_whole and not isinstance(node, ast.BinOp | ast.UnaryOp):
-            for name, origin in self.lineage.of(node).items():
-                told = self.given_out if origin.is_view else self.given_on
-                told[name] = min(max(origin.steps, 1), told.get(name, max(origin.steps, 1)))
+            origins = self.lineage.of(node)
+            if self._is_view(node):
+                self.blame(origins, "is given out, as a view of the array", node)
+            self._note(self.given_out, {name: origin for name, origin in origins.items() if origin.is_view})
+            self._note(self.given_on, {name: origin for name, origin in origins.items() if not origin.is_view})
 
-    def _comprehension(self, node: Any) -> None:
+    def _is_view(self, node: ast.expr) -> bool:
+        """Whether an expression gives a part of an array that shares its memory."""
+        match node:
+            case ast.Name(id=name):
+                return name in self._views
+            case ast.Subscript(value=ast.Name(id=name), slice=index):
+                is_part = any(isinstance(each, ast.Slice) for each in shapes.walk(index))
+                return is_part and name in self.arrays | self._views
+        return False
+
+    def _note(self, told: dict[str, int], origins: Origins) -> None:
+        for name, origin in origins.items():
+            if origin.key_at is not None:
+                continue
+            told[name] = min(max(origin.steps, 1), told.get(name, max(origin.steps, 1)))
+
+    def later(self, node: ast.expr, how: str) -> None:
+        """An expression is used when all is bound."""
+        with self.lineage.later():
+            self.use(node, how)
+
+    def comprehension(self, node: Any) -> None:
+        """A comprehension is run at once."""
         node = self.lineage.scoped(node)
         for each in node.generators:
-            self._use(each.iter, _WALKED)
-            self._bind(each.target, deeper(self.lineage.of(each.iter)))
+            self.use(each.iter, WALKED)
+            for target, origins in self.lineage.turns(each.target, each.iter):
+                self._bind(target, origins)
+            self._note_strange([each.target], each.iter, is_taken=True)
             for test in each.ifs:
-                self._use(test, _READ)
+                self.use(test, READ)
         for part in shapes.elements_of(node):
-            self._use(part, _HELD)
+            self.use(part, HELD)
 
-    def _call(self, node: ast.Call) -> None:
-        function = node.func
-        given = [*node.args, *(each.value for each in node.keywords)]
-        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-        full = self.names.full_name(function)
-        changes = known.is_changing(name) or (full is not None and name == "at")  # as numpy.add.at
-        changes &= full is None or full.removeprefix("builtins.") not in known.PLAIN_BUILTINS
-        changes &= not self._is_looked_into(function)
-        if isinstance(function, ast.Attribute) and full is None:
-            if isinstance(function.value, ast.Name):
-                self.asked.setdefault(function.value.id, set()).add(name)
-            if changes:
-                self._change(function.value, f"is changed by .{name}()", deep=True)
-            self._use(function.value, _READ)
-        elif not isinstance(function, ast.Name | ast.Attribute):
-            self._use(function, _READ)
-        for keyword in node.keywords:
-            if keyword.arg == "inplace" and not (isinstance(keyword.value, ast.Constant) and not keyword.value.value):
-                changed = function.value if isinstance(function, ast.Attribute) else function
-                self._change(changed, "is changed in place", deep=True)
-            if keyword.arg == "out":
-                self._change(keyword.value, "is written to by out=", deep=False)
-            if known.allows_changes(keyword.arg or "", getattr(keyword.value, "value", None)):
-                for each in node.args:
-                    self._change(each, f"is given to {name}() with {keyword.arg}=, which may change it", deep=False)
-        inputs = shapes.inputs_of_ufunc(full)
-        for each in [] if inputs is None else node.args[inputs:]:
-            self._change(each, f"is written to by {name}()", deep=False)
-        self._given_with_functions(given, is_sorting=self._is_sorting(function, full))
-        if any(self._is_changing_function(each) for each in given):
-            for each in given:
-                self._change(each, "is given on with a function that changes things", deep=False)
-        for i, each in enumerate(given if changes else ()):
-            if i and known.changes_first_only(name):
-                continue
-            if isinstance(function, ast.Attribute) and full is None:
-                self._use(each, _KEPT if known.is_keeping(name) else _GIVEN)
-            else:
-                self._change(each, f"is given to {name}(), which may change it", deep=False)
-        reader = self._reader(function, full)
-        for i, each in enumerate(given):
-            reader(each, i, node)
+    # --- misuse
 
-    def _reader(self, function: ast.expr, full: str | None) -> Callable[[ast.expr, int, ast.Call], None]:
-        """How a callee treats its arguments."""
-        if full is not None and full.startswith("builtins."):
-            name = full.removeprefix("builtins.")
-            if name in _READING:
-                return lambda each, i, node: self._use(each, _READ)
-            if name in known.PLAIN_BUILTINS | known.ITERATORS:
-                return self._consumed
-            if known.EXCEPTIONS.match(name):
-                return lambda each, i, node: self._use(each, _GIVEN)
-            return lambda each, i, node: self._inside(each, f"is given to {name}()")
-        if (users := self.names.user_function(function)) is not None:
-            return lambda each, i, node: self._to_function(each, i, node, users)
-        if full is not None:
-            return self._to_library
-        if isinstance(function, ast.Name) and (local := self.functions.get(function.id)) is not None:
-            return lambda each, i, node: self._to_local(each, i, node, local)
-        if isinstance(function, ast.Name) and (compiled := self.compiled.get(function.id)) is not None:
-            return lambda each, i, node: self._to_function(each, i, node, compiled)
-        if isinstance(function, ast.Attribute) and (methods := self.methods.get(shapes.root_name(function))):
-            return lambda each, i, node: self._to_any(each, methods)
-        if isinstance(function, ast.Name) and (made_of := self._called_by(function.id)):
-            return lambda each, i, node: self._to_any(each, made_of)
-        is_value = isinstance(function, ast.Name) and function.id in self.whole
-        if is_value or (isinstance(function, ast.Attribute) and not self._is_users(function.value)):
-            return self._to_library
-        return lambda each, i, node: self._to_unknown(each, f"is given to {ast.unparse(function)}, which is not known")
-
-    def _called_by(self, name: str) -> Sequence[types.FunctionType]:
-        """What may be called if a value is."""
-        return [*self.callables.get(name, ()), *self.methods.get(name, ())]
-
-    def _is_looked_into(self, function: ast.expr) -> bool:
-        """Whether it is seen what a function does; then its name says nothing."""
-        is_local = isinstance(function, ast.Name) and (function.id in self.functions or function.id in self.compiled)
-        return is_local or self.names.user_function(function) is not None
-
-    def _to_unknown(self, each: ast.expr, reason: str) -> None:
-        """A part of a value may be given to anybody, if nobody can change it: that is seen once it is made."""
-        place = self.lineage.place_of(each, self.functions)
-        if place is None:
-            self._inside(each, reason)
+    def change(self, node: ast.expr, reason: str, *, deep: bool) -> None:
+        """An object is changed: the one that an expression gives, or (a target) the one that it is in."""
+        if not self.lineage.knows(shapes.read_in(node)):
             return
-        self._use(each, _GIVEN)
-        for name, origin in place.items():
-            self.handed[name] = min(max(origin.steps, 1), self.handed.get(name, max(origin.steps, 1)))
+        inner, steps = node, 0
+        while isinstance(inner, ast.Attribute | ast.Subscript | ast.Call | ast.Starred):
+            if isinstance(inner, ast.Call) and not isinstance(inner.func, ast.Attribute):
+                break  # what a function gives may be what it was given
+            inner = inner.func if isinstance(inner, ast.Call) else inner.value
+            steps += 1
+        if isinstance(inner, ast.Name) and self.lineage.is_copied(inner.id) and steps <= (0 if deep else 1):
+            return  # a new container may change; what is in it may not
+        if self.lineage.is_copy(node):
+            return
+        origins = self.lineage.of(inner if isinstance(inner, ast.Name | ast.Call) else node)
+        changed = {name for name, origin in origins.items() if origin.is_view or deep}
+        self.lineage.masked.update(origins.keys() - changed)
+        self.blame(changed, reason, node)
 
-    def _is_users(self, node: ast.expr) -> bool:
+    def inside(self, node: ast.AST, reason: str) -> None:
+        """Everything in it is out of sight."""
+        for each in shapes.walk(node):
+            if isinstance(each, ast.Name):
+                self.blame(self.lineage.of(each), reason, each)
+            elif isinstance(each, ast.Global | ast.Nonlocal):
+                self.blame(set(each.names) & self.whole, "is declared to be of another scope", each)
+
+    def is_data(self, node: ast.Attribute) -> bool:
+        """Whether an attribute is none of the methods of the value, which are known."""
+        known_methods = self.methods_of_it
+        is_of_it = isinstance(node.value, ast.Name) and node.value.id in self.whole
+        return known_methods is not None and is_of_it and node.attr not in known_methods
+
+    def is_of_base(self, method: ast.Attribute) -> bool:
+        """Whether a method is that of a library's class which the class of an object that is made here is based on."""
+        if not isinstance(method.value, ast.Name) or method.value.id in self.strange | self.names.parameters:
+            return False
+        kinds = self.kinds.get(method.value.id, ())
+        return bool(kinds) and not any(method.attr in vars(base) for kind in kinds for base in users_bases(kind))
+
+    def is_users(self, node: ast.expr) -> bool:
         """Whether an object may be the user's: a global, an argument, or made by what is not a library's."""
         root = shapes.root(node)
         if not isinstance(root, ast.Name) or root.id in self.whole or root.id in self.lineage.variables:
             return False
         if root.id not in self.names.own or root.id in self.names.imports:
             return self.names.full_name(root) is None
-        return root.id in self.names.parameters or root.id in self.strange
+        if root.id in self.holders and node is not root:
+            return True
+        return root.id in self.names.parameters or root.id in self.strange or root.id in self.kinds
 
-    def _consumed(self, each: ast.expr, index: int, node: ast.Call) -> None:
-        if isinstance(each, ast.GeneratorExp):
-            self._comprehension(each)
-        elif isinstance(each, ast.Lambda):
-            self._use(each.body, _READ)
-        else:
-            self._use(each, _WALKED)
-
-    def _to_library(self, each: ast.expr, index: int, node: ast.Call) -> None:
-        if isinstance(each, ast.Lambda):
-            self._use(each.body, _GIVEN)
-        elif isinstance(each, ast.GeneratorExp) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
-            self._comprehension(each)
-        else:
-            self._use(each, _GIVEN)
-
-    def _is_sorting(self, function: ast.expr, full: str | None) -> bool:
-        """Whether what functions give is compared, and thrown away."""
-        return full in _SORTING or (full is None and isinstance(function, ast.Attribute) and function.attr == "sort")
-
-    def _given_with_functions(self, given: Sequence[ast.expr], *, is_sorting: bool) -> None:
-        """Whoever gets a function of the user's may call it with what it gets besides."""
-        for each in given:
-            others = [other for other in given if other is not each and self.lineage.of(other)]
-            if isinstance(each, ast.Lambda) and others:
-                parameters = {one.arg for one in (*each.args.posonlyargs, *each.args.args, *each.args.kwonlyargs)}
-                inside = Uses(self.names, frozenset(parameters), within=self.within)
-                parts = each.body.elts if is_sorting and isinstance(each.body, ast.Tuple) else [each.body]
-                if inside.look([ast.Expr(part) for part in parts]):
-                    for other in others:
-                        self._blame(
-                            self.lineage.of(other), "is given on with a lambda that may change or keep it", other
-                        )
-            elif (users := self.names.user_function(each)) is not None:
-                for other in others:
-                    self._to_any(other, [users])
-            elif isinstance(each, ast.Name) and (local := self.functions.get(each.id)) is not None:
-                for other in others:
-                    if self._misuses_any(local):
-                        self._blame(self.lineage.of(other), f"is given on with {each.id}()", other)
-
-    def _is_changing_function(self, node: ast.expr) -> bool:
-        """Whether it is a function that changes what it is given, not called but given on."""
-        if not isinstance(node, ast.Name | ast.Attribute) or (isinstance(node, ast.Name) and node.id in self.names.own):
-            return False
-        full = self.names.full_name(node)
-        return full is not None and known.is_changing(full.rpartition(".")[2])
-
-    def _to_any(self, each: ast.expr, functions: Sequence[types.FunctionType]) -> None:
-        """Something made of functions of the user's is called: whichever gets the argument must leave it as it is."""
-        self._use(each, _GIVEN)
-        origins = self.lineage.of(each)
-        for function in functions if origins else ():
-            if self.names.depth >= _DEEPEST or misused_parameters(function, self.names.depth + 1):
-                self._blame(origins, f"is given to {function.__name__}(), which may change or keep it", each)
-
-    def _to_function(self, each: ast.expr, index: int, node: ast.Call, function: types.FunctionType) -> None:
-        """A function of the user's, which is looked into."""
-        self._use(each, _GIVEN)
-        origins = self.lineage.of(each)
-        if origins and self.names.depth >= _DEEPEST:
-            self._blame(origins, f"is given to {function.__name__}(), which is not looked into", each)
-        elif origins:
-            try:
-                source = source_of(function)
-            except SplitError:
-                self._blame(origins, f"is given to {function.__name__}(), whose source cannot be read", each)
-                return
-            inside = Uses(names_of(source, self.names.depth + 1), frozenset(), within=self.within)
-            self._follow(each, _Callee(function, source.node, _parameter(source.node, index, node), inside))
-
-    def _to_local(self, each: ast.expr, index: int, node: ast.Call, function: ast.FunctionDef) -> None:
-        """A function within the body is given something."""
-        self._use(each, _GIVEN)
-        if self.lineage.of(each):
-            self._follow(each, _Callee(function, function, _parameter(function, index, node), self._within(function)))
-
-    def _within(self, function: ast.FunctionDef) -> Uses:
-        """What looks through a function within the body. It calls itself as one that is not known."""
-        inside = Uses(self.names, frozenset(), within=self.within)
-        inside.functions = {name: each for name, each in self.functions.items() if each is not function}
-        return inside
-
-    def _follow(self, each: ast.expr, callee: _Callee) -> None:
-        """See what a callee does with what it is given."""
-        what, origins = f"{callee.definition.name}()", self.lineage.of(each)
-        if callee.parameter is None:
-            self._blame(origins, f"is given to {what} among others", each)
-            return
-        if (callee.key, callee.parameter) in self.within:
-            return  # it calls itself: whatever it does is seen already
-        inside = callee.inside
-        inside.within |= {(callee.key, callee.parameter)}
-        inside.begin(callee.parameter, is_whole=isinstance(each, ast.Name) and each.id in self.whole)
-        if isinstance(each, ast.Name) and each.id in self.lineage.copies:
-            inside.lineage.copies.add(callee.parameter)
-        for unknown in inside.look(callee.definition.body).values():
-            line = getattr(unknown.node, "lineno", 0)
-            self._blame(origins, f"is given to {what}, where in line {line} it {unknown.reason}", each)
-
-    def _misuses_any(self, function: ast.FunctionDef) -> bool:
-        """Whether a function within the body changes or keeps any of its arguments."""
-        inside = self._within(function)
-        given = function.args
-        for each in (*given.posonlyargs, *given.args, *given.kwonlyargs):
-            inside.begin(each.arg, is_whole=True)
-        return bool(inside.look(function.body))
-
-    # --- misuse
-
-    def _change(self, node: ast.expr, reason: str, *, deep: bool) -> None:
-        """An object is changed: the one that an expression gives, or (a target) the one that it is in."""
-        inner, steps = node, 0
-        while isinstance(inner, ast.Attribute | ast.Subscript | ast.Call | ast.Starred):
-            inner = inner.func if isinstance(inner, ast.Call) else inner.value
-            steps += 1
-        if isinstance(inner, ast.Name) and inner.id in self.lineage.copies and steps <= (0 if deep else 1):
-            return  # a new container may change; what is in it may not
-        if self.lineage.is_copy(node):
-            return
-        origins = self.lineage.of(inner if isinstance(inner, ast.Name) else node)
-        changed = {name for name, origin in origins.items() if origin.is_view or deep}
-        self.lineage.masked.update(origins.keys() - changed)
-        self._blame(changed, reason, node)
-
-    def _inside(self, node: ast.AST, reason: str) -> None:
-        """Everything in it is out of sight."""
-        for each in ast.walk(node):
-            if isinstance(each, ast.Name):
-                self._blame(self.lineage.of(each), reason, each)
-            elif isinstance(each, ast.Global | ast.Nonlocal):
-                self._blame(set(each.names) & self.whole, "is declared to be of another scope", each)
-
-    def _blame(self, origins: Iterable[str], reason: str, node: ast.AST) -> None:
+    def blame(self, origins: Iterable[str], reason: str, node: ast.AST) -> None:
+        """Values are misused."""
         for name in origins:
             self.found.setdefault(name, Unknown(reason, node))
-
-
-@dataclass
-class _Callee:
-    """What is called, and what looks through it."""
-
-    key: object  # tells it from others
-    definition: ast.FunctionDef
-    parameter: str | None  # that is given something; None if that cannot be told
-    inside: Uses
-
-
-def _parameter(function: ast.FunctionDef, index: int, node: ast.Call) -> str | None:
-    """The parameter that gets an argument of a call; None if that cannot be told."""
-    if any(isinstance(one, ast.Starred) for one in node.args):
-        return None
-    given = function.args
-    places = [one.arg for one in (*given.posonlyargs, *given.args)]
-    keyword = None if index < len(node.args) else node.keywords[index - len(node.args)].arg
-    parameter = keyword or (places[index] if index < len(places) and index < len(node.args) else None)
-    return parameter if parameter in {*places, *(one.arg for one in given.kwonlyargs)} else None
 
 
 def misused_parameters(function: types.FunctionType, depth: int = 0) -> dict[str, Unknown]:
@@ -552,4 +548,7 @@ def misused_parameters(function: types.FunctionType, depth: int = 0) -> dict[str
     given = source.node.args
     parameters = {each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
     parameters |= {each.arg for each in (given.vararg, given.kwarg) if each is not None}
-    return Uses(names_of(source, depth), frozenset(parameters)).look(source.node.body)
+    uses = Uses(names_of(source, depth), frozenset(parameters))
+    uses.is_called = True
+    uses.look(source.node.body)
+    return uses.all_misused()

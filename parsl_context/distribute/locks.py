@@ -27,9 +27,15 @@ def hold(folder: Path, *, shared: bool) -> int | None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Wait for the lock on a file, which is made if need be, and gone when nobody waits."""
-    fd = _lock(path)
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Wait for the lock on a file, which is made if need be, and gone when nobody waits.
+
+    Raises
+    ------
+    BlockingIOError
+        If another has it and we are not to wait.
+    """
+    fd = _lock(path, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
         yield
     finally:
@@ -38,11 +44,17 @@ def locked(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _lock(path: Path) -> int:
+def remove_if_free(path: Path) -> None:
+    """Remove the file of a lock that nobody has; a process that was killed left it."""
+    with contextlib.suppress(OSError), locked(path, wait=False):
+        pass
+
+
+def _lock(path: Path, how: int) -> int:
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            fcntl.flock(fd, how)
             if os.path.samestat(os.fstat(fd), path.stat()):
                 return fd
         except FileNotFoundError:

@@ -1,85 +1,115 @@
-"""The store of a node: files on its own disk, fetched once, for all workers and runs of one user.
+"""The store of a node: files on its own disks, fetched once, for all workers and runs of one user.
 
-An entry is a folder named by the digest of an address and of the version that stood there; the file in it is
-read-only. Who uses an entry has a shared lock on it; to make room, entries without a lock are given up, the least
-recently used first. A file that is being fetched lies in a locked folder with a temporary name, at its full size from
-the start; a temporary folder without a lock was left by a process that died, and is removed.
-
-The folder of the store is its own: it holds a marker, and a folder that holds something else but no marker is refused.
-Whoever uses an entry also has a shared lock on it. Nothing is removed in it but entries and temporary folders.
+It has one or more folders, in order of preference. What is in one of them is used from there; what is new goes into the
+first that can take it. An entry is named by the digest of an address and of the version that stood there, or by the
+SHA-256 of its content. See `tier` for what an entry is, and `folders` for whom a folder belongs to.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
+import functools
+import getpass
 import logging
 import os
 import re
-import shutil
-import stat
 import tempfile
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from parsl_context.content.digests import digest_bytes
-from parsl_context.distribute import locks, origins
-from parsl_context.distribute.origins import Source, Version
+from parsl_context.distribute import folders, locks, origins, places, receiving, trees
+from parsl_context.distribute.folders import UnusableError
+from parsl_context.distribute.origins import Version
+from parsl_context.distribute.packed import PathState
+from parsl_context.distribute.receiving import Receiving
+from parsl_context.distribute.records import Record, Sha256
+from parsl_context.distribute.tier import Tier
 from parsl_context.errors import ConfigurationError, FileFetchError
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
-_MARKER = "parsl-context-store"
-_OURS = "The store of parsl-context on this node. It may be removed when no run uses it.\n"  # what the marker says
-_LOCK = "lock-"
-_TEMPORARY = "temporary-"
-_ENTRY = re.compile(r"[0-9a-f]{32}")
-_CHUNK_BYTES = 1 << 20
-_SHARE = 0.5  # of the space that the store finds free or takes itself
-_ELSEWHERE = "have worker_init of the provider set PARSL_CONTEXT_STORE to a folder with room on the node's own disk"
+_ELSEWHERE = (
+    "Give the store another folder, with room on the node's own disk: ContextExecutor(node_store=...), or "
+    "PARSL_CONTEXT_STORE in worker_init of the provider"
+)
+_NAMES = "names"  # folder of an entry, with links to its content
+_Made = TypeVar("_Made")
+
+
+class Peers(Protocol):
+    """Other nodes, from which a file may be had as well."""
+
+    def version(self, url: str) -> Version | None:
+        """The version of a file that cannot be seen from here, if it is to be had from others."""
+
+    def bring(self, url: str, found: Version, name: str | None = None) -> bool:
+        """Have a version of a file become an entry of the store. Gives whether it did.
+
+        Parameters
+        ----------
+        name
+            Identity by which the store is to know it, if not by that of the version.
+
+        Raises
+        ------
+        FileFetchError
+            If it did not, and there is no other way to it.
+        """
 
 
 class NodeStore:
-    """Files of one user on one node.
+    """Files of one user on one node. Each operation may be called from any thread and process, several at once.
 
     Parameters
     ----------
-    folder
-        Where they lie. Made if need be; nobody but this user may write to it.
+    where
+        The folders, the preferred first. Made if need be; nobody but this user may write to them.
     max_bytes
-        Space that they may take; if not given, half of what is free. [bytes]
+        Space that they may take, each; if not given, half of what is free. [bytes]
+    problems
+        Why other folders that were named cannot be used.
+
+    Attributes
+    ----------
+    problems : sequence of str
+        As given.
     """
 
-    def __init__(self, folder: Path, max_bytes: int | None = None) -> None:
-        self._folder = folder
-        self._max_bytes = max_bytes
+    def __init__(
+        self, where: Path | Sequence[Path], max_bytes: int | None = None, problems: Sequence[str] = ()
+    ) -> None:
+        self._tiers = [Tier(folder, max_bytes) for folder in ([where] if isinstance(where, Path) else where)]
+        self.problems = problems
+        self._passed_over: set[tuple[Path, str]] = set()  # folders that were logged, and what for
 
-    def fetch(self, url: str, holds: contextlib.ExitStack) -> Path:
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders, whether they are there or not."""
+        return tuple(tier.folder for tier in self._tiers)
+
+    def fetch(self, url: str, holds: contextlib.ExitStack, peers: Peers | None = None, *, verify: bool = False) -> Path:
         """A local copy of a file, which stays until `holds` is closed, and longer if it can.
+
+        Parameters
+        ----------
+        peers
+            May have it, or help each other to it.
+        verify
+            Hash a copy that is there already, also if nobody has touched it.
 
         Raises
         ------
         FileFetchError
             If it is missing, cannot be read, comes short, or finds no room.
         """
-        found = origins.version(url)
+        found = _version(url, peers)
         if found.identity is None:  # nothing would tell whether a copy is still right
             return self.fetch_privately(url, holds)
-        self._prepare(url, holds)
-        entry = self._entry(url, found)
-        with locks.locked(self._folder / f"{_LOCK}{entry.name}"):
-            while (path := _take(entry, url, found, holds)) is None:
-                with origins.opened(url) as source:
-                    folder = self._receive(url, source, holds)
-                # Named by what was read: another version may have come in between.
-                found, entry = source.version, self._entry(url, source.version)
-                if found.identity is None:
-                    return _until_closed(folder, url, holds)
-                _settle(folder, entry)
-                logger.info("Fetched %s to %s", url, entry)
-        return path
+        if (path := self._find(_entry_of(url, found), holds, verify=verify)) is not None:
+            return path
+        return self._first_usable(url, holds, lambda tier: self._fetch_to(tier, url, found, holds, peers))
 
     def fetch_privately(self, url: str, holds: contextlib.ExitStack) -> Path:
         """A copy for one use, removed when `holds` is closed.
@@ -89,190 +119,337 @@ class NodeStore:
         FileFetchError
             As from `fetch`.
         """
-        self._prepare(url, holds)
-        with origins.opened(url) as source:
-            folder = self._receive(url, source, holds)
-        return _until_closed(folder, url, holds)
 
-    def _entry(self, url: str, found: Version) -> Path:
-        return self._folder / digest_bytes(f"{url} {found.identity}".encode())
+        def receive(tier: Tier) -> Path:
+            with origins.opened(url) as source:
+                folder, record = receiving.receive_file(tier, url, origins.name_of(url), source, holds)
+            return _until_closed(folder, record.name, holds)
 
-    def _prepare(self, url: str, holds: contextlib.ExitStack) -> None:
-        """Make sure that the folder is there and ours, and stays: others could put anything in its place."""
+        return self._first_usable(url, holds, receive)
+
+    def fetch_path(self, state: PathState, holds: contextlib.ExitStack, peers: Peers | None = None) -> Path:
+        """A local copy of a file or folder, which stays until `holds` is closed, and longer if it can.
+
+        Parameters
+        ----------
+        peers
+            May have it, or help each other to it.
+
+        Raises
+        ------
+        FileFetchError
+            If it is in another state, something in it cannot be read or changes meanwhile, or it finds no room.
+        """
+        entry = _entry_of(f"{origins.PATH}{state.path}", Version(state.stamp, None))
+        if (copy := self._find(entry, holds)) is not None:
+            return copy
+
+        def receive(tier: Tier) -> Path:
+            way = peers
+            with tier.locked(entry):
+                while (taken := self._find(entry, holds)) is None:
+                    if way is not None and self._bring_path(tier, entry, state, way):
+                        way = None  # should it have been given up already, it is copied
+                        continue
+                    trees.check(state.path, state.stamp)
+                    folder, record = receiving.receive_path(tier, state.path, state.stamp, holds)
+                    tier.settle(folder, entry, record)
+                    logger.info("Copied %s to %s", state.path, tier.folder / entry)
+            return taken
+
+        return self._first_usable(state.path, holds, receive)
+
+    def made(
+        self, entry: str, what: str, make: Callable[[Tier], tuple[Path, Record]], holds: contextlib.ExitStack
+    ) -> Path:
+        """The content of an entry that is made here, if it is not there; it stays until `holds` is closed, and longer.
+
+        Parameters
+        ----------
+        entry
+            Its name: a digest of all that it is made of.
+        what
+            What it is; for messages.
+        make
+            Makes it in a folder of the store: gives a folder that is locked, and its record. Called by one process of
+            this node at a time.
+
+        Raises
+        ------
+        FileFetchError
+            If it finds no room.
+        """
+        if (path := self._find(entry, holds)) is not None:
+            return path
+
+        def make_in(tier: Tier) -> Path:
+            with tier.locked(entry):
+                while (taken := tier.take(entry, holds)) is None:
+                    folder, record = make(tier)
+                    tier.settle(folder, entry, record)
+            return taken
+
+        return self._first_usable(what, holds, make_in)
+
+    def made_privately(
+        self, what: str, make: Callable[[Tier], tuple[Path, Record]], holds: contextlib.ExitStack
+    ) -> Path:
+        """As `made`, for one use: removed when `holds` is closed.
+
+        Raises
+        ------
+        FileFetchError
+            If it finds no room.
+        """
+
+        def make_in(tier: Tier) -> Path:
+            folder, record = make(tier)
+            return _until_closed(folder, record.name, holds)
+
+        return self._first_usable(what, holds, make_in)
+
+    def blob(
+        self, digest: Sha256, holds: contextlib.ExitStack, *, name: str | None = None, verify: bool = False
+    ) -> Path | None:
+        """A content that is here, which stays until `holds` is closed; None if it is not here.
+
+        Parameters
+        ----------
+        name
+            Last part of the path that is wanted, for those who go by the suffix of a file.
+        verify
+            Hash it, also if nobody has touched it.
+        """
+        path = self._find(digest, holds, verify=verify)
+        return path if path is None or name is None else _named(path, name)
+
+    @contextlib.contextmanager
+    def receiving(self, digest: Sha256, size_bytes: int, *, wait: bool = True) -> Iterator[Receiving]:
+        """Receive a content that is not here, alone of all processes; when all is written, `settle` it.
+
+        What is left without `settle` may be resumed by the next, in whatever process.
+
+        Parameters
+        ----------
+        wait
+            Whether to wait while another process receives it.
+
+        Raises
+        ------
+        FileFetchError
+            If there is no room for it.
+        BlockingIOError
+            If another process receives it and we are not to wait.
+        """
+        with contextlib.ExitStack() as stack:
+
+            def begin(tier: Tier) -> Receiving:
+                with contextlib.ExitStack() as undo:
+                    undo.enter_context(tier.locked(digest, wait=wait))
+                    with contextlib.ExitStack() as brief:
+                        if tier.take(digest, brief) is not None:
+                            return Receiving(tier, digest, tier.folder / digest, is_resumed=False, is_there=True)
+                    begun = receiving.begin(tier, digest, size_bytes, undo)
+                    stack.push(undo.pop_all())
+                return begun
+
+            yield self._first_usable(digest, stack, begin)
+
+    def allocate(self, url: str, size: int, holds: contextlib.ExitStack) -> Path:
+        """A new file of this size, to be filled and then settled; its room is taken until `holds` is closed.
+
+        Raises
+        ------
+        FileFetchError
+            If it finds no room.
+        """
+        name = receiving.free_name(origins.name_of(url))
+        return self._first_usable(url, holds, lambda tier: tier.new_folder(url, name, size, holds) / name)
+
+    def settle(self, file: Path, url: str, identity: str) -> Path:
+        """Make an allocated file, which is whole, the copy of a version of an address. Gives where it is then.
+
+        Raises
+        ------
+        FileFetchError
+            If the disk takes no more.
+        """
+        tier = next(tier for tier in self._tiers if tier.folder == file.parent.parent)
+        entry = _entry_of(url, Version(identity, None))
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = self._folder.lstat()
-            is_open = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or is_open:
-                reason = f"{self._folder} is not a folder to which this user alone may write; {_ELSEWHERE}"
-                raise FileFetchError(url=url, reason=reason)
-            fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            holds.callback(os.close, fd)
-            fcntl.flock(fd, fcntl.LOCK_SH)
-            if not _is_store(self._folder):
-                with locks.locked(self._folder / f"{_LOCK}{_MARKER}"):
-                    self._mark(url)
-        except OSError as error:
-            raise FileFetchError(url=url, reason=f"{self._folder} cannot be made ({error}); {_ELSEWHERE}") from error
+            receiving.settle_file(tier, url.removeprefix(origins.PATH), file, entry)
+        except UnusableError as error:
+            raise FileFetchError(url=url, reason=str(error)) from error
+        logger.info("Fetched %s to %s", url, tier.folder / entry)
+        return tier.folder / entry / file.name
 
-    def _mark(self, url: str) -> None:
-        new = self._folder / f"{_MARKER}.new"  # left where a process died, or was faster
-        if _is_store(self._folder):
-            return
-        if others := [name for name in os.listdir(self._folder) if not name.startswith((_LOCK, _MARKER))]:
-            reason = (
-                f"{self._folder} is no store: {min(others)} is in it. Give the store a folder of its own: {_ELSEWHERE}"
-            )
-            raise FileFetchError(url=url, reason=reason)
-        new.write_text(_OURS)
-        new.rename(self._folder / _MARKER)
+    def _fetch_to(self, tier: Tier, url: str, found: Version, holds: contextlib.ExitStack, peers: Peers | None) -> Path:
+        entry = _entry_of(url, found)
+        with tier.locked(entry):
+            while (path := self._find(entry, holds)) is None:
+                if peers is not None and peers.bring(url, found):
+                    peers = None  # should it have been given up already, it is fetched from where it comes from
+                    continue
+                with origins.opened(url) as source:
+                    folder, record = receiving.receive_file(tier, url, origins.name_of(url), source, holds)
+                # Named by what was read: another version may have come in between.
+                found, entry = source.version, _entry_of(url, source.version)
+                if found.identity is None:
+                    return _until_closed(folder, record.name, holds)
+                tier.settle(folder, entry, record)
+                logger.info("Fetched %s to %s", url, tier.folder / entry)
+        return path
 
-    def _receive(self, url: str, source: Source, holds: contextlib.ExitStack) -> Path:
-        """The file, whole, in a new temporary folder that is locked until `holds` is closed."""
-        with contextlib.ExitStack() as undo, _room_explained(url, self._folder):
-            with locks.locked(self._folder / f"{_LOCK}room"):
-                self._make_room(url, source.version.size or 0)
-                folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._folder))
-                undo.callback(shutil.rmtree, folder, ignore_errors=True)
-                fd = locks.hold(folder, shared=True)
-                assert fd is not None
-                holds.callback(os.close, fd)
-                file = undo.enter_context(open(folder / origins.name_of(url), "xb"))
-                if source.version.size:
-                    os.posix_fallocate(file.fileno(), 0, source.version.size)  # the space is ours, or refused now
-            size = 0
-            while chunk := source.read(_CHUNK_BYTES):
-                size += file.write(chunk)
-            source.check(size)
-            file.truncate(size)
-            os.fchmod(file.fileno(), 0o400)
-            file.close()
-            undo.pop_all()
-        return folder
+    def _bring_path(self, tier: Tier, entry: str, state: PathState, peers: Peers) -> bool:
+        """Have a file or folder come from other nodes, or from the script if only that one sees it."""
+        url = f"{origins.FOLDER if state.is_folder else origins.PATH}{state.path}"
+        if any("\udc80" <= letter <= "\udcff" for letter in url):  # no text: messages cannot name it
+            return False
+        found: Version | None = Version(state.stamp, state.size_bytes)
+        if os.path.lexists(state.path):
+            trees.check(state.path, state.stamp)
+        else:
+            found = peers.version(url)
+        if found is None or found.identity is None:
+            return False
+        if not found.identity.endswith(state.stamp):
+            raise trees.other_state(state.path)
+        if not peers.bring(url, found, state.stamp):
+            return False
+        if state.is_folder:
+            with contextlib.ExitStack() as brief:
+                file = self._find(_entry_of(url, Version(state.stamp, None)), brief)
+                if file is None:
+                    return False
+                folder, record = receiving.unpack_folder(tier, file, state, brief)
+                tier.settle(folder, entry, record)
+            logger.info("Unpacked %s to %s", state.path, tier.folder / entry)
+        return True
 
-    def _make_room(self, url: str, wanted: int) -> None:
-        """Remove what dead processes left and, while there is too little room, what nobody uses."""
-        folders = sorted(filter(_is_ours, self._folder.iterdir()), key=_last_used)
-        sizes = {path: _size(path) for path in folders if not (_is_temporary(path) and _remove_unused(path))}
-        total = sum(sizes.values())
-        limit = self._max_bytes
-        if limit is None:
-            limit = int(_SHARE * (shutil.disk_usage(self._folder).free + total))
-        for folder, size in sizes.items():
-            if total + wanted > limit and not _is_temporary(folder) and _remove_unused(folder):
-                logger.info("Gave up %s to make room for %s", folder, url)
-                total -= size
-        if total + wanted > limit:
-            raise FileFetchError(
-                url=url,
-                reason=f"there is no room for its {wanted / 1e9:.3g} GB: {self._folder} may take {limit / 1e9:.3g} GB, "
-                f"of which {total / 1e9:.3g} GB are in use; set PARSL_CONTEXT_STORE_GB, or {_ELSEWHERE}",
-            )
+    def _find(self, entry: str, holds: contextlib.ExitStack, *, verify: bool = False) -> Path | None:
+        for tier in self._tiers:
+            if os.path.lexists(tier.folder / entry):
+                with contextlib.suppress(UnusableError):  # logged when something new is to go there
+                    tier.open(holds)
+                    if (path := tier.take(entry, holds, verify=verify)) is not None:
+                        return path
+        return None
+
+    def _first_usable(self, what: str, holds: contextlib.ExitStack, use: Callable[[Tier], _Made]) -> _Made:
+        """What `use` makes of the first folder that can take it."""
+        problems = list(self.problems)
+        for tier in self._tiers:
+            try:
+                tier.open(holds)
+                return use(tier)
+            except UnusableError as error:
+                problems.append(str(error))
+                self._log(tier, str(error), what)
+        raise FileFetchError(url=what, reason=f"{'; '.join(problems)}. {_ELSEWHERE}")
+
+    def _log(self, tier: Tier, problem: str, what: str) -> None:
+        """Say once why a folder is passed over."""
+        if (key := (tier.folder, re.sub(r"[\d.]+", "", problem))) not in self._passed_over:
+            self._passed_over.add(key)
+            logger.warning("The store passes over %s for %s: %s", tier.folder, what, problem)
 
 
-def store_of_this_node(environment: Mapping[str, str] = os.environ) -> NodeStore:
-    """The store that all processes of this user find: PARSL_CONTEXT_STORE, or a folder in the temporary one.
+def store_of_this_node(environment: Mapping[str, str] = os.environ, where: Sequence[str] = ()) -> NodeStore:
+    """The store that all processes of this user find.
+
+    Parameters
+    ----------
+    where
+        Folders that `ContextExecutor(node_store=...)` names; if there are none those of PARSL_CONTEXT_STORE, separated
+        by colons; if that is not set the disks of the node that its environment tells of.
 
     Raises
     ------
     ConfigurationError
         If PARSL_CONTEXT_STORE_GB is no number.
     """
-    folder = environment.get("PARSL_CONTEXT_STORE") or f"{tempfile.gettempdir()}/parsl-context-store-{os.getuid()}"
     size_gb = environment.get("PARSL_CONTEXT_STORE_GB")
     try:
-        return NodeStore(Path(folder), int(float(size_gb) * 1e9) if size_gb else None)
+        max_bytes = int(float(size_gb) * 1e9) if size_gb else None
     except ValueError:
         raise ConfigurationError(f"PARSL_CONTEXT_STORE_GB={size_gb!r} must be a number.") from None
+    found = _places(environment, where)
+    problems = [place.problem for place in found if place.problem is not None]
+    for problem in problems:
+        logger.warning("The store passes over a folder: %s", problem)
+    usable = dict.fromkeys(Path(place.folder) for place in found if place.problem is None)
+    return NodeStore(list(usable), max_bytes, problems)
 
 
-def _take(entry: Path, url: str, found: Version, holds: contextlib.ExitStack) -> Path | None:
-    """The file of an entry, held; None if there is none, or not a whole one."""
-    fd = locks.hold(entry, shared=True)
-    if fd is None:
-        return None
-    path = entry / origins.name_of(url)
-    with contextlib.suppress(OSError):
-        size = path.stat().st_size
-        if found.size in (None, size) and os.path.samestat(os.fstat(fd), entry.stat()):
-            os.utime(entry)  # used now
-            holds.callback(os.close, fd)
-            return path
-    os.close(fd)
-    _remove(entry)
-    return None
-
-
-def _settle(folder: Path, entry: Path) -> None:
-    """Make a temporary folder an entry, unless another process was faster."""
+def is_local(path: Path) -> bool:
+    """Whether a file is there, on a disk of this node."""
     try:
-        folder.rename(entry)
-    except OSError:
-        _remove(folder)
-
-
-def _until_closed(folder: Path, url: str, holds: contextlib.ExitStack) -> Path:
-    holds.callback(shutil.rmtree, folder, ignore_errors=True)
-    return folder / origins.name_of(url)
-
-
-def _remove_unused(folder: Path) -> bool:
-    """Remove a folder that nobody has locked. Says whether it is gone."""
-    fd = locks.hold(folder, shared=False)
-    if fd is None:
-        return not folder.exists()
-    _remove(folder)
-    os.close(fd)
-    return True
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder; nobody finds half of it."""
-    gone = folder.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
-    with contextlib.suppress(OSError):
-        folder.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
-
-
-def _is_store(folder: Path) -> bool:
-    try:
-        fd = os.open(folder / _MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        mounts = Path("/proc/self/mounts").read_text()
+        return path.exists() and not places.is_shared(places.kind_of_file_system(os.path.realpath(path), mounts))
     except OSError:
         return False
+
+
+def _places(environment: Mapping[str, str], where: Sequence[str]) -> list[places.Place]:
+    if where:
+        return places.given_places(where, "node_store", environment)
+    if named := environment.get("PARSL_CONTEXT_STORE"):
+        texts = [text for text in named.split(os.pathsep) if text]
+        return places.given_places(texts, "PARSL_CONTEXT_STORE", environment)
+    mounts = ""
+    with contextlib.suppress(OSError):
+        mounts = Path("/proc/self/mounts").read_text()
+    return places.found_places(
+        environment,
+        user=_user(environment),
+        uid=os.getuid(),
+        temporary=tempfile.gettempdir(),
+        kind_of=functools.partial(_kind_of, mounts),
+    )
+
+
+def _kind_of(mounts: str, folder: str) -> str | None:
+    """Kind of the file system of a folder that we may write to."""
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return places.kind_of_file_system(os.path.realpath(folder), mounts) or "unknown"
+
+
+def _user(environment: Mapping[str, str]) -> str:
+    if environment.get("USER"):
+        return environment["USER"]
     try:
-        return stat.S_ISREG(os.fstat(fd).st_mode) and os.read(fd, 200) == _OURS.encode()
-    finally:
-        os.close(fd)
+        return getpass.getuser()
+    except (KeyError, OSError):  # in containers there may be no name
+        return str(os.getuid())
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether this is an entry, or a temporary folder."""
-    return bool(_is_temporary(path) or _ENTRY.fullmatch(path.name)) and path.is_dir() and not path.is_symlink()
+def _entry_of(url: str, found: Version) -> str:
+    return digest_bytes(f"{url} {found.identity}".encode("utf-8", "surrogateescape"))
 
 
-def _is_temporary(folder: Path) -> bool:
-    return folder.name.startswith(_TEMPORARY)
-
-
-def _last_used(folder: Path) -> float:
+def _version(url: str, peers: Peers | None) -> Version:
     try:
-        return folder.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _size(folder: Path) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
-    return 0
-
-
-@contextlib.contextmanager
-def _room_explained(url: str, folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return origins.version(url)
+    except FileFetchError:
+        found = None if peers is None else peers.version(url)
+        if found is None:
             raise
-        reason = f"the disk of {folder} is full; make room on it, or {_ELSEWHERE}"
-        raise FileFetchError(url=url, reason=reason) from error
+        return found
+
+
+def _until_closed(folder: Path, name: str, holds: contextlib.ExitStack) -> Path:
+    holds.callback(folders.discard, folder)
+    return folder / name
+
+
+def _named(path: Path, name: str) -> Path:
+    """A link to a file, with another name."""
+    if name in ("", ".", "..") or "/" in name:
+        raise ValueError(f"{name!r} is no name of a file.")
+    link = path.parent / _NAMES / name
+    with locks.locked(path.parent / f"{folders.LOCK}names"):
+        link.parent.mkdir(mode=0o700, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(Path(os.pardir) / path.name)
+    return link

@@ -17,6 +17,8 @@ from urllib.parse import urlparse
 from parsl_context.errors import FileFetchError
 
 SCHEMES = ("", "file", "http", "https")
+PATH = "path:"  # begins the address of a file that is known by its path, whatever characters are in it
+FOLDER = "folder:"  # the same of a folder, as one file: see `packed`
 _TIMEOUT_S = 60.0  # of one network operation
 # A server that sends less than this for so long is taken to be stuck: others wait for the same file.
 LEAST_BYTES_PER_S = 1_000
@@ -73,7 +75,7 @@ class Source:
         ------
         FileFetchError
         """
-        with _explained(self._url):
+        with explained(self._url):
             if not isinstance(self._stream, http.client.HTTPResponse):
                 return self._stream.read(size)
             data = self._stream.read1(size)  # what has come, rather than all of it however long that takes
@@ -116,7 +118,7 @@ def version(url: str) -> Version:
     ------
     FileFetchError
     """
-    with _explained(url):
+    with explained(url):
         if not _is_http(url):
             return _of_file(os.stat(local_path(url)))
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_TIMEOUT_S) as answer:
@@ -132,7 +134,7 @@ def opened(url: str) -> Iterator[Source]:
     FileFetchError
     """
     with contextlib.ExitStack() as stack:
-        with _explained(url):
+        with explained(url):
             source = Source(url, stack.enter_context(_stream(url)))
         yield source
 
@@ -145,7 +147,10 @@ def _stream(url: str) -> BinaryIO | http.client.HTTPResponse:
 
 
 def local_path(url: str) -> str:
-    """Path of a file:// address or of a plain path, as Parsl's `File` reads it."""
+    """Path of a file:// address or of a plain path, as Parsl's `File` reads it, or of one of our own addresses."""
+    for own in (PATH, FOLDER):
+        if url.startswith(own):
+            return url.removeprefix(own)
     return os.path.abspath(urlparse(url).path)
 
 
@@ -156,7 +161,12 @@ def is_here(url: str) -> bool:
 
 def name_of(url: str) -> str:
     """Name for a copy: it says which file it is, and has its suffix."""
-    return os.path.basename(urlparse(url).path.rstrip("/")) or "file"
+    return os.path.basename(local_path(url) if is_own(url) else urlparse(url).path.rstrip("/")) or "file"
+
+
+def is_own(url: str) -> bool:
+    """Whether it is an address that only we understand: of data, which is named by its path."""
+    return url.startswith((PATH, FOLDER))
 
 
 def _is_http(url: str) -> bool:
@@ -172,13 +182,18 @@ def _of_file(status: os.stat_result) -> Version:
 def _described(answer: http.client.HTTPResponse) -> Version:
     length = answer.headers.get("Content-Length")
     size = int(length) if length is not None and length.isdecimal() else None
+    return Version(identity_of(answer, size), size)
+
+
+def identity_of(answer: http.client.HTTPResponse, size: int | None) -> str | None:
+    """What a server says of the version that it sends all or a part of."""
     marks = [answer.headers.get(name) for name in ("ETag", "Last-Modified")]
     # A length alone identifies nothing: the next version may be as long.
-    return Version(f"{marks} {size}" if any(marks) else None, size)
+    return f"{marks} {size}" if any(marks) else None
 
 
 @contextlib.contextmanager
-def _explained(url: str) -> Iterator[None]:
+def explained(url: str) -> Iterator[None]:
     """Turn what reading raises into an error that names the file and the node, and says what to do."""
     try:
         yield

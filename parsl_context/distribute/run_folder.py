@@ -78,7 +78,9 @@ def _remove(folder: Path) -> None:
     """Remove it, the marker last: what is left of it half removed is still known as ours."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if path.name != _MARKER:
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _MARKER:  # the desk's socket
+                path.unlink(missing_ok=True)
         (folder / _MARKER).unlink()
         folder.rmdir()

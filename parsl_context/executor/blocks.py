@@ -4,41 +4,53 @@ from __future__ import annotations
 
 import os
 import re
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from parsl.jobs.states import JobStatus
+from parsl.jobs.states import JobState, JobStatus
+from parsl.launchers.base import Launcher
+from parsl.launchers.launchers import SimpleLauncher, WrappedLauncher
+from parsl.providers import SlurmProvider
 
 from parsl_context.errors import ConfigurationError
 
 # What a shell would not leave in one word as it is, and the braces that Parsl's launch commands are formatted with.
 _UNFIT = re.compile(r"[\s\"'$`\\&;|<>(){}\[\]*?!#~^]")
 
+# Of the time between two questions, what passes between the launch of a block and the first that asks for it: 10 s for
+# the minute of Parsl's providers. Slurm's database was seen to learn of a job 0.3 to 1.7 s late while idle.
+_SETTLES_WITHIN = 1 / 6
 
-class BlocksAhead:
-    """Blocks that were launched before Parsl's scaling asked for them.
 
-    Parameters
-    ----------
-    launch
-        Launches so many blocks. Gives the ids of those that were launched.
+class Settling:
+    """Whether the scheduler knows all blocks: only then can it be asked how their jobs are.
+
+    Slurm's `sacct` says nothing of a job that was submitted just now; Parsl's provider takes it to be over, for good.
     """
 
-    def __init__(self, launch: Callable[[int], list[str]]) -> None:
-        self._launch = launch
-        self._ids: deque[str | None] = deque()  # None for one that could not be launched
+    def __init__(self) -> None:
+        self._launched_s: float | None = None  # when the last block was launched
+        self._asked_s: float | None = None  # when it was last said that all are known
 
-    def launch(self, wanted: int) -> None:
-        """Launch blocks that will be asked for."""
-        launched = self._launch(wanted)
-        self._ids.extend([*launched, *[None] * (wanted - len(launched))])
+    def launched(self, now: float) -> None:
+        """A block was launched. [s]"""
+        self._launched_s = now
 
-    def take(self, wanted: int) -> list[str]:
-        """Give blocks that are asked for, launched now if not before: the ids of those that were launched."""
-        ahead = [self._ids.popleft() for _ in range(min(wanted, len(self._ids)))]
-        launched = self._launch(wanted - len(ahead)) if wanted > len(ahead) else []
-        return [*[block for block in ahead if block is not None], *launched]
+    def is_over(self, now: float, interval_s: float) -> bool:
+        """Whether to ask, if it is time for it.
+
+        Parameters
+        ----------
+        now
+            [s]
+        interval_s
+            Time between two questions. Blocks that are launched all the time put one off by as much, and no longer. [s]
+        """
+        is_settled = self._launched_s is None or now - self._launched_s >= _SETTLES_WITHIN * interval_s
+        is_overdue = self._asked_s is not None and now - self._asked_s >= 2 * interval_s
+        if is_settled or is_overdue:
+            self._asked_s = now
+        return is_settled or is_overdue
 
 
 class JobsOver:
@@ -52,6 +64,47 @@ class JobsOver:
         over = {block: job.status_name for block, job in status.items() if job.terminal}
         known, self._known = self._known, frozenset(over)
         return {block: state for block, state in over.items() if block not in known}
+
+
+class JobsSeen:
+    """What the provider says of blocks, for people."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def news(self, status: Mapping[str, JobStatus]) -> dict[str, tuple[str, str]]:
+        """State of each block's job, and what more is said of it, where that is another than before."""
+        seen = {block: (job.status_name, job.message or "") for block, job in status.items()}
+        known, self._known = self._known, seen
+        return {block: said for block, said in seen.items() if known.get(block) != said}
+
+
+# States of Slurm's jobs, long as `sacct` has them and short as `squeue` has, that the tables of Parsl's provider lack.
+_SLURM_STATES = {
+    JobState.PENDING: ("CF", "RD", "RF", "RH", "RQ", "CONFIGURING", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD"),
+    JobState.RUNNING: ("CG", "RS", "SI", "SO", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"),
+    JobState.HELD: ("S", "ST", "SUSPENDED", "STOPPED"),
+    JobState.TIMEOUT: ("DL", "PR", "DEADLINE", "PREEMPTED"),
+    JobState.FAILED: ("BF", "OOM", "SE", "SPECIAL_EXIT"),
+}
+
+
+def complete_states(provider: Any) -> None:
+    """Have a provider of Slurm's know all states of jobs: one that it does not know never seems to end."""
+    known = getattr(provider, "_translate_table", None)
+    if isinstance(provider, SlurmProvider) and isinstance(known, Mapping):
+        others = {name: state for state, names in _SLURM_STATES.items() for name in names}
+        provider._translate_table = {**others, **known}
+
+
+def starts_in_shell(launcher: Launcher | None) -> bool:
+    """Whether a launcher makes its command a line of a script, where `exec` can have it take the place of the shell.
+
+    A shell dies of the SIGTERM by which batch systems announce the end, though what it started drains and ends well:
+    Slurm counts the job as failed then, and Parsl gives up an executor all of whose jobs have failed.
+    """
+    is_of_parsl = type(launcher).__module__ == SimpleLauncher.__module__
+    return is_of_parsl and not isinstance(launcher, WrappedLauncher)  # which puts it behind a command of the user's
 
 
 def check_paths(label: str, paths: Mapping[str, str | None]) -> None:
@@ -83,11 +136,15 @@ def check_paths(label: str, paths: Mapping[str, str | None]) -> None:
 
 
 def walltime_s(provider: Any) -> float | None:
-    """How long a block of a provider lives, from its `walltime` ("[[DD-]HH:]MM:SS"); None if it does not tell. [s]"""
-    walltime = getattr(provider, "walltime", None)
-    if not isinstance(walltime, str):
+    """How long a block of a provider lives, from its `walltime`; None if it does not tell. [s]"""
+    return duration_s(getattr(provider, "walltime", None))
+
+
+def duration_s(text: Any) -> float | None:
+    """A time as batch systems write it, "[[DD-]HH:]MM:SS"; None if it is none. [s]"""
+    if not isinstance(text, str):
         return None
-    days, _, clock = walltime.rpartition("-")
+    days, _, clock = text.rpartition("-")
     try:
         parts = [int(part) for part in clock.split(":")]
         seconds = sum(part * 60**power for power, part in enumerate(reversed(parts)))

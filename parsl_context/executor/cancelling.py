@@ -1,7 +1,7 @@
 """Calls that nobody waits for any more: what `cancel()` of a future asks of the interchange, and the answers.
 
-A call can be withdrawn until a worker starts it, wherever it is. Only the process that holds it knows, so `cancel`
-waits for the answer, which takes a round trip.
+A call can be withdrawn until a worker starts it, wherever it is; one that runs in a process of its own can be ended.
+Only the process that holds it knows, so `cancel` waits for the answer, which takes a round trip.
 """
 
 from __future__ import annotations
@@ -47,25 +47,28 @@ class Cancels:
         self._gets_answers = gets_answers
         self._awaited: dict[TaskId, threading.Event] = {}  # answers that somebody waits for
 
-    def withdraw(self, futures: Sequence[CallFuture], *, waits: bool) -> None:
+    def withdraw(self, futures: Sequence[CallFuture], *, waits: bool, only_waiting: bool) -> None:
         """Withdraw calls that have not started.
 
         Parameters
         ----------
         waits
             Until it is known for each whether it was, but no longer than `ANSWER_TIMEOUT_S`.
+        only_waiting
+            Let those go on that run in processes of their own, rather than end them.
         """
         tasks = [TaskId(future.parsl_executor_task_id) for future in futures if not future.done()]
         if not tasks:
             return
+        message = m.CancelTasks(tasks=tasks, only_waiting=only_waiting)
         if not waits or self._gets_answers():
-            self._send(m.CancelTasks(tasks=tasks))
+            self._send(message)
             return
         events = [self._awaited.setdefault(task, threading.Event()) for task in tasks]
         try:
             for future in futures:
                 future.add_done_callback(self._ended)
-            self._send(m.CancelTasks(tasks=tasks))
+            self._send(message)
             end = time.monotonic() + ANSWER_TIMEOUT_S
             for event in events:
                 event.wait(max(0.0, end - time.monotonic()))

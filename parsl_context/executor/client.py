@@ -56,6 +56,12 @@ class InterchangeClient:
         Called when a manager of other versions tried to join: the executor cannot go on.
     on_death
         Called with the exit code, if there is one, when the interchange ended and was not told to.
+    on_said
+        Called with lines that workers have printed.
+    on_block
+        Called with what became of a block. Must not wait.
+    on_sought
+        Called with a file that a node does not see; gives what there is of it.
     clock
         Tells how far apart calls are. [s]
 
@@ -72,6 +78,9 @@ class InterchangeClient:
         on_cancelled: Callable[[Sequence[m.TaskId], bool], None],
         on_versions_differ: Callable[[m.VersionsDiffer], None],
         on_death: Callable[[int | None], None],
+        on_said: Callable[[m.Said, Sequence[Buffer]], None],
+        on_block: Callable[[m.BlockNews], None],
+        on_sought: Callable[[m.FileSought], m.FileFound],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_result = on_result
@@ -79,6 +88,9 @@ class InterchangeClient:
         self._on_cancelled = on_cancelled
         self._on_versions_differ = on_versions_differ
         self._on_death = on_death
+        self._on_said = on_said
+        self._on_block = on_block
+        self._on_sought = on_sought
         self.process: subprocess.Popen[bytes] | None = None
         self._loop = EventLoop()
         ours, self._theirs = socket.socketpair()
@@ -153,7 +165,12 @@ class InterchangeClient:
         """Send a message after what was sent before. From any thread."""
         self._outbox.add(Outgoing(message, frames))
 
-    def ask(self, make: Callable[[m.RequestId], m.ToInterchange], kind: type[AnswerType]) -> AnswerType:
+    def ask(
+        self,
+        make: Callable[[m.RequestId], m.ToInterchange],
+        kind: type[AnswerType],
+        within_s: float = _ANSWER_TIMEOUT_S,
+    ) -> AnswerType:
         """Send a request and wait for its answer. From any thread but the client's own.
 
         Raises
@@ -170,7 +187,7 @@ class InterchangeClient:
         if self._ended:
             self._fail_requests()
         try:
-            answer = future.result(timeout=_ANSWER_TIMEOUT_S)
+            answer = future.result(timeout=within_s)
         finally:
             self._asked.pop(request, None)
         assert isinstance(answer, kind)
@@ -236,11 +253,17 @@ class InterchangeClient:
                 self._on_cancelled(message.tasks, False)
             case m.InterchangeReady():
                 self._ready.set_result(message)
+            case m.Said():
+                self._on_said(message, frames)
+            case m.BlockNews():
+                self._on_block(message)
+            case m.FileSought():
+                self.send(self._on_sought(message))
             case m.Notice():
                 logger.warning("%s", message.text)
             case m.VersionsDiffer():
                 self._on_versions_differ(message)
-            case m.ManagerList() | m.PackageList() | m.BlockList() | m.ContextList() | m.Done():
+            case m.ManagerList() | m.PackageList() | m.BlockList() | m.ContextList() | m.Useful() | m.Done():
                 asked = self._asked.get(message.request)
                 if asked is not None:
                     asked.set_result(message)

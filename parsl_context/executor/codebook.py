@@ -20,6 +20,7 @@ from parsl_context.content.carrying import Needs
 from parsl_context.content.modules import is_installed
 from parsl_context.content.serialization import pack_app
 from parsl_context.discover.packages import Package, Packager, packager
+from parsl_context.executor.environments import ContextEnvironments
 from parsl_context.executor.packing import Code, Packed, PackedContext, Packer, with_required
 from parsl_context.executor.wrappers import Layers, key_of
 from parsl_context.wire import messages as m
@@ -45,6 +46,8 @@ class CodeBook:
         Level of contexts that do not choose one.
     code
         Finds what the user's code needs; if not given, the one that all executors of this process share.
+    on_files
+        Called with the addresses of files that a context names, before it is sent.
     """
 
     def __init__(
@@ -53,15 +56,20 @@ class CodeBook:
         in_use: Callable[[], Iterable[Digest]],
         reuse: str,
         code: Packager | None = None,
+        on_files: Callable[[Iterable[str]], None] = lambda urls: None,
+        environments: ContextEnvironments | None = None,
     ) -> None:
+        self._on_files = on_files
         self._send = send
         self._in_use = in_use
         self._reuse = reuse
-        self._packer = Packer(code or packager(), reuse)
+        self._environments = environments or ContextEnvironments(reuse=reuse)
+        self._packer = Packer(code or packager(), reuse, self._environments)
         self._codes: OrderedDict[Any, Code] = OrderedDict()
         self._bytes = 0
         self._sent: set[Digest] = set()
         self._requires: dict[Digest, tuple[Digest, ...]] = {}  # of each context that was sent
+        self._files: dict[Digest, frozenset[str]] = {}  # addresses of files that each context that was sent names
         self._needs: dict[Digest, tuple[Digest, ...]] = {}  # of content that was sent: what it cannot be read without
         self._functions: dict[Any, tuple[ContextFunction, set[Digest]]] = {}  # where they stand, and their contexts
         self._superseded: set[Digest] = set()  # contexts whose function was defined anew
@@ -190,6 +198,10 @@ class CodeBook:
                 self._bytes -= self._codes.pop(key).size
         self._forget_unnamed(needed)
 
+    def files(self, context: Digest) -> frozenset[str]:
+        """Addresses of the files that nodes fetch for a context."""
+        return self._files.get(context, frozenset())
+
     def _forget_unnamed(self, needed: set[Digest]) -> None:
         self._replaced = 0
         named = {digest for code in self._codes.values() for digest in (code.digest, *code.contexts)}
@@ -201,6 +213,7 @@ class CodeBook:
         self._packer.forget(digests)
         for digest in digests:
             self._requires.pop(digest, None)
+            self._files.pop(digest, None)
             self._needs.pop(digest, None)
         if digests:
             self._send(m.ForgetBlobs(digests=list(digests)), [])
@@ -250,6 +263,13 @@ class CodeBook:
             raise SerializationError(getattr(function, "__name__", repr(function))) from error
 
     def _send_context(self, context: Context, packed: PackedContext) -> None:
+        environment = self._environments.of(context)
+        files = frozenset(context.files)
+        if environment is not None and environment.form != "folder":
+            files |= {environment.source}
+        if files:
+            self._on_files(files)
+            self._files[context.digest] = files
         self._send_package(packed.package)
         header = () if packed.package is None else (packed.package.digest,)
         self._store(context.digest, context.name, packed.data, header)
@@ -262,6 +282,8 @@ class CodeBook:
             pinned=context.options.pinned,
             max_age_s=context.options.max_age_s,
             build_timeout_s=context.options.build_timeout_s,
+            isolated=context.is_isolated,
+            environment=environment,
         )
         self._send(m.DeclareContext(context=context.digest, options=options), [])
         self._sent.add(context.digest)

@@ -10,36 +10,48 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from parsl import curvezmq
 from parsl.executors.errors import BadStateException
-from parsl.executors.high_throughput.errors import VersionMismatch
 from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD, HighThroughputExecutor, HTEXFuture
 from parsl.executors.status_handling import BlockProviderExecutor
-from parsl.jobs.states import TERMINAL_STATES
 from parsl.providers import LocalProvider
 from parsl.serialize.errors import SerializationError
 
 from parsl_context.apps.context import Context, ContextFunction, as_context
-from parsl_context.apps.options import UNKEPT_LEVELS, check_build_timeout, check_reuse
+from parsl_context.apps.options import UNKEPT_LEVELS, check_build_timeout, check_environment, check_reuse
 from parsl_context.content.carrying import Needs
 from parsl_context.content.exceptions import another, with_text
 from parsl_context.content.serialization import pack_value
-from parsl_context.errors import CarriedCodeError, ConfigurationError, ExecutorClosedError, InterchangeLost
-from parsl_context.executor.blocks import BlocksAhead, JobsOver, check_paths, walltime_s
+from parsl_context.distribute.places import NodeStoreArgument, check_node_store, to_option
+from parsl_context.errors import (
+    CarriedCodeError,
+    ConfigurationError,
+    ExecutorClosedError,
+    InterchangeLost,
+    VersionsDifferError,
+)
+from parsl_context.executor.accounts import explain_future, print_summary, write_report
+from parsl_context.executor.addresses import check_address
+from parsl_context.executor.block_executor import BlockExecutor
+from parsl_context.executor.blocks import check_paths, complete_states, walltime_s
 from parsl_context.executor.cancelling import Cancels
 from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook
+from parsl_context.executor.environments import ContextEnvironments
 from parsl_context.executor.outcomes import CallFuture, Outcomes
 from parsl_context.executor.preload import Preload
+from parsl_context.executor.printer import Printer
 from parsl_context.executor.resources import check_values, priority
-from parsl_context.executor.rows import ContextRows
+from parsl_context.executor.rows import ContextRows, with_files
+from parsl_context.executor.serving import ScriptFiles
 from parsl_context.executor.signatures import full_signature, is_given
 from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.parsl_parts.compat import save_log_config, start_monitoring_receiver
 from parsl_context.pool.settings import check_start_method
-from parsl_context.scheduling.cluster.scaling import Block, choose_blocks
+from parsl_context.report.tries import Tries
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer
 from parsl_context.wire.messages import Digest, TaskId
@@ -49,9 +61,11 @@ logger = logging.getLogger(f"parsl.{__name__}")
 
 _STOCK_POOL = "process_worker_pool.py"
 _ANY_PORT = (1024, 65535)
+_TASK_OF_PARSL, _TRY_OF_PARSL = "_parsl_monitoring_task_id", "_parsl_monitoring_try_id"
+_ENDS_WITHIN_S = 1.0  # an interchange that has not started
 
 
-class ContextExecutor(HighThroughputExecutor):
+class ContextExecutor(BlockExecutor):
     """A drop-in for Parsl's HighThroughputExecutor that builds contexts once per worker and routes calls to them.
 
     Takes every argument of `HighThroughputExecutor`, with its meaning, and these:
@@ -65,9 +79,9 @@ class ContextExecutor(HighThroughputExecutor):
     preload : sequence of Context, optional
         Contexts that are built as soon as a node joins, ahead of any call.
     context_memory_gb : float, optional
-        Memory that contexts may take on a node, all workers together; 60% of the node's memory if not given. When it
-        is used up, contexts that no call needs now are given up, the least recently used first, weighed by the time
-        it takes to build them again. [GB]
+        Memory that contexts may take on a node, all workers together; if not given, 60% of what the job was given of
+        the node. When it is used up, contexts that no call needs now are given up, the least recently used first,
+        weighed by the time it takes to build them again. [GB]
     max_contexts_per_worker : int, optional
         Contexts that one worker keeps.
     context_max_idletime : float, optional
@@ -80,6 +94,30 @@ class ContextExecutor(HighThroughputExecutor):
     start_method : str
         How `multiprocessing` starts processes in bodies and contexts that do not choose it themselves: "spawn", as in
         HighThroughputExecutor, "forkserver" or "fork".
+    echo : bool
+        Whether what workers write to `sys.stdout` and `sys.stderr` is printed by the script as well, in whole lines.
+        Where more is printed than can be shown, lines are dropped, and it is said how many. An app may ask for it alone
+        (`context_app(echo=True)`).
+    requeue_lost : int
+        How often a call that was running on a node that is lost (walltime, preemption, drain or death) is queued again
+        without using Parsl's retries; then it fails with `ManagerLost`. Such a call may run twice, as with retries.
+    node_store : path or sequence of paths, optional
+        Folders on the nodes' own disks for files of contexts, the preferred first: in memory, on an NVMe disk, in /tmp.
+        Variables, as in "$SLURM_TMPDIR/store", are those of the node. One that is full or cannot be used there is
+        passed over. If not given, PARSL_CONTEXT_STORE of the node names them, or they are found there.
+    environment : path, optional
+        Software that contexts are built with which do not name their own (`@context(environment=...)`): what
+        `parsl-context pack` has made, an archive of conda-pack, or the folder of an environment. Calls without contexts
+        run in the Python that the manager runs in.
+    overlap_blocks : int
+        Blocks beyond `max_blocks` that may be there while others end: each is asked for so early that, by what blocks
+        took to start and contexts to build, it is ready when its predecessor's walltime is over. With 0, a block's
+        successor is asked for when it has ended. Parsl has to scale for that (`strategy` other than "none").
+    record_events : bool
+        Whether the interchange writes an event log into the run directory, of which `parsl-context top`, `report` and
+        `explain` tell. Of one run it takes up to 128 MB, mostly much less.
+    summary : bool
+        Whether a summary of the run is printed when the executor has shut down. It takes the event log.
     prefetch_capacity : int, optional
         As in HighThroughputExecutor; if not given, how many calls a manager holds beyond its workers is computed
         from their run time.
@@ -87,7 +125,8 @@ class ContextExecutor(HighThroughputExecutor):
     Raises
     ------
     ConfigurationError
-        If `reuse` is no level that is available, the time of builds is no time, or `start_method` is no such method.
+        If `reuse` is no level that is available, the time of builds is no time, `start_method` is no such method,
+        `node_store` holds no paths, or `environment` is none.
     """
 
     def __init__(
@@ -102,12 +141,24 @@ class ContextExecutor(HighThroughputExecutor):
         context_cleanup_timeout: float = 5.0,
         context_build_timeout: float | None = None,
         start_method: str = "spawn",
+        echo: bool = False,
+        requeue_lost: int = 0,
+        node_store: NodeStoreArgument = None,
+        environment: str | os.PathLike[str] | None = None,
+        overlap_blocks: int = 0,
+        record_events: bool = True,
+        summary: bool = False,
         prefetch_capacity: int | None = None,
         **kwargs: Any,
     ) -> None:
         check_reuse(reuse)
         check_start_method(start_method)
+        folders = check_node_store(node_store)
         check_build_timeout("context_build_timeout of the executor", context_build_timeout)
+        if type(requeue_lost) is not int or requeue_lost < 0:
+            raise ConfigurationError(f"requeue_lost={requeue_lost!r} of the executor must be a number of times.")
+        if type(overlap_blocks) is not int or overlap_blocks < 0:
+            raise ConfigurationError(f"overlap_blocks={overlap_blocks!r} of the executor must be a number of blocks.")
         super().__init__(label, *args, **{**kwargs, "prefetch_capacity": prefetch_capacity or 0})
         self.reuse = reuse
         self.preload = Preload(self._preload, [as_context(context) for context in preload])
@@ -117,13 +168,22 @@ class ContextExecutor(HighThroughputExecutor):
         self.context_cleanup_timeout = context_cleanup_timeout
         self.context_build_timeout = context_build_timeout
         self.start_method = start_method
+        self.echo = echo
+        self.requeue_lost = requeue_lost
+        self.node_store = node_store
+        self.environment = check_environment("environment of the executor", environment)
+        self.overlap_blocks = overlap_blocks
+        self.record_events = record_events
+        self.summary = summary
         self.prefetch_capacity = prefetch_capacity  # type: ignore[assignment]
         python = shlex.quote(sys.executable) if isinstance(self.provider, LocalProvider) else "python3"
         # A launch command written for HTEX starts our pool, which takes the same options.
         pool = f"{python} -m parsl_context.pool"
         if start_method != "spawn":
             pool += f" --start-method {start_method}"
+        pool += "".join(f" --node-store {to_option(folder)}" for folder in folders)
         self.launch_cmd = self.launch_cmd.replace(_STOCK_POOL, pool)
+        self._own_launch_cmd = DEFAULT_LAUNCH_CMD.replace(_STOCK_POOL, pool)
         if not is_given(HighThroughputExecutor.__init__, args, kwargs, "interchange_launch_cmd"):
             self.interchange_launch_cmd = [sys.executable, "-m", "parsl_context.interchange"]
         self._was_started = False
@@ -133,8 +193,9 @@ class ContextExecutor(HighThroughputExecutor):
         self._outcomes = Outcomes(self.tasks, self._segments)
         self._cancels = Cancels(self.tasks, self._send_cancels, self._outcomes.drop_arguments, self._gets_answers)
         self._task_ids = itertools.count(1)
-        self._blocks_ahead = BlocksAhead(super().scale_out_facade)
-        self._jobs_over = JobsOver()
+        self._printer = Printer()
+        self._prepare_blocks()
+        self._files = ScriptFiles()
 
     # --- life
 
@@ -144,13 +205,16 @@ class ContextExecutor(HighThroughputExecutor):
         Raises
         ------
         ConfigurationError
-            If the label or a folder has a name with which blocks cannot be launched, or it was started before.
+            If the label or a folder has a name with which blocks cannot be launched, the address is not one of this
+            host, or it was started before.
         """
         if self._was_started:
             raise ConfigurationError(
                 f"Executor {self.label!r} was started before. Make another for each parsl.load: "
                 "what it knows of its blocks and calls belongs to one run."
             )
+        environments = ContextEnvironments(self.environment, self.reuse)
+        _ = environments.default  # what cannot be read is said now
         self._was_started = True
         if self.provider is not None:
             script_dir = getattr(self.provider, "script_dir", None)
@@ -160,11 +224,14 @@ class ContextExecutor(HighThroughputExecutor):
                 "the workers' logs": self.worker_logdir,
             }
             check_paths(self.label, {**folders, "the certificates": self.cert_dir})
+            complete_states(self.provider)
+        check_address(self.label, self.address)
         BlockProviderExecutor.start(self)  # type: ignore[no-untyped-call]
         self._prepare_certificates()
         self.logconf_path = save_log_config(self._log_config, self.logdir)  # type: ignore[assignment]
         if self.monitoring_messages is not None:
             self._start_monitoring()
+        self._tries = Tries(Path(self.logdir, "events"))
         self._segments = create_segments()
         self._outcomes = Outcomes(self.tasks, self._segments)
         self._cancels = Cancels(self.tasks, self._send_cancels, self._outcomes.drop_arguments, self._gets_answers)
@@ -174,11 +241,24 @@ class ContextExecutor(HighThroughputExecutor):
             on_cancelled=self._cancels.answered,
             on_versions_differ=self._versions_differ,
             on_death=self._interchange_died,
+            on_said=self._printer.said,
+            on_block=self._scaling.heard,
+            on_sought=self._files.find,
         )
-        self._codes = CodeBook(self._client.send, self._digests_in_use, self.reuse)
+        self._codes = CodeBook(
+            self._client.send,
+            self._digests_in_use,
+            self.reuse,
+            on_files=self._files.allow,
+            environments=environments,
+        )
         try:
             ready = self._client.start(self.interchange_launch_cmd, self._interchange_config)
         except BaseException:
+            client, self._client = self._client, None
+            client.close(_ENDS_WITHIN_S)
+            if self.zmq_monitoring:
+                self.zmq_monitoring.close()
             self._segments.close()
             raise
         self.worker_port = ready.worker_port
@@ -188,21 +268,10 @@ class ContextExecutor(HighThroughputExecutor):
         self.interchange_proc = self._client.process
         for context in self.preload.contexts:
             self.preload(context)
-        self.initialize_scaling()  # type: ignore[no-untyped-call]
+        self.initialize_scaling()
         if self.run_id is not None and self.provider is not None:
             # A DataFlowKernel starts us; its scaling would ask for these blocks one period (5 s) later.
-            self._blocks_ahead.launch(self.provider.init_blocks)
-
-    def scale_out_facade(self, n: int) -> list[str]:
-        """Launch blocks, those included that `start` has launched ahead. Gives the ids of those that were launched."""
-        return self._blocks_ahead.take(n)
-
-    def poll_facade(self) -> None:
-        """Ask the provider how jobs are, when it is time to; managers whose job is over are told to end."""
-        super().poll_facade()
-        client = self._client
-        if client is not None and (over := self._jobs_over.news(self._status)):
-            client.send(m.BlocksEnded(blocks=over))
+            self._scaling.launch_ahead(self.provider.init_blocks)
 
     def shutdown(self, timeout: float = 10.0) -> None:
         """End the interchange, which tells the managers to end, and release everything.
@@ -218,14 +287,20 @@ class ContextExecutor(HighThroughputExecutor):
         if self._client is None:
             logger.info("ContextExecutor %s does not run; nothing to shut down", self.label)
             return
+        self._scaling.close()
         client, self._client = self._client, None
         client.quit(timeout)
+        self._printer.close()
         self._outcomes.fail_all(ExecutorClosedError(executor=self.label))
         client.close(timeout + self.context_cleanup_timeout)
+        self._files.close()
+        self._tries.close()
         if self.zmq_monitoring:
             self.zmq_monitoring.close()
         self._segments.close()
         BlockProviderExecutor.shutdown(self)
+        if self.summary and self.record_events:
+            print_summary(self.logdir)
 
     @property
     def _log_config(self) -> Any:
@@ -260,6 +335,7 @@ class ContextExecutor(HighThroughputExecutor):
             worker_port_range=self.worker_port_range or _ANY_PORT,
             cert_dir=self.cert_dir,
             heartbeat_threshold_s=self.heartbeat_threshold,
+            requeue_lost=self.requeue_lost,
             logdir=self.logdir,
             debug=self.worker_debug,
             log_config=self._log_config,
@@ -272,8 +348,12 @@ class ContextExecutor(HighThroughputExecutor):
                 build_s=self.context_build_timeout,
             ),
             walltime_s=walltime_s(self.provider),
+            blocks=self._block_limits(),
             check_versions=self._check_python_mismatch,
             segments=self._segments.path,
+            echo=self.echo,
+            records=self.record_events,
+            reuse=self.reuse,
             run_id=self.run_id,
             hub_address=self.loopback_address if self.zmq_monitoring is not None else None,
             hub_port=self.hub_zmq_port,
@@ -325,7 +405,10 @@ class ContextExecutor(HighThroughputExecutor):
             resource_specification or None,
             len(args[0]) if code.chunked else 1,
             needs,
+            code.batch,
         )
+        if _TASK_OF_PARSL in kwargs and self.record_events:  # with monitoring
+            self._tries.note(task.id, kwargs[_TASK_OF_PARSL], kwargs[_TRY_OF_PARSL])
         return self._send(client, task, frames, (*code.names, *needs) if needs else code.names)
 
     def submit_payload(self, context: dict[str, Any], buffer: bytes) -> HTEXFuture:
@@ -346,6 +429,7 @@ class ContextExecutor(HighThroughputExecutor):
     ) -> HTEXFuture:
         future = CallFuture(task.id, names, task.payload if task.payload.segment is not None else None)
         future.withdraw = self._withdraw_one
+        future.why_waiting = self.why_waiting
         try:
             self.tasks[task.id] = future
             if self.bad_state_is_set and self.tasks.pop(task.id, None) is not None:
@@ -358,7 +442,7 @@ class ContextExecutor(HighThroughputExecutor):
             raise
 
     def withdraw(self, futures: Iterable[Future[Any]], *, waits: bool = False) -> None:
-        """Cancel calls of this executor that have not started, all at once.
+        """Cancel calls of this executor that have not started, all at once. Those that run go on.
 
         Parameters
         ----------
@@ -367,10 +451,11 @@ class ContextExecutor(HighThroughputExecutor):
         waits
             Until it is known what became of each.
         """
-        self._cancels.withdraw([each for each in futures if isinstance(each, CallFuture)], waits=waits)
+        calls = [each for each in futures if isinstance(each, CallFuture)]
+        self._cancels.withdraw(calls, waits=waits, only_waiting=True)
 
     def _withdraw_one(self, future: CallFuture) -> None:
-        self._cancels.withdraw([future], waits=True)
+        self._cancels.withdraw([future], waits=True, only_waiting=False)
 
     def _gets_answers(self) -> bool:
         return self._client is not None and self._client.is_this_thread
@@ -401,9 +486,39 @@ class ContextExecutor(HighThroughputExecutor):
 
         A list that reads as a table, in notebooks too.
         """
-        client, _ = self._running()
+        client, codes = self._running()
         answer = client.ask(lambda request: m.ListContexts(request=request), m.ContextList)
-        return ContextRows(answer.contexts)
+        return ContextRows(with_files(answer.contexts, answer.files, codes.files))
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Write the report of the run so far, or of all of it once the executor has shut down. Gives its path.
+
+        Parameters
+        ----------
+        path
+            Of the page; `report.html` beside the logs of the executor if not given.
+
+        Raises
+        ------
+        EventLogError
+            If there is no event log.
+        """
+        return write_report(self.logdir, path)
+
+    def explain(self, future: Future[Any]) -> str:
+        """Why a call waits, or what became of it, in a sentence.
+
+        Parameters
+        ----------
+        future
+            Of a call of this executor: what an app gave, or `submit`.
+
+        Raises
+        ------
+        EventLogError
+            If there is no event log.
+        """
+        return explain_future(self.logdir, future)
 
     def _preload(self, context: Context) -> None:
         client, codes = self._accepting()
@@ -424,37 +539,6 @@ class ContextExecutor(HighThroughputExecutor):
         client, _ = self._running()
         answer = client.ask(lambda request: m.ListManagers(request=request), m.ManagerList)
         return [{name: getattr(row, name) for name in row.__struct_fields__} for row in answer.managers]
-
-    def scale_in(self, blocks: int, max_idletime: float | None = None) -> list[str]:
-        """End so many blocks: idle ones whose contexts are the cheapest to build again come first.
-
-        Parameters
-        ----------
-        blocks
-            How many at most.
-        max_idletime
-            Only blocks that have been idle for longer; None: busy ones too. [s]
-
-        Returns
-        -------
-        list of str
-            The blocks that were ended.
-        """
-        found = {name: Block(name) for name, job in self._status.items() if job.state not in TERMINAL_STATES}
-        is_running = self._client is not None  # else it was shut down before Parsl was, which ends the blocks
-        for row in self.connected_managers() if is_running else ():
-            if row["active"]:
-                block = found.setdefault(row["block_id"], Block(row["block_id"]))
-                block.add(tasks=row["tasks"], idle_s=row["idle_duration"], rebuild_s=row["rebuild_s"])
-        chosen = choose_blocks(found.values(), blocks, max_idletime)
-        if len(chosen) < blocks:
-            logger.info("Asked to end %d blocks, found %d that may be", blocks, len(chosen))
-        for block_id in chosen if is_running else ():
-            self._hold_block(block_id)  # type: ignore[no-untyped-call]
-        assert self.provider is not None
-        jobs = [self.blocks_to_job_id[block_id] for block_id in chosen if block_id in self.blocks_to_job_id]
-        ended = self._filter_scale_in_ids(jobs, self.provider.cancel(jobs))
-        return [self.job_ids_to_block[job] for job in ended]
 
     def connected_workers(self) -> int:
         """Workers of all connected managers."""
@@ -483,7 +567,11 @@ class ContextExecutor(HighThroughputExecutor):
         self._outcomes.fail_all(BadStateException(self, exception))  # type: ignore[no-untyped-call]
 
     def _versions_differ(self, message: m.VersionsDiffer) -> None:
-        self.set_bad_state_and_fail_all(VersionMismatch(message.interchange, message.manager))
+        self.set_bad_state_and_fail_all(
+            VersionsDifferError(
+                interchange=message.interchange, manager=message.manager, host=message.host, block=message.block
+            )
+        )
 
     def _interchange_died(self, exit_code: int | None) -> None:
         log = os.path.join(self.logdir, "interchange.log")

@@ -12,6 +12,7 @@ from typing import Any
 
 from parsl.executors.high_throughput.executor import HTEXFuture
 
+from parsl_context.apps.futures import TIMEOUTS, note_why
 from parsl_context.content.exceptions import Raised, another
 from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import PayloadLostError
@@ -36,9 +37,21 @@ class CallFuture(HTEXFuture):
         self.arguments = arguments  # if they are in a segment
         self.withdraw: Callable[[CallFuture], None] | None = None  # asks for it, and waits for the answer
         self.on_cancel: Callable[[], None] | None = None  # called right before it is cancelled
+        self.run_s: float | None = None  # time that it took on its worker, once it has ended. [s]
+        self.why_waiting: Callable[[], str | None] | None = None  # asks why there is no worker
+
+    def result(self, timeout: float | None = None) -> Any:
+        """As of any future; a `TimeoutError` has a note if there is no worker."""
+        try:
+            return super().result(timeout)
+        except TIMEOUTS as error:
+            note_why(error, self, self.why_waiting)
+            raise
 
     def cancel(self) -> bool:
-        """Withdraw the call if no worker has started it. Waits for the answer, unless a callback of a future calls it.
+        """Withdraw the call if no worker has started it, or end it where it runs in a process of its own.
+
+        Waits for the answer, unless a callback of a future calls it.
 
         Returns
         -------
@@ -89,6 +102,8 @@ class Outcomes:
             self._segments.drop(result.payload)
             return
         self.drop_arguments(future)
+        if isinstance(future, CallFuture):
+            future.run_s = result.run_s
         try:
             value = unpack_value(self._segments.take_payload(result.payload, frames))
             if result.ok and type(value) is Raised:

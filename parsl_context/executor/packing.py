@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,10 @@ from parsl_context.discover.large import LARGE_BYTES, large_values
 from parsl_context.discover.packages import Package, Packager
 from parsl_context.discover.watching import NOTHING, Watch, observer
 from parsl_context.errors import ContextSerializationError
-from parsl_context.wire.messages import Digest
+from parsl_context.executor.environments import ContextEnvironments
+from parsl_context.wire.messages import Batch, Digest
+
+logger = logging.getLogger(f"parsl.{__name__}")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Code:
     contexts: tuple[Digest, ...] = ()
     fresh: bool = False
     chunked: bool = False  # its one argument is a list of calls
+    batch: Batch | None = None  # calls of it may run together
     keep: Any = None  # objects whose ids are in the key; they must live as long as it does
     size: int = 0
     watch: Watch = NOTHING  # what the code was made of
@@ -75,12 +80,16 @@ class Packer:
         Finds what the user's code needs.
     reuse
         Level of contexts that do not choose one.
+    environments
+        In which contexts run.
     """
 
-    def __init__(self, packager: Packager, reuse: str) -> None:
+    def __init__(self, packager: Packager, reuse: str, environments: ContextEnvironments | None = None) -> None:
+        self._environments = environments or ContextEnvironments(reuse=reuse)
         self._packager = packager
         self._reuse = reuse
         self._watches: dict[Digest, tuple[Watch, ...]] = {}  # of contexts, as they were packed last
+        self._alone: set[tuple[str, str]] = set()  # apps of which it was said that calls run one by one, and why
 
     def app(self, function: Callable[..., Any], stream: bytes) -> Packed:
         """An ordinary app that Parsl has serialized."""
@@ -99,6 +108,8 @@ class Packer:
             If the body or a context cannot be pickled.
         """
         current = self._current(call)
+        if call.walltime_s is not None:
+            self._run_alone(call, "a walltime is for one call")
         with _explained(call):
             stream, needs = carry(current.for_worker(), defines=True)
         return self._packed(current, stream, needs, current.known, keep=call)
@@ -114,6 +125,7 @@ class Packer:
             The call with its contexts, and the values that these have waited for.
         """
         current = self._current(settled)
+        self._run_alone(settled, "each is within a function that is put around it, such as that of Parsl's monitoring")
 
         def replace(value: object) -> Any:
             return current.for_worker().__reduce__() if value is call and call is not None else NotImplemented
@@ -121,6 +133,12 @@ class Packer:
         with _explained(settled):
             stream, needs = carry(wrapper, defines=True, replace=replace)
         return self._packed(wrapper, stream, needs, current.known, keep=(wrapper, settled))
+
+    def _run_alone(self, call: ContextCall, reason: str) -> None:
+        """Calls that might run together reach the body one by one: say so once."""
+        if call.batching is not None and (call.__name__, reason) not in self._alone:
+            self._alone.add((call.__name__, reason))
+            logger.warning("Calls of %s do not run in batches: %s", call.__name__, reason)
 
     def needs(self, needs: Needs) -> Packed | None:
         """What arguments need, by itself; None if they need nothing that a worker does not have."""
@@ -134,7 +152,8 @@ class Packer:
         """A context function with its arguments.
 
         Before a process unpickles them, and so imports what they need, it can read whether it must be fit to be forked
-        after that: the whole is the pickle of that, of the header, of theirs, and of what it requires.
+        after that: the whole is the pickle of that, of the header, of theirs, of what it requires, and of whether
+        what it prints goes to the script.
 
         Raises
         ------
@@ -145,7 +164,7 @@ class Packer:
         package = self._packager.package(needs)
         header = None if package is None else package.digest
         requires = tuple(required.digest for required in context.requires)
-        data = pickle.dumps((context.is_isolated, header, stream, requires), protocol=5)
+        data = pickle.dumps((context.is_isolated, header, stream, requires, context.is_echoed), protocol=5)
         watches = [_watch(context.function)] if context.function.stands_there() else []
         watches += [] if package is None else [package.watch]
         packed = PackedContext(data, package, tuple(watches))
@@ -171,6 +190,7 @@ class Packer:
             large_values.look_into(getattr(function, "body", function), with_globals=needs is not None)
         watches = [] if package is None else [package.watch]
         ready: dict[Digest, PackedContext] = {}
+        self._environments.check(with_required(contexts))
         for context in with_required(contexts):
             known = self._watches.get(context.digest)
             if known is None or not all(watch.is_current() for watch in known):
@@ -182,6 +202,7 @@ class Packer:
             contexts=tuple(context.digest for context in contexts),
             fresh=self._is_fresh(contexts),
             chunked=isinstance(function, ContextCall) and function.chunked,
+            batch=_batch_of(function, contexts) if isinstance(function, ContextCall) else None,
             keep=keep,
             size=len(data) + (0 if package is None else package.size),
             watch=Watch.all_of(watches),
@@ -191,6 +212,15 @@ class Packer:
 
     def _is_fresh(self, contexts: Iterable[Context]) -> bool:
         return any((context.options.reuse or self._reuse) in UNKEPT_LEVELS for context in contexts)
+
+
+def _batch_of(call: ContextCall, contexts: Sequence[Context]) -> Batch | None:
+    """How calls run together, if they may; no batch is larger than the number of calls that an instance serves."""
+    if call.batching is None or call.chunked or call.walltime_s is not None:
+        return None
+    uses = [context.options.max_uses for context in with_required(contexts) if context.options.max_uses is not None]
+    sizes = [*uses, *([] if call.batching.size is None else [call.batching.size])]
+    return Batch(min(sizes, default=None), call.batching.wait_s)
 
 
 def with_required(contexts: Sequence[Context]) -> list[Context]:

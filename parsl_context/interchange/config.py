@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import IO, Any
 
+from parsl_context.scheduling.cluster.limits import BlockLimits
 from parsl_context.wire.messages import Limits
 
 _length = struct.Struct("<Q")
@@ -27,14 +28,19 @@ class InterchangeConfig:
     worker_port_range: tuple[int, int]
     cert_dir: str | None  # CurveZMQ certificates; None: no encryption
     heartbeat_threshold_s: float
+    requeue_lost: int  # how often a call that may have run on a node that is lost is queued again
     logdir: str
     debug: bool
     log_config: Any  # parsl.logconfigs.base.LogConfig or None
     manager_selector: Any  # parsl ManagerSelector
     limits: Limits  # of contexts on a node
     walltime_s: float | None  # of a block; None: unknown. [s]
+    blocks: BlockLimits
     check_versions: bool  # refuse managers of another Python or Parsl
     segments: str | None  # directory of the executor's segments
+    echo: bool  # all that workers print goes to the script
+    records: bool  # writes an event log
+    reuse: str  # level of contexts that choose none
     run_id: str | None
     hub_address: str | None  # monitoring; None: off
     hub_port: int | None

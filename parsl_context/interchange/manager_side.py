@@ -20,7 +20,7 @@ from parsl.addresses import tcp_url
 from parsl_context.wire.codec import BATCH_FRAMES, Buffer, Decoder, Frames, encode
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.local_link import LocalListener
-from parsl_context.wire.messages import Digest, FromManager, Joined, ManagerId, Ping, RunTasks, Task, ToManager
+from parsl_context.wire.messages import Digest, FromManager, Joined, ManagerId, Ping, RunTasks, Task, TaskId, ToManager
 
 LINGER_S = 1.0  # the last messages may take so long to leave
 
@@ -33,9 +33,11 @@ class Session:
 
     joined: Joined
     shares_segments: bool = False  # rather than being sent frames
+    has_road: bool = False  # on which segments come and go
     has_built: bool = False  # so that it may have clean-ups to run when it ends
     known: set[Digest] = field(default_factory=set)  # blobs it was sent
     tasks: list[Task] = field(default_factory=list)  # to send at the next flush
+    mates: dict[TaskId, int] = field(default_factory=dict)
     frames: Frames = field(default_factory=list)
 
 
@@ -67,7 +69,7 @@ class ManagerSide:
         port_range: tuple[int, int],
         on_message: Callable[[Frames], None],
         on_lost: Callable[[ManagerId, str], None],
-        on_gone: Callable[[], None],
+        on_gone: Callable[[ManagerId], None],
     ) -> None:
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.set_hwm(0)
@@ -99,7 +101,7 @@ class ManagerSide:
         """A manager has nothing left to run."""
         if manager in self.leaving:
             self.leaving.discard(manager)
-            self._on_gone()
+            self._on_gone(manager)
 
     def _lose(self, manager: ManagerId, reason: str) -> None:
         if manager in self.sessions:
@@ -141,13 +143,16 @@ class ManagerSide:
             return False
         return True
 
-    def add_task(self, manager: ManagerId, task: Task, frames: Sequence[Buffer]) -> None:
-        """Send a call at the next flush."""
+    def add_tasks(self, manager: ManagerId, batch: Sequence[tuple[Task, Sequence[Buffer]]]) -> None:
+        """Send a call, or several that run together, at the next flush."""
         session = self.sessions[manager]
-        if len(session.frames) + len(frames) > BATCH_FRAMES:
+        if len(session.frames) + sum(len(frames) for _, frames in batch) > BATCH_FRAMES:
             self._flush_one(manager, session)
-        session.tasks.append(task)
-        session.frames += frames
+        if len(batch) > 1:
+            session.mates[batch[0][0].id] = len(batch) - 1
+        for task, frames in batch:
+            session.tasks.append(task)
+            session.frames += frames
         self._pending.add(manager)
 
     def flush(self) -> None:
@@ -159,9 +164,9 @@ class ManagerSide:
                 self._flush_one(manager, session)
 
     def _flush_one(self, manager: ManagerId, session: Session) -> None:
-        tasks, frames = session.tasks, session.frames
-        session.tasks, session.frames = [], []
-        self.send(manager, RunTasks(tasks=tasks), frames)
+        tasks, mates, frames = session.tasks, session.mates, session.frames
+        session.tasks, session.mates, session.frames = [], {}, []
+        self.send(manager, RunTasks(tasks=tasks, mates=mates), frames)
 
     def ping_all(self) -> None:
         """Find the managers whose links are broken."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from typing_extensions import assert_never
 
 from parsl_context.interchange.content import Content
 from parsl_context.interchange.driver import ClusterDriver
+from parsl_context.interchange.echo import EchoGate
 from parsl_context.interchange.executor_side import ExecutorSide
 from parsl_context.interchange.manager_side import ManagerSide
 from parsl_context.interchange.monitoring import NodeMonitor
 from parsl_context.interchange.overview import Overview
+from parsl_context.interchange.recording import Recorder
+from parsl_context.interchange.transfers import Transfers
 from parsl_context.scheduling.cluster import events as cluster
 from parsl_context.scheduling.cluster.state import ClusterState
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Frames, deal
-from parsl_context.wire.messages import ManagerId
+from parsl_context.wire.messages import Digest, ManagerId
 from parsl_context.wire.segments import Segments
 
 logger = logging.getLogger(f"parsl.{__name__}")
@@ -41,6 +45,9 @@ class ManagerReports:
         overview: Overview,
         monitor: NodeMonitor,
         segments: Segments,
+        echo: EchoGate,
+        transfers: Transfers,
+        recorder: Recorder,
     ) -> None:
         self._state = state
         self._driver = driver
@@ -50,6 +57,9 @@ class ManagerReports:
         self._overview = overview
         self._monitor = monitor
         self._segments = segments
+        self._echo = echo
+        self._transfers = transfers
+        self._recorder = recorder
 
     def message(self, manager: ManagerId, message: m.FromManager, frames: Frames) -> None:
         """A manager said something.
@@ -65,13 +75,16 @@ class ManagerReports:
             case m.Heartbeat():
                 self._managers.send(manager, m.HeartbeatReply())
             case m.TasksReturned():
-                self._driver.decide(cluster.TasksReturned(manager=manager, tasks=message.tasks))
+                self._driver.decide(
+                    cluster.TasksReturned(manager=manager, tasks=message.tasks, were_ended=message.were_ended)
+                )
             case m.TasksKept():
                 self._driver.decide(cluster.TasksKept(manager=manager, tasks=message.tasks))
             case m.TaskRefused():
                 self._driver.fail_task(manager, message.task, m.Unservable(reason=message.reason))
             case m.WorkerFell():
                 logger.warning("Worker %d of manager %s died", message.died.worker, manager)
+                self._recorder.died(message.died, message.task)
                 if message.task is not None:
                     self._driver.fail_task(manager, message.task, message.died)
             case m.ContextUp() | m.ContextDown() | m.ContextUnshareable():
@@ -92,6 +105,23 @@ class ManagerReports:
                 self._driver.decide(refused)
             case m.Monitoring():
                 self._monitor.forward(frames)
+            case m.Said():
+                self._echo.pass_on(message, frames)
+            case (
+                m.FileServing()
+                | m.FileSought()
+                | m.FileWanted()
+                | m.ChunkCame()
+                | m.ChunkMissed()
+                | m.FileArrived()
+                | m.FileDropped()
+            ):
+                self._transfers.message(manager, message)
+            case m.BulkOpen() | m.BulkClosed():
+                session = self._managers.sessions[manager]
+                session.has_road = isinstance(message, m.BulkOpen)
+                said = "on a road of their own" if isinstance(message, m.BulkOpen) else f"in frames: {message.reason}"
+                logger.info("Manager %s is sent large values %s", manager, said)
             case m.Leaving():
                 logger.info("Manager %s leaves: %s", manager, message.reason)
                 self._driver.decide(cluster.ManagerLeaving(manager=manager))
@@ -106,8 +136,12 @@ class ManagerReports:
     def _take_results(self, manager: ManagerId, message: m.Results, frames: Frames) -> None:
         held = self._state.managers[manager].held
         tasks = self._driver.tasks
+        now = time.monotonic()
         for result, own in deal(message.results, frames):
-            if result.id not in held:
+            call = held.get(result.id)
+            if call is None and self._state.holds(manager, result.id):
+                call = self._state.calls[result.id]
+            if call is None:
                 logger.warning("Manager %s sent a result of task %d, which it does not hold", manager, result.id)
                 self._segments.drop(result.payload)
                 continue
@@ -121,6 +155,7 @@ class ManagerReports:
             else:
                 self._executor.add_result(result, own)
             task, _ = tasks.pop(result.id)
+            self._recorder.ended(manager, result, task, call, now)
             ended = cluster.TaskEnded(manager=manager, task=result.id, run_s=result.run_s, calls=task.calls)
             self._driver.decide(ended)
         self._overview.report_node(manager)
@@ -134,6 +169,7 @@ class ManagerReports:
             case m.ContextUp():
                 event = cluster.ContextHeld(manager=manager, worker=message.worker, context=context)
             case m.ContextDown():
+                self._log(manager, context, "given up" if message.was_evicted else "lost", worker=message.worker)
                 event = cluster.ContextGone(
                     manager=manager, worker=message.worker, context=context, was_evicted=message.was_evicted
                 )
@@ -153,8 +189,12 @@ class ManagerReports:
         self._managers.sessions[manager].has_built = True
         match message:
             case m.ContextBuilding():
+                self._recorder.building((manager, message.context, message.worker))
                 event = cluster.BuildBegan(manager=manager, context=message.context)
             case m.ContextLoaded():
+                place = manager, message.context, message.worker
+                self._recorder.built(place, message.load_s, message.size_bytes)
+                self._log(manager, message.context, "built", worker=message.worker, build_s=message.load_s)
                 self._content.note_size(message.context, message.size_bytes)
                 event = cluster.BuildEnded(
                     manager=manager, context=message.context, load_s=message.load_s, size_bytes=message.size_bytes
@@ -165,6 +205,18 @@ class ManagerReports:
                     manager=manager, context=message.context, tasks=message.returned, kinds=message.kinds
                 )
         self._driver.decide(event)
+        if isinstance(message, m.ContextBroken):
+            self._recorder.returned(message.returned)
+            self._recorder.broke((manager, message.context, None), _why_broken(message))
+
+    def _log(self, manager: ManagerId, context: Digest, what: str, level: int = logging.INFO, **more: object) -> None:
+        """Say what became of a context, with fields for logs that have them (Parsl's JSONLogging)."""
+        joined = self._managers.sessions[manager].joined
+        name = self._content.name(context)
+        fields = {"context": name, "manager": manager, "host": joined.host, "block": joined.block, **more}
+        worker = "" if more.get("worker") is None else f", worker {more['worker']}"
+        text = f"Context {name} on manager {manager} (host {joined.host}, block {joined.block}{worker}): {what}"
+        logger.log(level, "%s", text, extra={f"parsl.{key}": value for key, value in fields.items()})
 
     def _tell_slow(self, manager: ManagerId, slow: m.BuildSlow) -> None:
         joined = self._managers.sessions[manager].joined
@@ -190,5 +242,15 @@ class ManagerReports:
             error=message.error,
             overdue=message.overdue,
         )
-        logger.warning("Context %s could not be built on manager %s", failure.name, manager)
+        self._log(manager, message.context, f"not built: {_why_broken(message)}", logging.WARNING)
         self._content.note_build_error(failure, list(frames))
+
+
+def _why_broken(broken: m.ContextBroken) -> str:
+    """Why a context could not be built, for people."""
+    if broken.overdue is not None:
+        return f"it took longer than {broken.overdue.timeout_s:g} s"
+    if broken.died is not None:
+        how = f"status {broken.died.exit_code}" if broken.died.signal is None else f"signal {broken.died.signal}"
+        return f"its process ended ({how})"
+    return broken.text or (broken.kinds[0] if broken.kinds else "it raised an error")

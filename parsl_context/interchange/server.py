@@ -14,6 +14,7 @@ import logging
 import os
 import platform
 import sys
+import time
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -22,15 +23,20 @@ from parsl.version import VERSION as PARSL_VERSION
 from typing_extensions import assert_never
 
 from parsl_context.errors import MessageError
+from parsl_context.interchange.bulk import BulkServer
 from parsl_context.interchange.config import InterchangeConfig
 from parsl_context.interchange.content import Content
 from parsl_context.interchange.driver import ClusterDriver
+from parsl_context.interchange.echo import EchoGate
 from parsl_context.interchange.executor_side import ExecutorSide
 from parsl_context.interchange.manager_side import LINGER_S, ManagerSide, Session
 from parsl_context.interchange.monitoring import NodeMonitor
 from parsl_context.interchange.overview import Overview
+from parsl_context.interchange.recording import LogRecorder, Recorder
 from parsl_context.interchange.reports import ManagerReports
 from parsl_context.interchange.selection import preference
+from parsl_context.interchange.transfers import Transfers
+from parsl_context.scheduling.batching import Joint
 from parsl_context.scheduling.cluster import events as cluster
 from parsl_context.scheduling.cluster.state import ClusterState
 from parsl_context.scheduling.lines import Lane
@@ -50,8 +56,16 @@ _PARENT_CHECK_S = 5.0
 # A manager whose clean-ups have had their time kills their processes, and says so, within: [s]
 _END_GRACE_S = 2.0
 
+# Lines of calls that are kept apart by their code, at the most.
+_LANES_BY_CODE = 256
+# Of a block's time, what is not counted upon, and no more than that in seconds: results have a way to go.
+_ENDS_EARLIER = 0.02
+_ENDS_EARLIER_S = 2.0
+
 # Messages of the executor that have an answer.
-_Request: TypeAlias = m.ListManagers | m.ListPackages | m.ListBlocks | m.ListContexts | m.GiveUpContext | m.HoldManager
+_Request: TypeAlias = (
+    m.ListManagers | m.ListPackages | m.ListBlocks | m.ListContexts | m.CountUseful | m.GiveUpContext | m.HoldManager
+)
 
 
 class Interchange:
@@ -75,18 +89,42 @@ class Interchange:
             port_range=config.worker_port_range,
             on_message=self._from_manager,
             on_lost=self._lose_manager,
-            on_gone=self._end_when_clean,
+            on_gone=self._manager_gone,
         )
         self._segments = segments = join_segments(config.segments)
         self._monitor = NodeMonitor(config)
         self._state = state = ClusterState(
             heartbeat_threshold_s=config.heartbeat_threshold_s,
             preference=preference(config.manager_selector),
+            requeue_lost=config.requeue_lost,
+            limits=config.blocks,
         )
         self._content = content = Content(managers)
         self._overview = overview = Overview(state, managers, self._monitor)
-        self._driver = driver = ClusterDriver(self._loop, state, executor, managers, content, overview, segments)
-        self._reports = ManagerReports(state, driver, executor, managers, content, overview, self._monitor, segments)
+        self._recorder = recorder = LogRecorder(self._loop, state, config) if config.records else Recorder()
+        self._driver = driver = ClusterDriver(
+            self._loop, state, executor, managers, content, overview, segments, recorder
+        )
+        gate = EchoGate(self._loop, executor)
+        self._transfers = transfers = Transfers(self._loop, send=managers.send, ask=executor.send, recorder=recorder)
+        self._bulk = bulk = BulkServer(
+            self._loop,
+            segments,
+            send=managers.send,
+            address=config.listen_address,
+            ports=config.worker_port_range,
+            logdir=config.logdir,
+        )
+
+        def left(manager: ManagerId) -> None:
+            transfers.left(manager)
+            bulk.left(manager)
+
+        driver.on_left = left
+        self._reports = ManagerReports(
+            state, driver, executor, managers, content, overview, self._monitor, segments, gate, transfers, recorder
+        )
+        self._end_reason = ""
         self._parent = os.getppid()
         self._is_ending = False  # it waits for clean-ups only
         self._looks: dict[float, bool] = {}  # at all links, by their delay: whether one broke since it was planned
@@ -107,6 +145,7 @@ class Interchange:
 
     def stop(self, reason: str) -> None:
         """End after this turn of the loop."""
+        self._end_reason = reason
         logger.info("Interchange stops: %s", reason)
         self._loop.stop()
 
@@ -124,6 +163,13 @@ class Interchange:
         )
         self._end_when_clean()
 
+    def _manager_gone(self, manager: ManagerId) -> None:
+        """A manager that was let go has run its clean-ups, or is lost."""
+        if self._is_ending:
+            self._end_when_clean()
+        else:
+            self._driver.decide(cluster.ManagerEnded(manager=manager))
+
     def _end_when_clean(self) -> None:
         if self._is_ending and not self._managers.leaving:
             self.stop("the executor quits")
@@ -137,7 +183,9 @@ class Interchange:
     def _close(self) -> None:
         for manager in list(self._managers.sessions):
             self._managers.send(manager, m.Shutdown(reason="the executor shuts down"))
+        self._recorder.close(self._end_reason)
         self._monitor.close()
+        self._bulk.close()
         self._managers.close()
         self._executor.close()
         self._loop.close()
@@ -165,6 +213,7 @@ class Interchange:
             case m.StoreBlobs():
                 for blob, frame in zip(message.blobs, frames, strict=True):
                     self._content.store(blob, frame)
+                    self._recorder.named(blob.digest, blob.label, memoryview(frame).nbytes)
             case m.DeclareContext():
                 self._content.declare(message.context, message.options)
                 self._driver.decide(cluster.ContextDeclared(context=message.context, options=message.options))
@@ -174,18 +223,28 @@ class Interchange:
                     self._driver.decide(cluster.BlobForgotten(digest=digest))
             case m.CancelTasks():
                 for task in message.tasks:
-                    self._driver.decide(cluster.TaskCancelled(task=task))
+                    self._driver.decide(cluster.TaskCancelled(task=task, only_waiting=message.only_waiting))
             case m.WantContext():
                 self._driver.decide(cluster.ContextWanted(context=message.context))
             case m.BlocksEnded():
                 for block, state in message.blocks.items():
                     self._end_block(block, state)
+            case m.BlockLaunched():
+                self._driver.decide(cluster.BlockLaunched(block=message.block))
+                self._recorder.block(message.block, "PENDING", message.job)
+            case m.BlocksSeen():
+                for block, (state, text) in message.blocks.items():
+                    self._recorder.block(block, state, text=text)
+            case m.FileFound():
+                self._transfers.found(message)
             case m.Quit():
                 self._quit()
             case _:
                 self._executor.send(self._answer(message))
 
     def _submit(self, message: m.SubmitTasks, frames: Sequence[Buffer]) -> None:
+        has_batches = False
+        by_code = self._config.walltime_s is not None and len(self._state.lines) < _LANES_BY_CODE
         for task, own in deal(message.tasks, frames):
             unknown = [context for context in task.contexts if not self._state.knows_context(context)]
             if unknown or (task.code is not None and not self._content.has(task.code)):
@@ -193,14 +252,15 @@ class Interchange:
                 self._executor.send(m.TasksFailed(tasks=[task.id], cause=m.Unservable(reason=reason)))
                 continue
             self._driver.tasks[task.id] = (task, own)
+            self._recorder.submitted(task)
             self._driver.decide(
                 cluster.TaskSubmitted(
-                    task=task.id,
-                    lane=Lane(task.contexts, task.fresh, "num_nodes" in (task.resources or {})),
-                    code=task.code,
-                    priority=task.priority,
+                    task=task.id, lane=_lane(task, by_code=by_code), code=task.code, priority=task.priority
                 )
             )
+            has_batches |= task.batch is not None
+        if has_batches:
+            self._driver.decide(cluster.BatchesDue())
 
     def _end_block(self, block: str, state: str) -> None:
         logger.info("The job of block %s is over, as its provider says: %s", block, state)
@@ -216,10 +276,14 @@ class Interchange:
             case m.ListBlocks():
                 return m.BlockList(request=request.request, blocks=self._state.blocks)
             case m.ListContexts():
-                return m.ContextList(request=request.request, contexts=self._overview.context_rows())
+                rows, files = self._overview.context_rows(), self._transfers.arrived
+                return m.ContextList(request=request.request, contexts=rows, files=files)
             case m.GiveUpContext():
                 self._driver.decide(cluster.EvictionWanted(context=request.context))
                 return m.Done(request=request.request)
+            case m.CountUseful():
+                useful = self._state.useful_blocks(request.blocks, time.monotonic())
+                return m.Useful(request=request.request, blocks=useful)
             case m.HoldManager():
                 self._driver.decide(cluster.ManagerHeld(manager=request.manager))
                 self._overview.report_node(request.manager)
@@ -243,7 +307,9 @@ class Interchange:
             if isinstance(message, m.Joined):
                 self._managers.send(manager, m.Shutdown(reason="the executor shuts down"))
         elif isinstance(message, m.Probe):
-            self._managers.send(manager, m.ProbeReply(segments=self._segments.path, local=self._managers.local_name))
+            where = self._managers.local_name
+            reply = m.ProbeReply(segments=self._segments.path, local=where, echo=self._config.echo)
+            self._managers.send(manager, reply)
         elif isinstance(message, m.Joined):
             self._join(manager, message)
         elif manager not in self._state.managers and isinstance(message, m.Leaving | m.Left):
@@ -279,13 +345,19 @@ class Interchange:
             del self._managers.sessions[manager]
             logger.error("Manager %s has other versions: %s, here %s", manager, theirs, self._versions)
             self._managers.send(manager, m.Refuse(reason=f"versions differ: {theirs}, interchange {self._versions}"))
-            self._executor.send(m.VersionsDiffer(interchange=self._versions, manager=theirs))
+            self._executor.send(
+                m.VersionsDiffer(interchange=self._versions, manager=theirs, host=joined.host, block=joined.block)
+            )
             return
         way = "segments" if shares_segments else "frames"
         text = "Manager %s of block %s joined with %d workers; it is sent large values in %s"
         logger.info(text, manager, joined.block, joined.slots, way)
         if self._managers.send(manager, m.Welcome(limits=self._config.limits)):  # or its link broke meanwhile
-            self._driver.decide(_joined_event(manager, joined, self._config))
+            event = _joined_event(manager, joined, self._config)
+            self._recorder.joined(joined, event)
+            self._driver.decide(event)
+            if not shares_segments:
+                self._bulk.joined(manager)
 
     def _link_event(self, _parts: Frames) -> None:
         """Some link broke. A look is for all that broke before it: with a switch many do, and come back, at once."""
@@ -319,7 +391,7 @@ def _joined_event(manager: ManagerId, joined: m.Joined, config: InterchangeConfi
         slots=joined.slots,
         prefetch=joined.prefetch,
         drain_in_s=joined.drain_in_s,
-        ends_in_s=None if walltime_s is None else max(0.0, walltime_s - joined.up_s),
+        ends_in_s=None if walltime_s is None else _left_s(walltime_s, joined.job_up_s),
         walltime_s=walltime_s,
         up_s=joined.up_s,
         memory_bytes=config.limits.memory_bytes or joined.context_memory,
@@ -329,5 +401,26 @@ def _joined_event(manager: ManagerId, joined: m.Joined, config: InterchangeConfi
     )
 
 
+def _left_s(walltime_s: float, up_s: float) -> float:
+    """Time of a job that can be counted upon. [s]"""
+    return max(0.0, walltime_s - up_s - min(_ENDS_EARLIER_S, _ENDS_EARLIER * walltime_s))
+
+
 def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
+
+
+def _lane(task: m.Task, *, by_code: bool) -> Lane:
+    """What a call needs of its worker, and of others to run together with them.
+
+    Parameters
+    ----------
+    by_code
+        Whether calls of different code are told apart: where blocks end, each is sent as it fits into what is left.
+    """
+    resources = task.resources
+    in_order = "num_nodes" in (resources or {})
+    if task.batch is None or task.code is None or in_order:
+        return Lane(task.contexts, task.fresh, in_order, code=task.code if by_code and not in_order else None)
+    wanted = "" if resources is None else repr(sorted(resources.items()))
+    return Lane(task.contexts, task.fresh, in_order, Joint(task.code, wanted, task.batch.size, task.batch.wait_s))

@@ -5,6 +5,9 @@ provider, the monitoring database: more than a second of CPU, of which an interc
 put such packages off (`put_off`), import the modules they need, and then say so (`settle`). From then on Parsl is
 completed by whoever asks for more of it, a log configuration of the user for instance: first everything in the order
 in which Parsl itself imports it, because its modules import each other in circles.
+
+A zygote completes Parsl for the code of users (`complete_for_users`), but for what Parsl imports and hardly any task
+needs: that would be half of the time, 20 MB in each worker, and half of what a fork costs.
 """
 
 from __future__ import annotations
@@ -22,9 +25,14 @@ from importlib.machinery import ModuleSpec
 from typing import Any
 
 PACKAGES = ("parsl", "parsl.executors", "parsl.monitoring", "parsl.providers")
+# What Parsl imports from others for functions that neither we nor most tasks call.
+RARE = ("filelock", "requests")
+# Of the process that writes the monitoring database; the second is what it imports.
+_RARE_FUNCTION = ("parsl.monitoring.db_manager", "dbm_starter")
+_RARE_IF = "sqlalchemy"
 
 
-def put_off(packages: Sequence[str] = PACKAGES) -> None:
+def put_off(packages: Sequence[str] = (*PACKAGES, *RARE)) -> None:
     """Run the ``__init__`` of these packages when it is needed. Parents come before their children."""
     for name in packages:
         spec = None if name in sys.modules else importlib.util.find_spec(name)
@@ -38,9 +46,9 @@ def put_off(packages: Sequence[str] = PACKAGES) -> None:
             setattr(sys.modules[parent], child, module)
 
 
-def settle(packages: Sequence[str] = PACKAGES) -> None:
-    """Complete these packages before any further module of theirs is imported."""
-    sys.meta_path.insert(0, _Completer(packages))
+def settle(packages: Sequence[str] = PACKAGES, rare: Sequence[str] = RARE) -> None:
+    """Complete these packages before any further module of theirs is imported; the rare ones each by itself."""
+    sys.meta_path[:0] = [_Completer(packages), *(_Completer([name]) for name in rare)]
 
 
 def complete(packages: Sequence[str] = PACKAGES) -> None:
@@ -49,6 +57,20 @@ def complete(packages: Sequence[str] = PACKAGES) -> None:
         module = sys.modules.get(name)
         if isinstance(module, _PutOff) and not _is_being_run(name):
             _run(module)
+
+
+def complete_for_users(packages: Sequence[str] = PACKAGES) -> None:
+    """Run what was put off of Parsl; what tasks hardly ever need loads when one does."""
+    module, function = _RARE_FUNCTION
+    is_rare = module not in sys.modules and importlib.util.find_spec(_RARE_IF) is not None
+    if is_rare:
+        stands_in = sys.modules[module] = types.ModuleType(module)
+        setattr(stands_in, function, _Later(module, function))
+    try:
+        complete(packages)
+    finally:
+        if is_rare:
+            del sys.modules[module]
 
 
 @contextlib.contextmanager
@@ -65,12 +87,32 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
+class _Later:
+    """A function of a module that is imported when it is called, or has come to another process."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._named = module, name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _function(*self._named)(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _function, self._named
+
+
+def _function(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
+_ASKED_BY_USERS = ("__all__", "__version__")  # by others than those who look through all modules
+
+
 class _PutOff(types.ModuleType):
     """A package whose ``__init__`` has not been run."""
 
     def __getattr__(self, name: str) -> Any:
         # Asked for what is not there yet: a module of the package, or something that its `__init__` defines.
-        if name.startswith("__") or _is_being_run(self.__name__):
+        if (name.startswith("__") and name not in _ASKED_BY_USERS) or _is_being_run(self.__name__):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if importlib.util.find_spec(f"{self.__name__}.{name}") is not None:
             return importlib.import_module(f"{self.__name__}.{name}")

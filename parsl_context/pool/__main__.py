@@ -14,7 +14,6 @@ if sys.path[:1] == [os.getcwd()]:
 
 import logging  # noqa: E402
 import pathlib  # noqa: E402
-import pickle  # noqa: E402
 import socket  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -27,6 +26,8 @@ with lightly.uncollected():
     from parsl_context.parsl_parts.compat import start_logging
     from parsl_context.parsl_parts.titles import set_title
     from parsl_context.pool import zygote
+    from parsl_context.pool.apart import read_log_config
+    from parsl_context.pool.node_facts import read_grant, read_job_age_s
     from parsl_context.pool.settings import ManagerSettings, WorkerSettings, parse_settings
     from parsl_context.retain import processes
 
@@ -37,16 +38,20 @@ _MONITORING_BUFFER_BYTES = 1 << 22
 
 def main() -> int:
     """Run a manager. Gives its exit status."""
-    settings = parse_settings(sys.argv[1:], started_at=_STARTED_AT)
+    job_started_at = min(_STARTED_AT, time.monotonic() - read_job_age_s())
+    settings = parse_settings(sys.argv[1:], started_at=_STARTED_AT, job_started_at=job_started_at, given=read_grant())
     set_title("manager")
     processes.adopt_orphans()
     receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MONITORING_BUFFER_BYTES)
     receiver.setblocking(False)
+    # Unlike datagrams, these packets are bounded by their size alone, and not to ten in all.
+    echoes, echo = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    echoes.setblocking(False)
     ours, drains = socket.socketpair()  # closed by us when we drain
-    log_config = _read_log_config(settings)
+    log_config = read_log_config(settings.log_config_path)
     with run_folder() as code_folder:
-        return _run(settings, log_config, receiver, sender, ours, drains, str(code_folder))
+        return _run(settings, log_config, receiver, sender, echoes, echo, ours, drains, str(code_folder))
 
 
 def _run(
@@ -54,50 +59,52 @@ def _run(
     log_config: Any,
     receiver: socket.socket,
     sender: socket.socket,
+    echoes: socket.socket,
+    echo: socket.socket,
     ours: socket.socket,
     drains: socket.socket,
     code_folder: str,
 ) -> int:
     # The zygote is forked before this process opens a log file, a ZeroMQ context or a thread.
     pathlib.Path(settings.log_dir).mkdir(parents=True, exist_ok=True)
-    control, pid = zygote.start_zygote(
-        WorkerSettings(
-            pool=settings.uid,
-            block=settings.block,
-            manager_pid=os.getpid(),
-            workers=settings.workers,
-            log_dir=settings.log_dir,
-            log_config=log_config,
-            debug=settings.debug,
-            mpi_launcher=settings.mpi_launcher,
-            start_method=settings.start_method,
-            monitoring=sender,
-            drains=drains,
-            code_folder=code_folder,
-        ),
-        ours,
+    of_workers = WorkerSettings(
+        pool=settings.uid,
+        block=settings.block,
+        manager_pid=os.getpid(),
+        workers=settings.workers,
+        cores=settings.given.cores,
+        log_dir=settings.log_dir,
+        log_config=log_config,
+        debug=settings.debug,
+        mpi_launcher=settings.mpi_launcher,
+        start_method=settings.start_method,
+        monitoring=sender,
+        echo=echo,
+        drains=drains,
+        code_folder=code_folder,
+        node_store=settings.node_store,
     )
-    sender.close()
-    drains.close()
+    control, pid = zygote.start_zygote(of_workers, ours)
     # The zygote needs nothing of this, and goes on with what workers need meanwhile.
     with lightly.uncollected():
+        from parsl_context.pool.link import InterchangeNotFound
         from parsl_context.pool.manager import Manager
 
         lightly.settle()
     start_logging(log_config, settings.log_dir, "manager", debug=settings.debug)
     logger.info("Manager %s of block %s starts: %s", settings.uid, settings.block, settings)
+    given = settings.given
+    size = f"{given.cores} cores ({given.cores_by}) and {given.memory_bytes / 2**30:.1f} GiB ({given.memory_by})"
+    logger.info("Given of this node: %s; %d workers", size, settings.workers)
     try:
-        return Manager(settings, control, pid, receiver, ours, pathlib.Path(code_folder)).run()
+        return Manager(settings, control, pid, receiver, echoes, ours, pathlib.Path(code_folder), of_workers).run()
+    except InterchangeNotFound as error:
+        logger.critical("%s", error)
+        print(error, file=sys.stderr, flush=True)  # which the script reads, where no block has ever joined
+        return 1
     except Exception:
         logger.critical("The manager failed", exc_info=True)
         raise
-
-
-def _read_log_config(settings: ManagerSettings) -> Any:
-    if settings.log_config_path is None:
-        return None
-    with open(settings.log_config_path, "rb") as file:
-        return pickle.load(file)  # written by the executor into its own run directory
 
 
 if __name__ == "__main__":

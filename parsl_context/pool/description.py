@@ -12,10 +12,11 @@ from types import MappingProxyType
 import psutil
 from parsl.version import VERSION as PARSL_VERSION
 
+from parsl_context.pool.grant import Grant
 from parsl_context.pool.settings import ManagerSettings
 from parsl_context.wire import messages as m
 
-# Of the node's memory, what contexts may take if the user does not say.
+# Of the memory that was given, what contexts may take if the user does not say.
 _MEMORY_SHARE = 0.6
 
 
@@ -50,21 +51,22 @@ def describe_node(
         prefetch=settings.prefetch,
         drain_in_s=settings.drain_in_s(now),
         up_s=now - settings.started_at,
+        job_up_s=now - settings.job_started_at,
         pid=os.getpid(),
         python_version=platform.python_version(),
         parsl_version=PARSL_VERSION,
-        packages={d.metadata["Name"]: d.version for d in distributions()},
+        packages={name: d.version for d in distributions() if (name := d.metadata["Name"])},  # some are broken
         os=platform.system(),
         dir=os.getcwd(),
         cpu_count=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
         total_memory=psutil.virtual_memory().total,
-        context_memory=default_context_memory(),
+        context_memory=default_context_memory(settings.given),
         segments=segments,
         held=dict(held),
         templates=list(templates),
     )
 
 
-def default_context_memory() -> int:
+def default_context_memory(given: Grant) -> int:
     """Memory that contexts may take on this node if the user does not say. [bytes]"""
-    return int(_MEMORY_SHARE * psutil.virtual_memory().total)
+    return int(_MEMORY_SHARE * given.memory_bytes)

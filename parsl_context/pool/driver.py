@@ -5,24 +5,29 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
 
 from typing_extensions import assert_never
 
+from parsl_context.errors import EnvironmentUnusableError
+from parsl_context.pool.environments import Nest, NodeEnvironments
 from parsl_context.pool.family import Family, Member
 from parsl_context.pool.link import InterchangeLink
 from parsl_context.scheduling.node import events as node
-from parsl_context.scheduling.node.events import TemplateKey
+from parsl_context.scheduling.node.events import MANAGERS_OWN, TemplateKey
 from parsl_context.scheduling.node.restarts import PATIENCE_S, Restarts
 from parsl_context.scheduling.node.state import NodeState
 from parsl_context.wire import messages as m
-from parsl_context.wire.codec import Buffer
+from parsl_context.wire.codec import Buffer, make_payload
 from parsl_context.wire.eventloop import EventLoop, Timer
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, EnvironmentName, TaskId, WorkerId
 
 logger = logging.getLogger(f"parsl.{__name__}")
+
+_KINDS = tuple(kind.__name__ for kind in EnvironmentUnusableError.__mro__ if kind.__module__ == "builtins")
 
 
 class NodeDriver:
@@ -38,6 +43,8 @@ class NodeDriver:
         Nodes of the block, for calls that ask for some (MPI).
     on_give_up
         Called with the reason when no process can be started here.
+    environments
+        Where contexts name some.
     """
 
     def __init__(
@@ -49,6 +56,7 @@ class NodeDriver:
         slots: int,
         nodes: Sequence[str],
         on_give_up: Callable[[str], None],
+        environments: NodeEnvironments | None = None,
     ) -> None:
         self._loop = loop
         self._family = family
@@ -56,12 +64,19 @@ class NodeDriver:
         self._slots = slots
         self._nodes = nodes
         self._on_give_up = on_give_up
+        self._environments = environments
+        if environments is not None:
+            environments.on_broken = self._environment_broke
         self._state = NodeState(slots, nodes)
         self._tick: Timer | None = None
         self._restarts = Restarts()
         self._forks: dict[WorkerId, Restarts] = {}  # of workers that their templates could not fork
         self._templates: set[TemplateKey] = set()  # that should be there
-        self.tasks: dict[TaskId, tuple[m.Task, Sequence[Buffer]]] = {}  # calls that this node holds
+        self.tasks: dict[TaskId, tuple[m.Task, Sequence[Buffer]]] = {}  # calls that are here; of a batch its first
+        self.mates: dict[TaskId, list[tuple[m.Task, Sequence[Buffer]]]] = {}  # the others of a batch, by its first
+        self.stopping: set[TaskId] = set()  # calls that workers were told to end
+        self.on_gone: Callable[[list[tuple[m.Task, Sequence[Buffer]]]], None] = lambda calls: None  # called with calls
+        # that are no longer here and have their arguments in segments
 
     def decide(self, event: node.Event) -> None:
         """Take an event into account and do what follows from it."""
@@ -79,12 +94,19 @@ class NodeDriver:
         frames: Sequence[Buffer],
         overdue: m.Overdue | None = None,
         kinds: tuple[str, ...] = (),
+        text: str = "",
     ) -> None:
         """Decide on a context that could not be built; the interchange is told why, and which calls come back."""
         for action in self._state.handle(event, now=time.monotonic()):
             if isinstance(action, node.GiveBack) and action.broken is not None:
                 broken = m.ContextBroken(
-                    context=action.broken, returned=action.tasks, died=died, error=error, kinds=kinds, overdue=overdue
+                    context=action.broken,
+                    returned=action.tasks,
+                    died=died,
+                    error=error,
+                    kinds=kinds,
+                    overdue=overdue,
+                    text=text,
                 )
                 self._link.send(broken, frames)
                 self._drop(action.tasks)
@@ -112,7 +134,9 @@ class NodeDriver:
 
     def reset(self) -> None:
         """The interchange has given up the calls of this session; so do we. What is idle keeps its contexts."""
-        self.tasks.clear()
+        for task in list(self.tasks):
+            self.take(task)
+        self.stopping.clear()
         self._family.forget_all()
         for key in self._family.templates.keys() - self.ready_templates:
             self._family.end_template(key)
@@ -137,22 +161,56 @@ class NodeDriver:
             self._carry_out(node.GiveBack(tasks=[action.task]) if isinstance(action, node.Lose) else action)
         self.start_worker(worker)
 
-    def start_worker(self, worker: WorkerId, template: TemplateKey | None = None) -> None:
+    def start_worker(
+        self,
+        worker: WorkerId,
+        template: TemplateKey | None = None,
+        environment: EnvironmentName = MANAGERS_OWN,
+    ) -> None:
         """Start a process for a worker, sooner or later."""
+        if environment == MANAGERS_OWN:
+            self._start_worker(worker, template, environment, None)
+            return
+        assert self._environments is not None
+        self._family.workers.pop(worker, None)  # until its environment is there it has no process
+        self._environments.want(
+            environment,
+            lambda nest: self._start_worker(worker, template, environment, nest),
+            lambda: self.start_worker(worker),
+        )
+
+    def _start_worker(
+        self, worker: WorkerId, template: TemplateKey | None, environment: EnvironmentName, nest: Nest | None
+    ) -> None:
         try:
-            self._family.start_worker(worker, template)
+            self._family.start_worker(worker, template, nest)
         except OSError as error:
-            self._try_later(lambda: self.start_worker(worker, template), f"worker {worker} cannot be started: {error}")
+            again = f"worker {worker} cannot be started: {error}"
+            self._try_later(lambda: self.start_worker(worker, template, environment), again)
+
+    def _environment_broke(self, environment: EnvironmentName, error: EnvironmentUnusableError) -> None:
+        """What was to run in an environment does not; the interchange is told why."""
+        from parsl_context.content.exceptions import pack_raised  # which managers do without, most of the time
+
+        payload, frames = make_payload(pack_raised(error))
+        broke = node.EnvironmentBroke(environment=environment)
+        self.decide_broken(broke, None, payload, frames, kinds=_KINDS)
 
     def start_worker_later(self, worker: WorkerId) -> None:
         """The process of a worker died before it was of any use."""
         self._try_later(lambda: self.start_worker(worker), f"worker {worker} dies as it starts")
 
-    def start_template_later(self, template: TemplateKey) -> None:
+    def start_template_later(self, template: TemplateKey, environment: EnvironmentName = MANAGERS_OWN) -> None:
         """There is no process of a template, although it was asked for."""
-        self._try_later(lambda: self.start_template(template), "a template could not be forked")
+        self._try_later(lambda: self.start_template(template, environment), "a template could not be forked")
 
-    def fork_again(self, worker: WorkerId, template: TemplateKey | None, reason: str) -> bool:
+    def fork_again(
+        self,
+        worker: WorkerId,
+        template: TemplateKey | None,
+        reason: str,
+        environment: EnvironmentName = MANAGERS_OWN,
+    ) -> bool:
         """A template could not fork a worker's process; it is asked again after a pause. False: often enough."""
         tries = self._forks.setdefault(worker, Restarts())
         if tries.is_first:
@@ -163,7 +221,7 @@ class NodeDriver:
             logger.error("Worker %d could not be forked from its template for %g s: %s", worker, PATIENCE_S, reason)
             del self._forks[worker]
             return False
-        self._loop.call_later(pause_s, lambda: self.start_worker(worker, template))
+        self._loop.call_later(pause_s, lambda: self.start_worker(worker, template, environment))
         return True
 
     def was_forked(self, worker: WorkerId) -> None:
@@ -174,6 +232,16 @@ class NodeDriver:
         """A process of this node has been of use."""
         if not self._restarts.is_first:
             self._restarts.came_up()
+
+    def take(self, task: TaskId) -> list[TaskId]:
+        """A call is no longer here, and neither are those that run with it. Gives them all, the first first."""
+        first = self.tasks.pop(task, None)
+        self.stopping.discard(task)
+        mates = self.mates.pop(task, ())
+        gone = [call for call in (first, *mates) if call is not None and call[0].payload.segment is not None]
+        if gone:
+            self.on_gone(gone)
+        return [task, *(mate.id for mate, _ in mates)]
 
     def _try_later(self, start: Callable[[], None], reason: str) -> None:
         if self._restarts.is_first:
@@ -217,6 +285,8 @@ class NodeDriver:
                 self._assign(action)
             case node.Revoke():
                 self._revoke(action)
+            case node.Stop():
+                self._stop(action)
             case node.SettleBuild():
                 self._link.send(m.InstanceSettled(order=action.order, contexts=action.contexts))
             case node.RefuseBuild():
@@ -228,14 +298,15 @@ class NodeDriver:
             case node.Evict():
                 self._family.workers[action.worker].send(m.DropContext(context=action.context))
             case node.Replace():
-                self._replace(self._family.workers[action.worker], action.template)
+                member = self._family.workers[action.worker]
+                self._replace(member, action.template, environment=action.environment)
             case node.StartTemplate():
                 self._templates.add(action.template)
-                self.start_template(action.template)
+                self.start_template(action.template, action.environment)
             case node.EndTemplate():
                 self._end_template(action.template)
             case node.GiveBack():
-                self._link.send(m.TasksReturned(tasks=action.tasks))
+                self._link.send(m.TasksReturned(tasks=action.tasks, were_ended=action.were_ended))
                 self._drop(action.tasks)
             case node.Lose():
                 raise AssertionError("only the death of a worker loses a call")
@@ -251,7 +322,15 @@ class NodeDriver:
         member.tasks.append(task.id)
         if action.is_ahead:
             member.allow()
-        member.send(m.RunTask(task=task, nodes=action.nodes, is_ahead=action.is_ahead), frames)
+        if (mates := self.mates.get(task.id)) is None:
+            member.send(m.RunTask(task=task, nodes=action.nodes, is_ahead=action.is_ahead), frames)
+            return
+        needs = [digest for mate, _ in mates for digest in mate.needs]
+        if needs:
+            self._family.provide(member, needs)
+        own = itertools.chain(frames, *(frames for _, frames in mates))
+        run = m.RunTask(task=task, nodes=action.nodes, is_ahead=action.is_ahead, mates=[mate for mate, _ in mates])
+        member.send(run, list(own))
 
     def _revoke(self, action: node.Revoke) -> None:
         member = self._family.workers[action.worker]
@@ -260,23 +339,48 @@ class NodeDriver:
             member.tasks.pop()
         self.decide(node.TasksRevoked(worker=action.worker, count=count))
 
-    def _replace(self, member: Member, template: TemplateKey | None, *, kill: bool = False) -> None:
+    def _stop(self, action: node.Stop) -> None:
+        member = self._family.workers[action.worker]
+        if action.task in member.tasks:  # it was not taken back just before
+            self.stopping.add(action.task)
+            member.send(m.StopTask(task=action.task))
+
+    def _replace(
+        self,
+        member: Member,
+        template: TemplateKey | None,
+        *,
+        kill: bool = False,
+        environment: EnvironmentName = MANAGERS_OWN,
+    ) -> None:
         """End a worker's process and have another serve the worker."""
         worker = member.worker
         assert worker is not None
         self._family.retire(member, kill=kill)
         for context in member.resident:
             self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
-        self.start_worker(worker, template)
+        self.start_worker(worker, template, environment)
 
-    def start_template(self, template: TemplateKey) -> None:
+    def start_template(self, template: TemplateKey, environment: EnvironmentName = MANAGERS_OWN) -> None:
         """Start a template, sooner or later, unless it is not wanted any more."""
+        if environment == MANAGERS_OWN:
+            self._start_template(template, environment, None)
+            return
+        assert self._environments is not None
+        self._environments.want(
+            environment,
+            lambda nest: self._start_template(template, environment, nest),
+            lambda: self._templates.discard(template),
+        )
+
+    def _start_template(self, template: TemplateKey, environment: EnvironmentName, nest: Nest | None) -> None:
         if template not in self._templates:
             return
         try:
-            member = self._family.start_template(template)
+            member = self._family.start_template(template, nest)
         except OSError as error:
-            self._try_later(lambda: self.start_template(template), f"a template cannot be started: {error}")
+            again = f"a template cannot be started: {error}"
+            self._try_later(lambda: self.start_template(template, environment), again)
             return
         self._family.provide(member, template)
         for context in template:
@@ -290,4 +394,4 @@ class NodeDriver:
 
     def _drop(self, tasks: list[TaskId]) -> None:
         for task in tasks:
-            self.tasks.pop(task, None)
+            self.take(task)

@@ -20,17 +20,20 @@ import msgspec
 
 from parsl_context.distribute import code_files
 from parsl_context.errors import CarriedCodeError
-from parsl_context.pool import hardware
+from parsl_context.pool import accelerators, hardware
+from parsl_context.pool.environments import Nest as Nest
+from parsl_context.pool.environments import NodeEnvironments
 from parsl_context.pool.forking import request_fork
 from parsl_context.pool.leftovers import Leftovers
 from parsl_context.pool.settings import ManagerSettings
 from parsl_context.retain import processes
+from parsl_context.scheduling.node import events as node
 from parsl_context.scheduling.node.events import TemplateKey
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import Channel
 from parsl_context.wire.codec import Buffer, Frames, encode
 from parsl_context.wire.eventloop import EventLoop, Timer
-from parsl_context.wire.messages import Digest, WorkerId
+from parsl_context.wire.messages import Digest, EnvironmentName, WorkerId
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -65,11 +68,17 @@ class Member:
     limit: Timer | None = None  # for that clean-up
     building: Digest | None = None  # what it was told to build, and has begun
     builds: list[Timer] = field(default_factory=list)  # for the context function that runs: a warning, and an end
+    nest: Nest | None = None  # the environment that it runs in; None: the manager's own
     is_up: bool = False  # it is ready to be told what to do
     overdue: m.Overdue | None = None  # the build for which it was killed
     fork_of: TemplateKey | None = None  # the template that was asked to fork it
     error: tuple[m.LoadFailed | m.NotForked, Sequence[Buffer]] | None = None  # what a hook raised, of which it dies;
     # or why there is no such process
+
+    @property
+    def environment(self) -> EnvironmentName:
+        """Name of the environment that it runs in."""
+        return node.MANAGERS_OWN if self.nest is None else self.nest.name
 
     @property
     def name(self) -> str:
@@ -120,10 +129,14 @@ class Family:
     ----------
     zygote, zygote_pid
         The process that the first ones are forked from.
+    environments
+        Others, in which workers may run; None: there are none.
     code_folder
         For the user's modules.
     segments
         Directory of segments that workers are to use.
+    echo
+        Whether all that members print goes to the script.
     on_zygote_death
         Called when the zygote died.
     """
@@ -137,14 +150,18 @@ class Family:
         *,
         code_folder: Path,
         segments: str | None,
+        echo: bool,
         on_zygote_death: Callable[[], None],
+        environments: NodeEnvironments | None = None,
     ) -> None:
         self._loop = loop
+        self._environments = environments
         self._settings = settings
         self._zygote = zygote
         self._zygote_pid: int | None = zygote_pid
         self._code_folder = code_folder
         self._segments = segments
+        self._echo = echo
         self._on_zygote_death = on_zygote_death
         self._leftovers = Leftovers(loop)
         self._on_message: Callable[[Member, Frames], None]  # see `listen`
@@ -242,8 +259,8 @@ class Family:
 
     # --- life
 
-    def start_worker(self, worker: WorkerId, template: TemplateKey | None = None) -> None:
-        """Start a process for a worker, forked from a template or from the zygote.
+    def start_worker(self, worker: WorkerId, template: TemplateKey | None = None, nest: Nest | None = None) -> None:
+        """Start a process for a worker, forked from a template, or from the zygote of an environment or the manager's.
 
         Raises
         ------
@@ -251,14 +268,25 @@ class Family:
             If the system has no room for it; there is no process for the worker then.
         """
         self.workers.pop(worker, None)
+        with contextlib.ExitStack() as undo:
+            if nest is not None and not nest.environment.is_kept:
+                undo.callback(nest.close)
+            self._start_worker(worker, template, nest)
+            undo.pop_all()
+
+    def _start_worker(self, worker: WorkerId, template: TemplateKey | None, nest: Nest | None) -> None:
         settings = self._settings
         environment: dict[str, str] = {}
         cores = hardware.cores_of_worker(settings.cpu_affinity, worker, settings.workers)
         if cores is not None:
             environment |= hardware.affinity_environment(cores)
         if settings.accelerators:
-            environment |= hardware.accelerator_environment(settings.accelerators[worker], settings.workers)
-        message = m.ForkWorker(worker=worker, environment=environment, cores=cores, segments=self._segments)
+            environment |= accelerators.accelerator_environment(
+                settings.accelerators, worker, settings.workers, accelerators.devices_here(), os.environ
+            )
+        message = m.ForkWorker(
+            worker=worker, environment=environment, cores=cores, segments=self._segments, echo=self._echo
+        )
         with contextlib.ExitStack() as made:
             ours, theirs = (made.enter_context(end) for end in socket.socketpair())
             claims = socket.socketpair()
@@ -267,14 +295,15 @@ class Family:
             parent = self.templates.get(template) if template is not None else None
             is_forked = parent is not None and self._try_fork(parent, message, theirs, claims[1])
             if not is_forked:
-                request_fork(self._zygote, message, theirs, claims[1])
+                request_fork(self._zygote if nest is None else nest.control, message, theirs, claims[1])
             made.pop_all()
         theirs.close()
         member = self.workers[worker] = self._add(ours, worker=worker)
+        member.nest = nest
         member.fork_of = template if is_forked else None
         member.claims = claims
 
-    def start_template(self, template: TemplateKey) -> Member:
+    def start_template(self, template: TemplateKey, nest: Nest | None = None) -> Member:
         """Start a process that is to build these contexts.
 
         Raises
@@ -286,11 +315,13 @@ class Family:
             ours, theirs = (made.enter_context(end) for end in socket.socketpair())
             pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             control, their_control = (made.enter_context(end) for end in pair)
-            request_fork(self._zygote, m.ForkTemplate(), theirs, their_control)
+            zygote = self._zygote if nest is None else nest.control
+            request_fork(zygote, m.ForkTemplate(echo=self._echo), theirs, their_control)
             made.pop_all()
         theirs.close()
         their_control.close()
         member = self.templates[template] = self._add(ours, template=template, control=control)
+        member.nest = nest
         return member
 
     def end_template(self, template: TemplateKey) -> bool:
@@ -340,6 +371,8 @@ class Family:
             elif ended.pid == self._zygote_pid:
                 self._zygote_pid = None
                 self._on_zygote_death()
+            elif self._environments is not None and self._environments.reaped(ended):
+                pass
             elif self._nameless:
                 self._exits.pop(ended.pid, None)
                 self._exits[ended.pid] = ended
@@ -371,6 +404,8 @@ class Family:
         self._await_ends(processes.LEFT_GRACE_S)
         if not is_clean:
             on_clean()
+        if self._environments is not None:
+            self._environments.close()
         self._zygote.close()
         if self._zygote_pid is not None:
             processes.kill(self._zygote_pid)  # it has nothing left to do, and may be stopped
@@ -445,6 +480,8 @@ class Family:
             self._leftovers.end(ended.pid, member.group)
         member.end_limits()
         member.close()
+        if member.nest is not None and not member.nest.environment.is_kept:
+            member.nest.close()
         if not member.retired:
             member.retired = True
             self._on_death(member, ended)

@@ -1,4 +1,4 @@
-"""Cores and accelerators of a node: how many workers fit, and what each worker gets.
+"""Cores of a node: how many workers fit, and what each worker gets. Accelerators are in `accelerators`.
 
 The variables and rules are those of HTEX's worker pool, so that scripts written for it find what they expect.
 """
@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
-import subprocess
 from collections.abc import Sequence
 
-import psutil
-
 from parsl_context.errors import ConfigurationError
+from parsl_context.pool.grant import Grant
 
 
 def count_workers(
@@ -22,23 +19,19 @@ def count_workers(
     mem_per_worker: float | None,
     max_workers: float,
     accelerators: Sequence[str],
+    given: Grant,
 ) -> int:
-    """Workers that fit on this node.
+    """Workers that fit into what was given of this node.
 
     Parameters
     ----------
     mem_per_worker
         Memory for each worker. [GB]
-
-    Notes
-    -----
-    PARSL_CORES and PARSL_MEMORY_GB, set by some providers, stand for what the machine has.
     """
-    cores = int(os.environ.get("PARSL_CORES") or len(os.sched_getaffinity(0)))
-    slots = min(max_workers, math.floor(cores / cores_per_worker))
+    slots = min(max_workers, math.floor(given.cores / cores_per_worker))
     if mem_per_worker:
-        declared = os.environ.get("PARSL_MEMORY_GB")
-        memory_gb = float(declared) if declared else round(psutil.virtual_memory().available / 2**30, 1)
+        # As HTEX, which rounds what is free; but never to more than was given.
+        memory_gb = min(round(given.free_bytes / 2**30, 1), given.memory_bytes / 2**30)
         slots = min(slots, math.floor(memory_gb / mem_per_worker))
     if accelerators:
         slots = min(slots, len(accelerators))
@@ -89,23 +82,6 @@ def affinity_environment(cores: Sequence[int]) -> dict[str, str]:
     }
 
 
-def accelerator_environment(accelerator: str, workers: int) -> dict[str, str]:
-    """Variables that make one accelerator the only one that a worker sees.
-
-    With fewer NVIDIA devices than workers, several workers share a device, as with the Multi-Process Service.
-    """
-    device = accelerator
-    count = _count_nvidia_devices()
-    if count and accelerator.isdigit() and workers >= count:
-        device = str(int(accelerator) // (workers // count))
-    return {
-        "CUDA_VISIBLE_DEVICES": device,
-        "ROCR_VISIBLE_DEVICES": accelerator,
-        "ZE_AFFINITY_MASK": accelerator,
-        "ZE_ENABLE_PCI_ID_DEVICE_ORDER": "1",
-    }
-
-
 def _parse_cores(text: str) -> list[int]:
     cores: list[int] = []
     try:
@@ -115,10 +91,3 @@ def _parse_cores(text: str) -> list[int]:
     except ValueError:
         raise ConfigurationError(f"cpu_affinity names the cores {text!r} of a worker; write them like 0,2-3.") from None
     return cores
-
-
-def _count_nvidia_devices() -> int:
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return len(listed.stdout.splitlines()) if listed.returncode == 0 else 0

@@ -12,6 +12,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from urllib.parse import urlparse
 
 import zmq
 from parsl import curvezmq
@@ -32,6 +33,10 @@ logger = logging.getLogger(f"parsl.{__name__}")
 _LINGER_MS = 1000
 
 
+class InterchangeNotFound(ConnectionError):
+    """No interchange answers where it should be."""
+
+
 def find_interchange(
     context: curvezmq.ClientContext, addresses: Sequence[str], port: int, timeout_s: float
 ) -> tuple[str, m.ProbeReply]:
@@ -39,7 +44,7 @@ def find_interchange(
 
     Raises
     ------
-    ConnectionError
+    InterchangeNotFound
         If none does in time.
     """
     sockets: dict[zmq.Socket[bytes], str] = {}
@@ -62,10 +67,15 @@ def find_interchange(
         for sock in sockets:
             sock.close()
     tried = ", ".join(sockets.values())
-    raise ConnectionError(
+    raise InterchangeNotFound(
         f"No interchange answered within {timeout_s:g} s at {tried}. Set address= of the executor to one that "
         "compute nodes can reach, and check that a firewall lets the worker ports through."
     )
+
+
+def host_of(url: str) -> str:
+    """Host in an URL of ZeroMQ."""
+    return urlparse(url).hostname or "127.0.0.1"
 
 
 class InterchangeLink:

@@ -9,15 +9,18 @@ from collections.abc import Sequence
 
 from typing_extensions import assert_never
 
+from parsl_context.errors import MessageError
 from parsl_context.pool.driver import NodeDriver
+from parsl_context.pool.echoes import Echoes
 from parsl_context.pool.family import Family, Member
+from parsl_context.pool.far_values import FarValues
 from parsl_context.pool.link import InterchangeLink
 from parsl_context.retain import processes
 from parsl_context.scheduling.node import events as node
 from parsl_context.scheduling.node.events import TemplateKey
 from parsl_context.scheduling.node.overdue import warn_after_s
 from parsl_context.wire import messages as m
-from parsl_context.wire.codec import Buffer, Decoder, Frames
+from parsl_context.wire.codec import Buffer, Decoder, Frames, deal
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.messages import Digest, WorkerId
 from parsl_context.wire.segments import Segments
@@ -27,6 +30,9 @@ logger = logging.getLogger(f"parsl.{__name__}")
 # A worker that dies sooner, and was sent nothing, is not started again at once. [s]
 _MIN_LIFE_S = 1.0
 
+# Of the memory of a worker's accelerators, what its contexts may take: calls need some, and so does the library.
+_DEVICE_SHARE = 0.8
+
 
 class MemberReports:
     """Hears the processes of a node: `message` and `death` are what the family calls.
@@ -35,8 +41,12 @@ class MemberReports:
     ----------
     driver
         Told what follows from it.
+    values
+        Takes outcomes in segments to the script's host, if that has other memory.
     block
         Of the node.
+    workers_per_device
+        That share the memory of an accelerator.
     """
 
     def __init__(
@@ -46,15 +56,21 @@ class MemberReports:
         link: InterchangeLink,
         driver: NodeDriver,
         segments: Segments,
+        echoes: Echoes,
+        values: FarValues | None,
         *,
         block: str,
+        workers_per_device: int,
     ) -> None:
         self._loop = loop
         self._family = family
         self._link = link
         self._driver = driver
         self._segments = segments
+        self._echoes = echoes
+        self._values = values
         self._block = block
+        self._workers_per_device = workers_per_device
         self._decoder: Decoder[m.FromWorker] = Decoder(m.FromWorker)
 
     def message(self, member: Member, frames: Frames) -> None:
@@ -80,8 +96,9 @@ class MemberReports:
             if self._family.greet(member, message.pid) and member.worker is not None and not member.retired:
                 self._worker_up(member, member.worker, message.inherited)
         elif member.retired:
-            if isinstance(message, m.TaskDone):
-                self._segments.drop(message.result.payload)
+            if isinstance(message, m.TaskDone | m.BatchDone):
+                for result in [message.result] if isinstance(message, m.TaskDone) else message.results:
+                    self._segments.drop(result.payload)
         elif member.worker is not None:
             self._driver.came_up()
             self._from_worker(member, member.worker, message, own)
@@ -114,7 +131,7 @@ class MemberReports:
         failed = member.error[0] if member.error is not None else None
         if member.worker is None or not isinstance(failed, m.NotForked):
             return False
-        return self._driver.fork_again(member.worker, member.fork_of, failed.reason)
+        return self._driver.fork_again(member.worker, member.fork_of, failed.reason, member.environment)
 
     def _worker_up(self, member: Member, worker: WorkerId, inherited: list[Digest]) -> None:
         member.end_limits()
@@ -122,14 +139,22 @@ class MemberReports:
         member.resident.update(inherited)
         for context in inherited:
             self._link.send(m.ContextUp(context=context, worker=worker))
-        self._driver.decide(node.WorkerReady(worker=worker, inherited=frozenset(inherited)))
+        self._driver.decide(
+            node.WorkerReady(worker=worker, inherited=frozenset(inherited), environment=member.environment)
+        )
 
     def _from_worker(self, member: Member, worker: WorkerId, message: m.FromWorker, frames: Sequence[Buffer]) -> None:
         match message:
             case m.TaskDone():
                 self._take_result(member, worker, message.result, frames)
+            case m.BatchDone():
+                self._take_batch(member, worker, message.results, frames)
             case m.TaskSkipped():
                 self._driver.decide(node.TaskSkipped(worker=worker, task=message.task))
+            case m.TaskStopped():
+                member.tasks.popleft()
+                self._segments.drop_results([message.task])
+                self._driver.decide(node.TaskStopped(worker=worker, task=message.task))
             case m.LoadStarted():
                 if self._begin_build(member, message.context):
                     self._driver.decide(node.LoadBegan(worker=worker, context=message.context))
@@ -143,7 +168,7 @@ class MemberReports:
                 if message.task is not None:
                     member.tasks.popleft()
                 event = node.LoadBroke(worker=worker, context=message.context, task=message.task)
-                self._driver.decide_broken(event, None, message.error, frames, kinds=message.kinds)
+                self._driver.decide_broken(event, None, message.error, frames, kinds=message.kinds, text=message.text)
             case m.Unloading():
                 self._driver.decide(node.ContextsWorn(worker=worker, contexts=message.contexts))
                 member.send(m.GoOn())
@@ -162,21 +187,56 @@ class MemberReports:
 
     def _take_result(self, member: Member, worker: WorkerId, result: m.Result, frames: Sequence[Buffer]) -> None:
         member.tasks.popleft()
-        self._driver.tasks.pop(result.id, None)
-        if self._driver.tasks:
+        self._driver.take(result.id)
+        if self._echoes.is_expected:
+            self._link.flush()
+            self._echoes.flush()
+        if self._values is not None and result.payload.segment is not None:
+            self._values.deliver(result)
+        elif self._driver.tasks:
             self._link.add_result(result, frames)
         else:
             self._link.send_at_once(result, frames)  # whoever waits for it need not wait for what is decided
         self._driver.decide(node.TaskEnded(worker=worker, task=result.id, run_s=result.run_s))
+
+    def _take_batch(
+        self, member: Member, worker: WorkerId, results: Sequence[m.Result], frames: Sequence[Buffer]
+    ) -> None:
+        first = member.tasks.popleft()
+        if self._driver.take(first) != [result.id for result in reversed(results)]:
+            raise MessageError(f"Outcomes of other calls than those of the batch of task {first} arrived.")
+        if self._echoes.is_expected:
+            self._link.flush()
+            self._echoes.flush()
+        for result, own in deal(results, frames):
+            if self._values is not None and result.payload.segment is not None:
+                self._values.deliver(result)
+            else:
+                self._link.add_result(result, own)
+        self._driver.decide(node.TaskEnded(worker=worker, task=first, run_s=results[-1].run_s))
 
     def _loaded(self, member: Member, worker: WorkerId, loaded: m.Loaded) -> None:
         context, load_s, size_bytes = loaded.context, loaded.load_s, loaded.size_bytes
         self._end_build(member, context)
         member.resident.add(context)
         member.has_clean_ups |= loaded.has_clean_up
-        self._link.send(m.ContextLoaded(context=context, load_s=load_s, size_bytes=size_bytes))
+        self._link.send(m.ContextLoaded(context=context, load_s=load_s, size_bytes=size_bytes, worker=worker))
         self._link.send(m.ContextUp(context=context, worker=worker))
-        self._driver.decide(node.LoadEnded(worker=worker, context=context, load_s=load_s, size_bytes=size_bytes))
+        total_bytes = loaded.devices_total_bytes
+        share_bytes = int(_DEVICE_SHARE * total_bytes / self._workers_per_device)
+        if loaded.device_bytes:
+            text = "Context %s takes %.0f MB of an accelerator; those of a worker may take %.0f MB"
+            logger.info(text, self._family.label(context), loaded.device_bytes / 1e6, share_bytes / 1e6)
+        self._driver.decide(
+            node.LoadEnded(
+                worker=worker,
+                context=context,
+                load_s=load_s,
+                size_bytes=size_bytes,
+                device_bytes=loaded.device_bytes,
+                device_limit_bytes=share_bytes if total_bytes else None,
+            )
+        )
 
     def _worker_died(self, member: Member, worker: WorkerId, died: m.WorkerDied) -> None:
         self._link.send(m.WorkerFell(task=None, died=died))
@@ -184,8 +244,9 @@ class MemberReports:
             self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
         failed, frames = member.error or (None, ())
         error, kinds = (failed.error, failed.kinds) if failed is not None else (None, ())
+        text = failed.text if isinstance(failed, m.LoadFailed) else ""
         cause = died if error is None and member.overdue is None else None
-        self._driver.decide_broken(node.WorkerEnded(worker=worker), cause, error, frames, member.overdue, kinds)
+        self._driver.decide_broken(node.WorkerEnded(worker=worker), cause, error, frames, member.overdue, kinds, text)
         lived_s = time.monotonic() - member.started_at
         is_blamed = bool(member.known) or cause is None  # not the node
         if is_blamed or (member.pid is not None and lived_s > _MIN_LIFE_S):
@@ -206,7 +267,7 @@ class MemberReports:
             case m.LoadFailed():
                 self._family.end_template(template)
                 event = node.TemplateBroke(template=template, context=message.context)
-                self._driver.decide_broken(event, None, message.error, frames, kinds=message.kinds)
+                self._driver.decide_broken(event, None, message.error, frames, kinds=message.kinds, text=message.text)
             case m.Unshareable():
                 text = "Context %s cannot be shared by the workers of this node, each builds its own: %s"
                 logger.warning(text, self._family.label(message.context), message.reason)
@@ -242,7 +303,7 @@ class MemberReports:
     def _template_died(self, member: Member, template: TemplateKey, died: m.WorkerDied) -> None:
         self._family.templates.pop(template, None)
         if member.pid is None:  # it never was: the zygote could not fork it
-            self._driver.start_template_later(template)
+            self._driver.start_template_later(template, member.environment)
             return
         unbuilt = [context for context in template if context not in member.resident]
         if unbuilt:
@@ -261,7 +322,7 @@ class MemberReports:
         if member.building is not None:
             return False
         member.building = context
-        self._link.send(m.ContextBuilding(context=context))
+        self._link.send(m.ContextBuilding(context=context, worker=member.worker))
         return True
 
     def _end_build(self, member: Member, context: Digest) -> None:

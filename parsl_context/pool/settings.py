@@ -13,7 +13,9 @@ from typing import Any
 
 from parsl.executors.high_throughput.mpi_prefix_composer import VALID_LAUNCHERS
 
+from parsl_context.distribute.places import from_option
 from parsl_context.errors import ConfigurationError
+from parsl_context.pool.grant import Grant
 from parsl_context.pool.hardware import count_workers
 
 # Of multiprocessing; the first is that of HTEX's workers.
@@ -32,6 +34,7 @@ class ManagerSettings:
     log_dir: str  # of this pool
     log_config_path: str | None
     debug: bool
+    given: Grant  # of the node
     workers: int
     prefetch: int | None  # None: computed
     cpu_affinity: str
@@ -41,9 +44,11 @@ class ManagerSettings:
     address_probe_timeout_s: float
     drain_period_s: float | None  # after the start
     started_at: float  # time.monotonic() when the process began. [s]
+    job_started_at: float  # and when its job did. [s]
     mpi_mode: bool
     mpi_launcher: str
     start_method: str  # of multiprocessing, in workers
+    node_store: tuple[str, ...]  # folders as the user writes them; if none, the node's environment tells
 
     def drain_in_s(self, now: float) -> float | None:
         """Time from now until the manager should drain, or None for never. [s]"""
@@ -58,14 +63,17 @@ class WorkerSettings:
     block: str
     manager_pid: int
     workers: int
+    cores: int  # that the workers share
     log_dir: str  # of this pool
     log_config: Any  # parsl.logconfigs.base.LogConfig or None
     debug: bool
     mpi_launcher: str
     start_method: str  # of multiprocessing
     monitoring: socket.socket  # datagrams to the manager
+    echo: socket.socket  # packets of printed lines to the manager
     drains: socket.socket  # can be read once the manager drains, ends or is gone
     code_folder: str  # for modules of the user's
+    node_store: tuple[str, ...] = ()  # as of the manager
 
 
 def check_start_method(method: str) -> None:
@@ -80,8 +88,10 @@ def check_start_method(method: str) -> None:
         raise ConfigurationError(f"start_method={method!r} is no start method of multiprocessing: use {available}.")
 
 
-def parse_settings(arguments: Sequence[str], *, started_at: float) -> ManagerSettings:
-    """Settings from a command line."""
+def parse_settings(
+    arguments: Sequence[str], *, started_at: float, job_started_at: float | None = None, given: Grant
+) -> ManagerSettings:
+    """Settings from a command line, and from what was given of this node."""
     args = _parser().parse_args(arguments)
     return ManagerSettings(
         uid=args.uid,
@@ -92,11 +102,13 @@ def parse_settings(arguments: Sequence[str], *, started_at: float) -> ManagerSet
         log_dir=f"{args.logdir}/block-{args.block_id}/{args.uid}",
         log_config_path=args.logconf,
         debug=args.debug,
+        given=given,
         workers=count_workers(
             cores_per_worker=args.cores_per_worker,
             mem_per_worker=args.mem_per_worker,
             max_workers=args.max_workers_per_node,
             accelerators=args.available_accelerators,
+            given=given,
         ),
         prefetch=args.prefetch_capacity,
         cpu_affinity=args.cpu_affinity,
@@ -106,9 +118,11 @@ def parse_settings(arguments: Sequence[str], *, started_at: float) -> ManagerSet
         address_probe_timeout_s=args.address_probe_timeout,
         drain_period_s=args.drain_period,
         started_at=started_at,
+        job_started_at=started_at if job_started_at is None else job_started_at,
         mpi_mode=args.enable_mpi_mode,
         mpi_launcher=args.mpi_launcher,
         start_method=args.start_method,
+        node_store=tuple(args.node_store),
     )
 
 
@@ -147,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--enable_mpi_mode", action="store_true", help="each task gets nodes of the block for itself")
     add("--mpi-launcher", default="mpiexec", choices=VALID_LAUNCHERS, help="program that starts MPI ranks")
     add("--start-method", default="spawn", choices=START_METHODS, help="how multiprocessing starts processes")
+    add("--node-store", type=from_option, action="append", default=[], help="a folder of the store, percent-encoded")
     return parser
 
 

@@ -23,10 +23,11 @@ from parsl_context.parsl_parts.titles import set_title
 from parsl_context.pool import worker
 from parsl_context.pool.bond import Bond
 from parsl_context.pool.forking import Nursery, receive_fork
+from parsl_context.pool.preparing import threads_of, voice_of
 from parsl_context.pool.settings import WorkerSettings
-from parsl_context.retain import calls, processes, sharing, surroundings
+from parsl_context.retain import calls, echoing, large_pages, processes, sharing, surroundings
 from parsl_context.retain.instances import Instances
-from parsl_context.retain.loader import Loader, kinds_of, pack_error
+from parsl_context.retain.loader import Loader, in_a_line, kinds_of, pack_error
 from parsl_context.retain.processes import die_with
 from parsl_context.retain.speaking import Voice, mark_logs
 from parsl_context.wire import messages as m
@@ -35,14 +36,24 @@ from parsl_context.wire.codec import Buffer, Decoder, encode, make_payload
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
+# What follows the builds of contexts may take as long as those did, or so long. [s]
+_GATHER_S = 1.0
 
-def main(channel: socket.socket, control: socket.socket, guard: socket.socket, settings: WorkerSettings) -> int:
+
+def main(
+    channel: socket.socket,
+    control: socket.socket,
+    guard: socket.socket,
+    message: m.ForkTemplate,
+    settings: WorkerSettings,
+) -> int:
     """Serve the manager until it says so or is gone. Gives the exit status."""
     bond = Bond(settings)
     set_title("template")
     signal.signal(signal.SIGINT, processes.interrupt)
     start_logging(settings.log_config, settings.log_dir, "template", debug=settings.debug)
     mark_logs()
+    echoing.start(settings.echo, "template", always=message.echo)
     return Template(channel, control, guard, settings, bond).run()
 
 
@@ -64,7 +75,7 @@ class Template:
         self._control = control
         self._settings = settings
         self._decoder: Decoder[m.ToTemplate] = Decoder(m.ToTemplate)
-        self._loader = Loader(self._send, Instances(), Voice("template"), settings.code_folder)
+        self._loader = Loader(self._send, Instances(), Voice("template"), settings.code_folder, settings.node_store)
         self._nursery = Nursery(guard)
         self._variables = sharing.hold_threads()
         self._limits = surroundings.Limits()  # of contexts: they hold in workers, and while contexts are built
@@ -113,8 +124,8 @@ class Template:
             sock.close()
         isolated = self._loader.instances.isolated(self._loader.instances)
         # A worker that is to be forked again must start no thread pools; its children may.
-        sharing.make_distinct(self._variables, 1 if isolated else worker.threads_of(message, self._settings))
-        self._loader.instances.about = worker.voice_of(message.worker).about
+        sharing.make_distinct(self._variables, 1 if isolated else threads_of(message, self._settings))
+        self._loader.instances.about = voice_of(message.worker).about
         _inherit(self._loader.instances, WorkerChannel(ends[0]))
         return worker.main(ends, message, self._settings, self._loader.instances, self._limits.theirs)
 
@@ -126,12 +137,19 @@ class Template:
                 self._load(message.context)
             case m.Freeze():
                 gc.collect()
+                self._gather()
                 gc.freeze()
                 self._send(m.Frozen())
             case m.Exit():
                 raise AssertionError("handled by the loop")
             case _:
                 assert_never(message)
+
+    def _gather(self) -> None:
+        """Make it cheap to fork the workers again, for each of their calls, if that is to be done."""
+        instances = self._loader.instances
+        if instances.isolated(instances):
+            large_pages.gather(max(_GATHER_S, sum(map(instances.load_s, instances))))
 
     def _load(self, context: m.Digest) -> None:
         if context in self._loader.instances:
@@ -174,6 +192,6 @@ def _inherit(instances: Instances, channel: WorkerChannel) -> None:
         instances.inherit(tell)
     except BaseException as error:
         payload, frames = make_payload(pack_error(error))
-        failed = m.LoadFailed(context=begun[-1], task=None, error=payload, kinds=kinds_of(error))
+        failed = m.LoadFailed(context=begun[-1], task=None, error=payload, kinds=kinds_of(error), text=in_a_line(error))
         channel.send(encode(failed, frames))
         raise

@@ -10,38 +10,36 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import pickle
 import platform
-import signal
 import socket
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import parsl.executors.high_throughput.monitoring_info as monitoring_info
-from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.execute_task import execute_task
-from parsl.executors.high_throughput.mpi_prefix_composer import compose_all
 from typing_extensions import assert_never
 
 from parsl_context.content.carried import unpack_code
-from parsl_context.content.serialization import pack_value, unpack_value
+from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import BodyExitError, ContextIsolationError, WorkerLost
-from parsl_context.parsl_parts.compat import start_logging
-from parsl_context.parsl_parts.titles import set_title
 from parsl_context.pool.bond import Bond, ManagerGone
+from parsl_context.pool.outcomes import Calls, fail, pack_result
+from parsl_context.pool.preparing import describe_resources, prepare_process, threads_of, voice_of
 from parsl_context.pool.settings import WorkerSettings
-from parsl_context.retain import calls, sharing
+from parsl_context.pool.stops import Stops
+from parsl_context.retain import calls as resident_calls
+from parsl_context.retain import echoing, large_pages, sharing
+from parsl_context.retain.batches import Outcome, Row
+from parsl_context.retain.calls import BatchCall
 from parsl_context.retain.instances import Instances
-from parsl_context.retain.isolation import DIRTY, run_in_child
+from parsl_context.retain.isolation import Answer, Forks
 from parsl_context.retain.loader import Loader, pack_error
-from parsl_context.retain.processes import Exit, alone, flush_streams, interrupt, interruptible, status_of
-from parsl_context.retain.speaking import Voice, mark_logs
+from parsl_context.retain.processes import Exit, alone, flush_streams, interruptible, status_of
 from parsl_context.retain.surroundings import LimitValues, Surroundings
 from parsl_context.wire import messages as m
 from parsl_context.wire.channel import WorkerChannel
-from parsl_context.wire.codec import Buffer, Decoder, Frames, deal, encode, make_payload
+from parsl_context.wire.codec import Buffer, Decoder, Frames, deal, encode
 from parsl_context.wire.messages import Digest, WorkerId
 from parsl_context.wire.segments import Segments, join_segments
 
@@ -50,7 +48,8 @@ logger = logging.getLogger(f"parsl.{__name__}")
 _FUNCTIONS_KEPT = 256
 # After a call that took longer, all is set back that it may have changed: that takes a hundredth of the time. [s]
 _LONG_CALL_S = 1e-3
-_described: set[str] = set()  # variables that were set for the last call
+# What follows the build of a context may take as long as that did, or so long. [s]
+_GATHER_S = 1.0
 
 
 def main(
@@ -67,13 +66,14 @@ def main(
     inherited, limits
         What a template has built, and the limits that its contexts have set.
     """
-    bond = _prepare_process(message, settings)
+    bond = prepare_process(message, settings)
     sock, claims = ends
     claims.setblocking(False)
     threads = threads_of(message, settings)
     segments = join_segments(message.segments)
     instances = inherited or Instances()
     worker = Worker(WorkerChannel(sock), claims, settings, instances, segments, message.worker, threads, bond)
+    worker.echoes_all = message.echo
     if limits is not None:
         worker.limit(limits)
     try:
@@ -82,55 +82,8 @@ def main(
         segments.close()
 
 
-def threads_of(message: m.ForkWorker, settings: WorkerSettings) -> int:
-    """Threads that libraries may use in a worker."""
-    return max(1, len(message.cores) if message.cores else (os.cpu_count() or 1) // settings.workers)
-
-
-def voice_of(number: WorkerId) -> Voice:
-    """Labels what a worker says."""
-    return Voice(f"worker {number}")
-
-
-def _prepare_process(message: m.ForkWorker, settings: WorkerSettings) -> Bond:
-    number = message.worker
-    bond = Bond(settings)
-    set_title(f"worker-{number}")
-    signal.signal(signal.SIGINT, interrupt)
-    os.environ.update(
-        PARSL_WORKER_RANK=str(number),
-        PARSL_WORKER_COUNT=str(settings.workers),
-        PARSL_WORKER_POOL_ID=settings.pool,
-        PARSL_WORKER_BLOCK_ID=settings.block,
-        **message.environment,
-    )
-    if message.cores is not None:
-        os.sched_setaffinity(0, message.cores)
-    _start_logging(number, settings)
-    monitoring_info.result_queue = _MonitoringQueue(settings.monitoring)  # type: ignore[assignment]
-    return bond
-
-
-def _start_logging(number: int, settings: WorkerSettings) -> None:
-    for handler in logging.getLogger("parsl").handlers[:]:
-        logging.getLogger("parsl").removeHandler(handler)  # the manager's, inherited by fork
-    start_logging(settings.log_config, settings.log_dir, f"worker_{number}", debug=settings.debug)
-    mark_logs()
-
-
 class _UnfitError(Exception):
     """This process cannot run a call that another could."""
-
-
-class _MonitoringQueue:
-    """What Parsl's HTEXRadio puts its records in. Also used by forked children of a worker: datagrams stay whole."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-
-    def put(self, record: bytes) -> None:
-        # The radio wraps what the hub wants to see; it is unwrapped here, because nothing above may unpickle.
-        self._socket.send(pickle.dumps(pickle.loads(record)["payload"]))
 
 
 class Worker:
@@ -153,16 +106,19 @@ class Worker:
         self._settings = settings
         self._decoder: Decoder[m.ToWorker] = Decoder(m.ToWorker)
         self._functions: OrderedDict[Digest, tuple[Digest | None, Callable[..., Any]]] = OrderedDict()
-        self._loader = Loader(self._send, instances, voice_of(number), settings.code_folder)
+        self._loader = Loader(self._send, instances, voice_of(number), settings.code_folder, settings.node_store)
         self._segments = segments
         self._number = number
         self._threads = threads  # that libraries may use which were held at one
         self._put_off: deque[tuple[m.ToWorker, Sequence[Buffer]]] = deque()
         self._is_open = False  # whether anything ran in this process that may keep it from being forked
         self._surroundings = Surroundings()
+        self._forks = Forks(self._prepare_fork)
+        self._forks_next = False  # a call in a fork is the likeliest next one
         self._has_run = False  # a call, since all was set back that it may have changed
         self._ran_long = False
-        calls.resident = instances
+        self.echoes_all = False  # what is printed goes to the script
+        resident_calls.resident = instances
 
     def limit(self, limits: LimitValues) -> None:
         """Have calls run within limits that contexts have set where they were built."""
@@ -178,6 +134,7 @@ class Worker:
             self._send(m.Unfit(reason=str(error)))
             self._wait_for_exit()
         finally:
+            self._forks.close()
             instances.close()
             flush_streams()
         return 0
@@ -194,8 +151,21 @@ class Worker:
             return self._put_off.popleft()
         if self._has_run and (self._ran_long or not self._channel.has_message()):
             self._settle()
+        if echoing.has_more() and not self._channel.has_message():
+            echoing.send_until(self._channel.fileno())
+        if not self._channel.has_message():
+            self._wait_with_forks()
         frames = self._channel.receive()
         return None if frames is None else self._decoder.decode(frames)
+
+    def _wait_with_forks(self) -> None:
+        """Look after children until there is a message, if there are any or there should be."""
+        self._forks.reap_until(self._channel.fileno())
+        if self._forks_next and not self._forks.has_spare and self._channel.read() and not self._channel.has_message():
+            self._forks_next = False  # it is tried once
+            if sharing.why_unsafe() is None:
+                with self._surroundings.limits.lifted():
+                    self._forks.fork_ahead()
 
     def _settle(self) -> None:
         """Set all back that calls may have changed."""
@@ -224,20 +194,23 @@ class Worker:
                 if message.is_ahead and not self._claim():
                     self._send(m.TaskSkipped(task=message.task.id))
                     return
-                ((task, own),) = deal([message.task], frames)
-                _describe_resources(task.resources, message.nodes, self._settings.mpi_launcher)
-                self._run_task(task, own)
+                self._run_task(message, frames)
             case m.StoreBlobs():
+                self._forks.renew()
                 self._loader.store(message, frames)
             case m.LoadContext():
                 self._load_wanted(message.context)
             case m.DropContext():
                 self._drop([message.context])
             case m.ForgetBlobs():
+                self._forks.renew()
+                self._forks_next = False
                 self._loader.forget(message.digests)
                 self._surroundings.note()
                 for digest in message.digests:
                     self._functions.pop(digest, None)
+            case m.StopTask():
+                pass  # it came too late, or has been heeded
             case m.Exit() | m.GoOn():
                 raise AssertionError("handled where it is waited for")
             case _:
@@ -255,81 +228,130 @@ class Worker:
         except BlockingIOError:
             return False
 
-    def _run_task(self, task: m.Task, frames: Sequence[Buffer]) -> None:
+    def _run_task(self, message: m.RunTask, frames: Sequence[Buffer]) -> None:
+        """Run a call, or a batch of them."""
         instances = self._loader.instances
-        if self._loader.carried.has_tree and (reason := self._why_older(task)) is not None:
+        task, calls = message.task, self._described(message, frames)
+        if self._loader.carried.has_tree and (reason := self._why_older(calls)) is not None:
             raise _UnfitError(reason)
         if instances.watched:
             self._drop(instances.outdated(task.contexts))
         for context in task.contexts:
             if context not in instances and not self._load(context, task.id, task.contexts):
                 return
-        if instances.watched and not task.fresh and (isolated := instances.isolated(task.contexts)):
+        if instances.watched and not task.fresh and instances.isolated(task.contexts):
             with self._surroundings.limits.lifted():
-                message, is_dirty = self._run_isolated(task, frames, isolated)
+                answer, is_dirty = self._run_isolated(message, frames, calls)
         else:
             self._is_open = True
-            message, is_dirty = self._run(task, frames), False
-        worn = instances.after_call(task.contexts, is_dirty=is_dirty) if instances.watched else []
+            self._forks_next = False
+            self._forks.renew()
+            answer, is_dirty = self._run(calls), False
+        count = len(calls)
+        worn = instances.after_call(task.contexts, calls=count, is_dirty=is_dirty) if instances.watched else []
         shared = [context for context in worn if instances.is_inherited(context)]
         if shared:
             self._send(m.Unloading(contexts=shared))
-        self._channel.send(message)
+        self._channel.send(answer)
         self._drop(worn)
         if shared:
             self._pause()
 
-    def _why_older(self, task: m.Task) -> str | None:
-        """What a call needs an older version of than this process has; None if it can run here."""
+    def _described(self, message: m.RunTask, frames: Sequence[Buffer]) -> Calls:
+        """The calls of a message; what they are given stands in the environment."""
+        describe_resources(message.task.resources, message.nodes, self._settings.mpi_launcher)
+        return list(deal([message.task, *message.mates], frames))
+
+    def _why_older(self, calls: Calls) -> str | None:
+        """What calls need an older version of than this process has; None if they can run here."""
         header = None
+        task, _ = calls[0]
         if task.code is not None:
             known = self._functions.get(task.code)
             header = unpack_code(self._loader.content(task.code))[0] if known is None else known[0]
-        return self._loader.carried.why_older([header, *task.needs, *self._loader.headers(task.contexts)])
+        needs = [digest for each, _ in calls for digest in each.needs]
+        return self._loader.carried.why_older([header, *needs, *self._loader.headers(task.contexts)])
 
-    def _run(self, task: m.Task, frames: Sequence[Buffer]) -> Frames:
-        """Run a call; gives the message that says how it ended."""
+    def _run(self, calls: Calls) -> Frames:
+        """Run calls; gives the message that says how they ended."""
         self._has_run = True
+        if len(calls) > 1:
+            return self._run_batch(calls)
+        ((task, frames),) = calls
         ok, run_s, stream, buffers = self._call(task, frames)
         self._ran_long |= run_s > _LONG_CALL_S
         payload, out = self._segments.make_payload(stream, buffers, task.id)
-        return encode(m.TaskDone(result=m.Result(task.id, ok, payload, run_s)), out)
+        return encode(m.TaskDone(result=m.Result(task.id, ok, payload, run_s, self._number)), out)
 
-    def _run_isolated(self, task: m.Task, frames: Sequence[Buffer], contexts: list[str]) -> tuple[Frames, bool]:
-        """Run a call in a fork of this process; as `_run`. And whether it asked for its contexts to be built anew."""
-        reason = sharing.why_unsafe()
-        if reason is not None and self._is_open:
-            raise _UnfitError(f"it cannot be forked for a call of context {contexts[0]}: {reason}")
-        if reason is not None:
-            refused = ContextIsolationError(context=contexts[0], reason=reason)
-            return _fail(task, pack_error(refused), 0.0), False
-        instances = self._loader.instances
-
-        def work() -> tuple[Frames, int]:
-            self._bond.heed_terminate()
-            sharing.make_distinct({}, self._threads)
-            try:
-                instances.inherit()
-            except BaseException as error:  # a hook's is the call's
-                return _fail(task, self._pack_raised(error), 0.0), 0
-            self._surroundings.limits.impose()
-            message = self._run(task, frames)
-            return message, DIRTY if instances.is_dirty else 0
-
+    def _run_batch(self, calls: Calls) -> Frames:
         start = time.perf_counter()
+        packed = self._call_together(calls)
+        run_s = time.perf_counter() - start
+        self._ran_long |= run_s > _LONG_CALL_S
+        results, frames = [], list[Buffer]()
+        for place, (ok, stream, buffers) in reversed(list(enumerate(packed))):
+            task = calls[place][0]
+            payload, out = self._segments.make_payload(stream, buffers, task.id)
+            results.append(m.Result(task.id, ok, payload, 0.0 if place else run_s, self._number))
+            frames += out
+        return encode(m.BatchDone(results=results), frames)
+
+    def _run_isolated(self, message: m.RunTask, frames: Sequence[Buffer], calls: Calls) -> tuple[Frames, bool]:
+        """Run calls in a fork of this process; as `_run`. And whether it asked for its contexts to be built anew."""
+        instances = self._loader.instances
+        task = message.task
+        name = instances.isolated(task.contexts)[0]
+        if (reason := self._why_not_forked()) is not None:
+            if self._is_open:
+                raise _UnfitError(f"it cannot be forked for a call of context {name}: {reason}")
+            return fail(calls, pack_error(ContextIsolationError(context=name, reason=reason)), 0.0), False
+        start = time.perf_counter()
+        stops = Stops(self._channel, self._decoder, self._put_off, task.id)
+        if stops.wants_end():
+            return encode(m.TaskStopped(task=task.id)), False
+        self._forks_next = will_last = not instances.will_be_worn(task.contexts, len(calls))
         self._bond.is_busy = True
         try:
-            message, ended = run_in_child(work)
+            outcome = self._forks.run(encode(message, frames), stops, forks_ahead=will_last)
         except OSError as error:
-            failed = ContextIsolationError(context=contexts[0], reason=f"no process can be forked ({error})")
-            return _fail(task, pack_error(failed), 0.0), False
+            failed = ContextIsolationError(context=name, reason=f"no process can be forked ({error})")
+            return fail(calls, pack_error(failed), 0.0), False
         finally:
             self._bond.is_busy = False
-        if message is not None:
-            return message, ended.code == DIRTY
-        logger.warning("Process %d died while it ran task %d: %s", ended.pid, task.id, ended)
-        self._segments.drop_results([task.id])
-        return _fail(task, pack_error(self._lost(ended)), time.perf_counter() - start), False
+        if outcome.message is not None:
+            return outcome.message, outcome.is_dirty
+        self._segments.drop_results([task.id for task, _ in calls])
+        if stops.wants_end():
+            return encode(m.TaskStopped(task=task.id)), False
+        assert outcome.ended is not None
+        logger.warning("Process %d died while it ran task %d: %s", outcome.ended.pid, task.id, outcome.ended)
+        return fail(calls, pack_error(self._lost(outcome.ended)), time.perf_counter() - start), False
+
+    def _why_not_forked(self) -> str | None:
+        """Why this process cannot be forked now, if so. It was looked at when the child was forked that waits."""
+        return None if self._forks.has_spare else sharing.why_unsafe()
+
+    def _prepare_fork(self) -> Answer:
+        """In a fork that is to run calls: be ready for them."""
+        self._bond.is_busy = False
+        sharing.make_distinct({}, self._threads)
+        return self._answer
+
+    def _answer(self, received: Frames) -> tuple[Frames, bool]:
+        """In such a fork: run what was handed over. Gives the message that says how it ended, and whether it spoilt."""
+        self._bond.heed_terminate()  # from here on; one that waits may end at any time
+        message, frames = self._decoder.decode(received)
+        assert isinstance(message, m.RunTask)
+        calls = self._described(message, frames)
+        instances = self._loader.instances
+        try:
+            instances.inherit()
+        except BaseException as error:  # a hook's is the call's
+            return fail(calls, self._pack_raised(error), 0.0), False
+        self._surroundings.limits.impose()
+        answer = self._run(calls)
+        echoing.end_last()
+        return answer, instances.is_dirty
 
     def _lost(self, ended: Exit) -> WorkerLost:
         return WorkerLost(pid=ended.pid, exit_code=ended.code, signal=ended.signal, **self._where())
@@ -345,6 +367,8 @@ class Worker:
     def _drop(self, contexts: list[Digest]) -> None:
         if not contexts:
             return
+        self._forks.renew()
+        self._forks_next = False
         self._settle()
         for context in contexts:
             self._loader.drop(context)
@@ -358,7 +382,7 @@ class Worker:
             with alone():
                 value = self._evaluate(task, self._segments.open_payload(task.payload, frames))
             run_s = time.perf_counter() - start
-            return True, run_s, *_pack_result(value)
+            return True, run_s, *pack_result(value)
         except ManagerGone:
             raise
         except BaseException as error:
@@ -366,6 +390,62 @@ class Worker:
             return False, time.perf_counter() - start, self._pack_raised(error), []
         finally:
             self._bond.is_busy = False
+            if self.echoes_all:
+                echoing.end()
+
+    @interruptible
+    def _call_together(self, calls: Calls) -> list[tuple[bool, bytes, Sequence[Buffer]]]:
+        """How each of some calls ended that run together, packed."""
+        self._bond.is_busy = True
+        try:
+            with alone():
+                outcomes = self._evaluate_together(calls)
+            packed: dict[int, bytes] = {}  # errors that several calls have are packed once
+            return [self._pack_outcome(outcome, packed) for outcome in outcomes]
+        except ManagerGone:
+            raise
+        except BaseException as error:
+            logger.info("The batch of task %d raised", calls[0][0].id, exc_info=True)
+            raised = self._pack_raised(error)
+            return [(False, raised, ()) for _ in calls]
+        finally:
+            self._bond.is_busy = False
+            if self.echoes_all:
+                echoing.end()
+
+    def _pack_outcome(self, outcome: Outcome, packed: dict[int, bytes]) -> tuple[bool, bytes, Sequence[Buffer]]:
+        error = outcome.error
+        if error is None:
+            try:
+                return True, *pack_result(outcome.value)
+            except Exception as cause:
+                return False, pack_error(cause), ()
+        if id(error) not in packed:
+            logger.info("A call of a batch raised", exc_info=error)
+            packed[id(error)] = self._pack_raised(error)
+        return False, packed[id(error)], ()
+
+    def _evaluate_together(self, calls: Calls) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        rows: dict[int, Row] = {}
+        try:
+            code = calls[0][0].code
+            assert code is not None, "calls of one code run together"
+            function = self._function(code)
+            assert isinstance(function, BatchCall), "calls of an app that takes batches run together"
+            for place, (task, frames) in enumerate(calls):
+                try:
+                    for header in task.needs:
+                        self._loader.carried.prepare(header)
+                    rows[place] = unpack_value(self._segments.open_payload(task.payload, frames))
+                except Exception as error:  # of these arguments: the other calls go on
+                    outcomes[place] = Outcome(error=error)
+            ran = function.together(list(rows.values())) if rows else []
+            outcomes |= dict(zip(rows, ran, strict=True))
+            return [outcomes[place] for place in range(len(calls))]
+        finally:
+            if not self._bond.is_orphaned:
+                self._surroundings.restore()
 
     def _pack_raised(self, error: BaseException) -> bytes:
         """What user code raised, as the error of its call."""
@@ -408,6 +488,7 @@ class Worker:
 
     def _load(self, digest: Digest, task: m.TaskId | None, group: Sequence[Digest]) -> bool:
         """Build a context of a group that calls use together."""
+        self._forks.renew()
         self._settle()
         try:
             with self._bond.building(self._loader.instances):
@@ -421,39 +502,11 @@ class Worker:
             self._is_open = True
             return self._loader.load(digest, task)
         with sharing.held_threads():
-            return self._loader.load(digest, task)
-
-
-def _fail(task: m.Task, error: bytes, run_s: float) -> Frames:
-    """The message that says how a call ended that has no outcome of its own."""
-    payload, out = make_payload(error)
-    return encode(m.TaskDone(result=m.Result(task.id, False, payload, run_s)), out)
-
-
-def _pack_result(value: object) -> tuple[bytes, Sequence[Buffer]]:
-    if type(value) is RemoteExceptionWrapper:  # what an ordinary app gives whose function raised
-        return pack_error(value.get_exception() if value.e_value.__traceback__ is None else value.e_value), ()
-    try:
-        return pack_value(value)
-    except Exception as error:
-        if isinstance(value, calls.ChunkResults):
-            return pack_value(value.sendable())
-        raise calls.cannot_send(value, error) from error
-
-
-def _describe_resources(resources: dict[str, Any] | None, nodes: Sequence[str], launcher: str) -> None:
-    """Variables that tell a call what it was given, as HTEX's workers set them; none is left of the call before."""
-    for name in _described:
-        os.environ.pop(name, None)
-    _described.clear()
-    if not resources:
-        return
-    variables = {f"PARSL_{name.upper()}": str(value) for name, value in resources.items()}
-    if nodes:
-        variables["PARSL_MPI_NODELIST"] = ",".join(nodes)
-        variables |= compose_all(launcher, resource_spec=resources, node_hostnames=list(nodes))
-    os.environ.update(variables)
-    _described.update(variables)
+            is_built = self._loader.load(digest, task)
+        if is_built:
+            self._forks_next = True
+            large_pages.gather(max(_GATHER_S, self._loader.instances.load_s(digest)))
+        return is_built
 
 
 def _execute_payload(context: dict[str, Any], buffer: bytes) -> Any:

@@ -39,7 +39,7 @@ def start_zygote(settings: WorkerSettings, drains: socket.socket) -> tuple[socke
         try:
             ours.close()
             drains.close()
-            _run(theirs, settings)
+            serve_zygote(theirs, settings)
             code = 0
         except BaseException:
             logger.exception("The zygote failed")
@@ -49,7 +49,8 @@ def start_zygote(settings: WorkerSettings, drains: socket.socket) -> tuple[socke
     return ours, pid
 
 
-def _run(control: socket.socket, settings: WorkerSettings) -> None:
+def serve_zygote(control: socket.socket, settings: WorkerSettings) -> None:
+    """Be a zygote until the manager is gone, or closes its end."""
     set_title("zygote")
     # The manager alone decides when its family ends.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,7 +60,7 @@ def _run(control: socket.socket, settings: WorkerSettings) -> None:
     # A collection in a worker would touch, and so copy, every object that it has from here.
     with lightly.uncollected():
         lightly.settle()
-        lightly.complete()  # for the code of users, once for all workers; the manager joins meanwhile
+        lightly.complete_for_users()  # once for all workers; the manager joins meanwhile
     multiprocessing.set_start_method(settings.start_method, force=True)
     _Zygote(control, settings).serve()
 
@@ -100,6 +101,6 @@ class _Zygote:
         self._control.close()
         self._forked.close()
         if isinstance(message, ForkTemplate):
-            return template.main(ends[0], ends[1], self._guard, self._settings)
+            return template.main(ends[0], ends[1], self._guard, message, self._settings)
         self._guard.close()
         return worker.main(ends, message, self._settings)

@@ -6,9 +6,12 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parsl_context.wire.messages import Digest
+
+if TYPE_CHECKING:
+    from parsl_context.distribute.packed import PathState
 
 _instance_of: ContextVar[Callable[[Digest], Any]] = ContextVar("parsl_context_instance_of")
 
@@ -43,6 +46,27 @@ class NodeFile:
 
     def __init__(self, url: str, *, is_kept: bool) -> None:
         self.url = url
+        self.is_kept = is_kept
+
+
+class NodeData:
+    """A file or folder that a context names as its data, in a packed context.
+
+    Attributes
+    ----------
+    given : str
+        As the user wrote it.
+    state : PathState
+        What is wanted.
+    is_kept : bool
+        Whether it is copied to the node, rather than used where it is.
+    """
+
+    __slots__ = ("given", "is_kept", "state")
+
+    def __init__(self, given: str, state: PathState, *, is_kept: bool) -> None:
+        self.given = given
+        self.state = state
         self.is_kept = is_kept
 
 

@@ -8,11 +8,13 @@ from typing import Any
 from parsl_context.content.exceptions import Raised
 from parsl_context.content.serialization import pack_value
 from parsl_context.errors import ContextSerializationError
+from parsl_context.retain import echoing
+from parsl_context.retain.batches import Batching, Columns, Outcome, Row, columns_of, run_together
 from parsl_context.retain.drift import checked, may_say
 from parsl_context.retain.instances import Instances
-from parsl_context.wire.messages import Digest
+from parsl_context.wire.messages import AUTO_BATCH, Digest
 
-_RESULTS = "_parsl_context_results"  # attribute of an exception
+RESULTS = "_parsl_context_results"  # attribute of an exception
 
 # The instances of this worker; set when the worker starts, None in any other process.
 resident: Instances | None = None
@@ -31,6 +33,8 @@ class BodyCall:
         The contexts, in the same order.
     walltime_s
         Limit for one run of the body, or None. [s]
+    echo
+        Whether what it prints goes to the script as well.
     """
 
     def __init__(
@@ -39,11 +43,13 @@ class BodyCall:
         names: Sequence[str | None],
         digests: Sequence[Digest],
         walltime_s: float | None,
+        echo: bool = False,
     ) -> None:
         self._body = body
         self._names = tuple(names)
         self._digests = tuple(digests)
         self._walltime_s = walltime_s
+        self._echo = echo
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._bound()(*args, **kwargs)
@@ -56,13 +62,15 @@ class BodyCall:
 
             body = timeout(body, self._walltime_s)
         bound = bind(body, self._names, [resident[digest] for digest in self._digests])
+        if self._echo:
+            bound = echoing.scope()(bound)
         checks = resident.drift_checks(self._digests) if resident.are_checked else ()
         if not checks and not may_say(self._body):
             return bound
         return checked(bound, checks, getattr(self._body, "__name__", repr(self._body)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._body, self._names, self._digests, self._walltime_s)
+        return type(self), (self._body, self._names, self._digests, self._walltime_s, self._echo)
 
 
 class ChunkCall(BodyCall):
@@ -70,6 +78,75 @@ class ChunkCall(BodyCall):
 
     def __call__(self, chunk: Sequence[tuple[Any, ...]], goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
         return run_chunk(self._bound(), chunk, kwargs, goes_on=goes_on)
+
+
+class BatchCall(BodyCall):
+    """The body of an app whose calls may run together.
+
+    Parameters
+    ----------
+    batching
+        How they do.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        names: Sequence[str | None],
+        digests: Sequence[Digest],
+        walltime_s: float | None,
+        batching: Batching,
+        echo: bool = False,
+    ) -> None:
+        super().__init__(body, names, digests, walltime_s, echo)
+        self._batching = batching
+        self._columns: Columns | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.together([(args, kwargs)])[0].get()
+
+    def together(self, rows: Sequence[Row]) -> list[Outcome]:
+        """What becomes of calls with these arguments, which run together."""
+        if self._columns is None:
+            self._columns = columns_of(self._body, self._names, self._batching.shared)
+        name = getattr(self._body, "__name__", repr(self._body))
+        return run_together(self._bound(), rows, self._columns, self._batching, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._body, self._names, self._digests, self._walltime_s, self._batching, self._echo)
+
+
+class BatchChunkCall(BatchCall):
+    """Many calls in one task, for `map`, of an app whose calls run together."""
+
+    def __call__(self, chunk: Sequence[tuple[Any, ...]], goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
+        return run_batches(self.together, chunk, kwargs, self._batching.size, goes_on=goes_on)
+
+
+def run_batches(
+    together: Callable[[Sequence[Row]], Sequence[Outcome]],
+    chunk: Sequence[tuple[Any, ...]],
+    kwargs: dict[str, Any],
+    size: int | None,
+    *,
+    goes_on: bool,
+) -> list[Any]:
+    """As `run_chunk`, for calls that run together, at most so many at a time."""
+    kwargs.pop("parsl_resource_specification", None)  # as in `run_chunk`
+    found = ChunkResults(goes_on=goes_on)
+    step = size or AUTO_BATCH
+    for start in range(0, len(chunk), step):
+        for outcome in together([(args, kwargs) for args in chunk[start : start + step]]):
+            if outcome.error is None:
+                found.append(outcome.value)
+            elif not isinstance(outcome.error, Exception):
+                raise outcome.error
+            elif goes_on:
+                found.append(Raised(outcome.error))
+            else:
+                outcome.error.__dict__[RESULTS] = found.sendable()
+                raise outcome.error
+    return found
 
 
 def run_chunk(
@@ -83,13 +160,14 @@ def run_chunk(
         Whether those after one that raises are made as well; what it raised is in its place then (`Raised`). Else that
         is raised here, and has the results before it (`take_results`).
     """
+    kwargs.pop("parsl_resource_specification", None)  # of the task; each call has it by default, or its item says it
     found = ChunkResults(goes_on=goes_on)
     for args in chunk:
         try:
             found.append(body(*args, **kwargs))
         except Exception as error:
             if not goes_on:
-                error.__dict__[_RESULTS] = found.sendable()
+                error.__dict__[RESULTS] = found.sendable()
                 raise
             found.append(Raised(error))
     return found
@@ -117,7 +195,7 @@ class ChunkResults(list[Any]):
             except Exception as cause:
                 error = cannot_send(value, cause)
                 if not self._goes_on:
-                    error.__dict__[_RESULTS] = found
+                    error.__dict__[RESULTS] = found
                     raise error from cause
                 value = Raised(error)
             found.append(value)
@@ -135,7 +213,7 @@ def cannot_send(value: object, cause: Exception) -> ContextSerializationError:
 
 def take_results(error: BaseException) -> list[Any]:
     """Results of the calls of a chunk before the one that raised; the exception has them no more."""
-    results: list[Any] = error.__dict__.pop(_RESULTS, [])
+    results: list[Any] = error.__dict__.pop(RESULTS, [])
     return results
 
 

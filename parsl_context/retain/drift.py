@@ -99,7 +99,7 @@ def checked(
             value = body(*args, **kwargs)
         except Exception as error:
             if sentences := (*said, *_found(looked_at, name)):
-                _add_notes(error, sentences)
+                add_note(error, *sentences)
             raise
         finally:
             _said.reset(token)
@@ -124,7 +124,17 @@ def say(sentence: str) -> None:
         said.append(sentence)
 
 
-def _add_notes(error: Exception, sentences: Sequence[str]) -> None:
+def untold(value: Any) -> tuple[Any, tuple[str, ...]]:
+    """What a body returned, and what the script is to be told with it."""
+    return (value.value, value.sentences) if type(value) is _Told else (value, ())
+
+
+def retold(value: Any, sentences: tuple[str, ...]) -> Any:
+    """A result with what the script is to be told."""
+    return _Told(value, sentences)
+
+
+def add_note(error: BaseException, *sentences: str) -> None:
     """As `BaseException.add_note`, which Python 3.10 does not have."""
     with contextlib.suppress(Exception):
         error.__dict__["__notes__"] = [*error.__dict__.get("__notes__", ()), *sentences]

@@ -17,6 +17,7 @@ import psutil
 
 from parsl_context.errors import ConfigurationError
 from parsl_context.retain import clean_ups
+from parsl_context.retain.devices import device_memory
 from parsl_context.retain.drift import DriftCheck
 from parsl_context.retain.processes import alone, interruptible
 from parsl_context.wire.messages import Digest
@@ -50,6 +51,8 @@ class Instance:
     upkeep: Upkeep
     built_at: float  # time.monotonic()
     calls: int = 0  # that it served
+    device_bytes: int = 0  # growth of what is used of accelerators during the build, as far as that is known
+    devices_total_bytes: int = 0  # that these have
     is_inherited: bool = False  # another process built it, and has it still
     users: int = 0  # calls that use it now; counted where calls run side by side
     drift: DriftCheck | None = None
@@ -110,7 +113,7 @@ def build(
     Exception
         What the context function raised.
     """
-    before = resident_bytes()
+    before, devices_before = resident_bytes(), device_memory()
     start = time.perf_counter()
     with clean_ups.collecting() as registered:
         try:
@@ -122,7 +125,10 @@ def build(
         cleanup = clean_ups.ending(cleanup, registered)
     load_s = time.perf_counter() - start
     size_bytes = max(0, resident_bytes() - before)
-    return Instance(name, value, cleanup, requires, load_s, size_bytes, upkeep, time.monotonic())
+    devices = device_memory()
+    device_bytes = max(0, devices.used - devices_before.used)
+    made = Instance(name, value, cleanup, requires, load_s, size_bytes, upkeep, time.monotonic())
+    return replace(made, device_bytes=device_bytes, devices_total_bytes=devices.total)
 
 
 def _run(name: str, make: Callable[[], Any]) -> tuple[Any, Iterator[Any] | None]:
@@ -250,6 +256,10 @@ class Instances:
         """Memory that an instance took when it was built. [bytes]"""
         return self._instances[digest].size_bytes
 
+    def load_s(self, digest: Digest) -> float:
+        """Time that the build of an instance took. [s]"""
+        return self._instances[digest].load_s
+
     def drop(self, digest: Digest) -> list[Digest]:
         """End an instance and, before it, those that require it. Gives what was dropped, in that order."""
         if digest not in self._instances:
@@ -286,8 +296,8 @@ class Instances:
         now = time.monotonic()
         return [digest for digest in self._with_required(contexts) if self._instances[digest].is_outdated(now)]
 
-    def after_call(self, contexts: Iterable[Digest], *, is_dirty: bool = False) -> list[Digest]:
-        """A call that used these contexts has ended. Gives what to drop: what is worn, or all if it was spoilt.
+    def after_call(self, contexts: Iterable[Digest], *, calls: int = 1, is_dirty: bool = False) -> list[Digest]:
+        """Calls that used these contexts have ended: one, or a batch. Gives what to drop: what is worn, all if spoilt.
 
         What requires any of these goes with it, and is given too.
         """
@@ -295,7 +305,7 @@ class Instances:
         is_dirty |= self.is_dirty
         self.is_dirty = False
         for digest in used:
-            self._instances[digest].calls += 1
+            self._instances[digest].calls += calls
         worn = [digest for digest in used if is_dirty or self._instances[digest].is_worn]
         for digest in worn:
             requiring = (other for other, instance in self._instances.items() if digest in instance.requires)
@@ -310,6 +320,11 @@ class Instances:
         """Names of those of these contexts, and of what they require, whose calls run in forks."""
         used = (self._instances[digest] for digest in self._with_required(contexts))
         return [instance.name for instance in used if instance.upkeep.isolated]
+
+    def will_be_worn(self, contexts: Iterable[Digest], calls: int) -> bool:
+        """Whether any of these, or of what they require, has served as many calls as it may after so many more."""
+        used = (self._instances[digest] for digest in self._with_required(contexts))
+        return any(each.upkeep.max_uses is not None and each.calls + calls >= each.upkeep.max_uses for each in used)
 
     def _with_required(self, contexts: Iterable[Digest]) -> list[Digest]:
         """These and what they require, as far as they are here, each once."""

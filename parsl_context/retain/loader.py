@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import logging
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from parsl_context.content.carried import unpack_code
 from parsl_context.content.exceptions import pack_raised
 from parsl_context.content.serialization import unpack_value
+from parsl_context.retain import devices, echoing
 from parsl_context.retain.arguments import resolving
 from parsl_context.retain.carried import carried_in
-from parsl_context.retain.files import BuildFiles
+from parsl_context.retain.files import BuildFiles, store_at
 from parsl_context.retain.instances import Instance, Instances, build, resident_bytes
+from parsl_context.retain.local_paths import placing
 from parsl_context.retain.processes import alone, interruptible
 from parsl_context.retain.speaking import Voice
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer, make_payload
 from parsl_context.wire.messages import Digest
+
+_LINE = 200  # characters of an error in the interchange's log
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -38,7 +44,9 @@ class Loader:
     voice
         Labels what context functions say.
     code_folder
-        For modules of the user's.
+        Of the run: for modules of the user's, and where the manager is asked for files.
+    node_store
+        Folders of the node's store, as the user writes them; if none, the environment tells.
 
     Attributes
     ----------
@@ -52,6 +60,7 @@ class Loader:
         instances: Instances,
         voice: Voice,
         code_folder: str,
+        node_store: Sequence[str] = (),
     ) -> None:
         self._send = send
         self._voice = voice
@@ -60,6 +69,8 @@ class Loader:
         instances.on_clean_up = self._tell_clean_up
         instances.passes_interrupts = False
         self._blobs: dict[Digest, tuple[str, Buffer]] = {}
+        self._folder = Path(code_folder)
+        self._find_store = functools.cache(lambda: store_at(node_store))
         self.carried = carried_in(code_folder)
         self.carried.content = self.content
 
@@ -90,7 +101,7 @@ class Loader:
         """The headers of contexts that are not here yet, and of what these require."""
         for digest in contexts:
             if digest not in self.instances:
-                _, header, _, requires = pickle.loads(self.content(digest))
+                _, header, _, requires, *_ = pickle.loads(self.content(digest))
                 yield header
                 yield from self.headers(requires)
 
@@ -105,9 +116,9 @@ class Loader:
             with self._voice.about(label):
                 logger.warning("Context %s could not be built", label, exc_info=True)
             payload, frames = make_payload(pack_error(error))
-            kinds = kinds_of(error)
+            kinds, text = kinds_of(error), in_a_line(error)
         # Here rather than above: until now the exception kept what was half built, whose end may take its time.
-        self._send(m.LoadFailed(context=digest, task=task, error=payload, kinds=kinds), frames)
+        self._send(m.LoadFailed(context=digest, task=task, error=payload, kinds=kinds, text=text), frames)
         return False
 
     def forget(self, digests: Sequence[Digest]) -> None:
@@ -126,6 +137,7 @@ class Loader:
         dropped = self.instances.drop(digest)
         gc.collect()
         _return_freed_memory()
+        devices.return_freed()
         gained = max(0, before - resident_bytes())
         for context in dropped:
             kept = max(0, expected[context] - gained)
@@ -141,7 +153,9 @@ class Loader:
         """The instance of a context, built if need be, after those it requires."""
         if digest in self.instances:
             return self.instances[digest]
-        with self._voice.about(self._blobs[digest][0]):
+        label, packed = self._blobs[digest]
+        *_, is_echoed = pickle.loads(packed)
+        with echoing.scope() if is_echoed else contextlib.nullcontext(), self._voice.about(label):
             return self._build_anew(digest)
 
     def _build_anew(self, digest: Digest) -> object:
@@ -156,17 +170,21 @@ class Loader:
                 self._send(m.LoadStarted(context=other), ())
             return self._build(other)
 
-        _, header, stream, _ = pickle.loads(packed)
+        _, header, stream, *_ = pickle.loads(packed)
         self.carried.prepare(header)
         with resolving(instance_of):
-            function, args, kwargs, upkeep = unpack_value([stream])
+            function, args, kwargs, upkeep, data = unpack_value([stream])
         if built:
             self._send(m.LoadStarted(context=digest), ())
-        files = BuildFiles()
+        files = BuildFiles(self._find_store, self._folder)
+
+        def make() -> Any:
+            places.update(files.places(data))
+            return function(*files.fill_in(args), **files.fill_in(kwargs))
+
         try:
-            made: Instance = build(
-                label, lambda: function(*files.fill_in(args), **files.fill_in(kwargs)), tuple(required), upkeep
-            )
+            with placing() as places:
+                made: Instance = build(label, make, tuple(required), upkeep)
         except BaseException:
             files.release()
             raise
@@ -174,7 +192,12 @@ class Loader:
         self.instances.add(digest, made)
         logger.info("Built context %s in %.3f s", label, made.load_s)
         loaded = m.Loaded(
-            context=digest, load_s=made.load_s, size_bytes=made.size_bytes, has_clean_up=made.cleanup is not None
+            context=digest,
+            load_s=made.load_s,
+            size_bytes=made.size_bytes,
+            has_clean_up=made.cleanup is not None,
+            device_bytes=made.device_bytes,
+            devices_total_bytes=made.devices_total_bytes,
         )
         self._send(loaded, ())
         return made.value
@@ -189,6 +212,15 @@ def _return_freed_memory() -> None:
 def kinds_of(error: BaseException) -> tuple[str, ...]:
     """Names of Python's own classes that an exception belongs to, the narrowest first."""
     return tuple(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error is, for logs."""
+    try:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+    except BaseException:  # its `__str__` is the user's, and may raise anything
+        text = type(error).__name__
+    return text if len(text) <= _LINE else f"{text[:_LINE]}..."
 
 
 def pack_error(error: BaseException) -> bytes:

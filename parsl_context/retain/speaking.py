@@ -11,10 +11,10 @@ import copy
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-_STREAMS = ("stdout", "stderr")
+from parsl_context.retain.streams import STREAMS, StandingStream, cover, uncover
 
 
 class _Topic(NamedTuple):
@@ -30,6 +30,11 @@ class _Topic(NamedTuple):
 
 _topic: _Topic | None = None
 _writing = threading.local()  # a stream of ours may write to another one of ours
+
+
+def is_labelling() -> bool:
+    """Whether what is printed now says whose it is."""
+    return _topic is not None
 
 
 class Voice:
@@ -50,7 +55,7 @@ class Voice:
         global _topic
         before = _topic
         _topic = _Topic(self._who, context)
-        _cover()
+        cover(_Labelling)
         try:
             yield
         finally:
@@ -60,31 +65,14 @@ class Voice:
             _flush()
 
 
-class _Labelling:
-    """A stream with labels, in all else the one that it stands for. It may be kept: without a topic it adds nothing."""
+class _Labelling(StandingStream):
+    """A stream with labels. It may be kept: without a topic it adds nothing."""
 
-    __slots__ = ("__dict__", "_is_begun", "_stream")
+    __slots__ = ("_is_begun",)
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, name: str) -> None:
+        super().__init__(stream, name)
         self._is_begun: bool = False  # the line has its label
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:  # for those who ask whether it is a stream
-        return type(self._stream)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._stream)
-
-    def __enter__(self) -> Any:
-        self._stream.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> Any:
-        return self._stream.__exit__(*error)
 
     def write(self, text: Any) -> Any:
         topic = _topic
@@ -105,10 +93,6 @@ class _Labelling:
             _writing.is_nested = False
         return len(text)
 
-    def writelines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.write(line)
-
     def _end_line(self) -> None:
         if self._is_begun:
             self._is_begun = False
@@ -116,25 +100,17 @@ class _Labelling:
                 self._stream.write("\n")
 
 
-def _cover() -> None:
-    for name in _STREAMS:
-        stream = getattr(sys, name)
-        if stream is not None and type(stream) is not _Labelling:
-            setattr(sys, name, _Labelling(stream))
-
-
 def _uncover() -> None:
-    for name in _STREAMS:
+    for name in STREAMS:
         stream = getattr(sys, name)
         if type(stream) is _Labelling:
             stream._end_line()
-            if not stream.__dict__:  # else code of the user's has put something in the place of its methods
-                setattr(sys, name, stream._stream)
+            uncover(name, _Labelling)
 
 
 def _flush() -> None:
     """Or each process that is forked from this one would write it again."""
-    for name in _STREAMS:
+    for name in STREAMS:
         with contextlib.suppress(Exception):
             getattr(sys, name).flush()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import datetime
 import decimal
+import enum
 import fractions
 import io
 import pathlib
@@ -59,6 +60,10 @@ class Terms:
         Globals that must be what they were when the variables were made.
     kinds : frozenset of (str, str)
         Classes of the user's that were looked into, by module and name: calls may share objects of these.
+    differentiated : tuple of str
+        Variables that something is computed from whose gradient is taken: they must have no gradients of their own.
+    defaults : frozenset of str
+        Variables that may make entries when they are asked for them: no call can tell.
     """
 
     given_out: Mapping[str, int] = field(default_factory=dict)
@@ -68,6 +73,8 @@ class Terms:
     masked: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     kinds: frozenset[tuple[str, str]] = frozenset()
+    differentiated: tuple[str, ...] = ()
+    defaults: frozenset[str] = frozenset()
 
     def why_not_shared(self, made: Mapping[str, Any]) -> str | None:
         """Which variable calls must not share, and why; None if they may share them all, as far as can be seen."""
@@ -75,6 +82,8 @@ class Terms:
         return next((f"{name} is {reason}" for name, reason in reasons if reason is not None), None)
 
     def _why_not(self, name: str, value: object) -> str | None:
+        if name in self.defaults and type(value) is collections.defaultdict:
+            value = dict(value)
         reason = why_not_kept(value, self.kinds) or _why_not_module(
             value, self.asked.get(name, frozenset()), self.kinds
         )
@@ -87,7 +96,9 @@ class Terms:
             return "given out in parts that could be changed"
         if name in self.handed and not _holds_atoms(value, self.handed[name]):
             return "given in parts to code that could change them"
-        if name in self.masked and not is_array and type(value) not in _ATOMS:
+        if name in self.differentiated and _has_gradients(value):
+            return "something whose gradients a call would change"
+        if name in self.masked and not is_array and type(value) not in _ATOMS and not _is_plain_graph(value):
             return "no array"
         return None
 
@@ -105,6 +116,8 @@ def _holds_fixed(value: object, steps: int) -> bool:
     if kind.__name__ == "ndarray":
         return bool(value.dtype != object and value.ndim <= steps)  # type: ignore[attr-defined]
     if not isinstance(value, list | tuple | dict | set | frozenset | collections.deque):
+        if steps <= 0 and not is_library(kind.__module__) and not isinstance(value, enum.Enum):
+            return bool(getattr(getattr(kind, "__dataclass_params__", None), "frozen", False))
         return steps > 0 or kind.__name__ not in _CHANGEABLE
     if steps <= 0 and not isinstance(value, tuple | frozenset):
         return False
@@ -125,6 +138,29 @@ def _holds_atoms(value: object, steps: int) -> bool:
     return all(_holds_atoms(each, steps - 1) for each in items)  # type: ignore[attr-defined]
 
 
+def _is_plain_graph(value: Any) -> bool:
+    """Whether it is a graph of NetworkX whose nodes and edges hold nothing that can be changed: a copy is all new."""
+    if not type(value).__module__.startswith("networkx.classes."):
+        return False
+    told = [data for _, data in value.nodes(data=True)] + [data for *_, data in value.edges(data=True)]
+    return all(_holds_atoms(each, 0) for data in told for each in data.values())
+
+
+def _has_gradients(value: Any, depth: int = 3) -> bool:
+    """Whether gradients may be kept in a value: it is a tensor that has them, or none of what is known to have none."""
+    kind = type(value)
+    if kind in _ATOMS or kind.__name__ in _ARRAYS - {"Tensor"}:
+        return False
+    if isinstance(value, list | tuple | set | frozenset | dict) and depth:
+        items = value.values() if isinstance(value, dict) else value
+        return any(_has_gradients(each, depth - 1) for each in items)
+    if not is_library(kind.__module__) or not kind.__module__.startswith("torch"):
+        return True
+    if callable(getattr(value, "parameters", None)):
+        return any(each.requires_grad for each in value.parameters())
+    return bool(getattr(value, "requires_grad", True))
+
+
 _NO_KINDS: frozenset[tuple[str, str]] = frozenset()
 
 
@@ -135,7 +171,8 @@ def why_not_kept(value: object, kinds: AbstractSet[tuple[str, str]] = _NO_KINDS,
         return f"used up or changed by reading it ({kind.__qualname__})"
     if isinstance(value, _LOCKS) or _SOUNDS_LIVE.search(kind.__name__):
         return f"live ({kind.__qualname__})"
-    if not is_library(kind.__module__) and (kind.__module__, kind.__qualname__) not in kinds:
+    is_known = is_library(kind.__module__) or isinstance(value, enum.Enum)
+    if not is_known and (kind.__module__, kind.__qualname__) not in kinds:
         return f"an object of a class of yours ({kind.__qualname__})"
     if _holds_changeable(value):
         return f"a table of objects ({kind.__qualname__})"

@@ -19,6 +19,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from parsl_context.scheduling.batching import Joint
 from parsl_context.wire.messages import Digest
 
 CHOICES = 4
@@ -31,11 +32,18 @@ class Lane(NamedTuple):
     contexts: tuple[Digest, ...]
     fresh: bool  # a process in which nothing ran before
     in_order: bool = False  # its turn when it comes, and whatever contexts its worker lacks are built then (MPI)
+    joint: Joint | None = None  # what calls have in common that may run together
+    code: Digest | None = None  # where blocks end: what they run, so that the calls of a lane take about as long
 
     @property
     def is_anywhere(self) -> bool:
         """Whether any worker will do."""
         return self.fresh or self.in_order or not self.contexts
+
+    @property
+    def runs(self) -> Digest | None:
+        """The code that all its calls run, if they have that in common."""
+        return self.code if self.joint is None else self.joint.code
 
 
 class Queueable(Protocol):
@@ -193,6 +201,13 @@ class Line(Generic[Call]):
         """The call whose turn it is no longer waits."""
         self.waiting -= 1
         return self.queue.pop()
+
+    def take_more(self, priority: float, most: int) -> list[Call]:
+        """Calls of that priority whose turn comes next, at most so many, no longer wait."""
+        taken: list[Call] = []
+        while len(taken) < most and (first := self.queue.first()) is not None and first.priority == priority:
+            taken.append(self.take())
+        return taken
 
     def forget(self, call: Call) -> None:
         """A waiting call was cancelled."""

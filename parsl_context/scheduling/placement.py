@@ -25,6 +25,7 @@ _MAX_LOOKAHEAD = 256
 
 _WEIGHT = 0.2  # of the newest sample in a moving average
 _RISE = 1.01  # of a floor, at the most with each sample
+_FALL = 0.998  # of a ceiling: half of it after 350 samples that are shorter
 
 
 @dataclass(slots=True)
@@ -58,6 +59,21 @@ class Floor:
     def or_prior(self, prior_s: float) -> float:
         """The floor, or the prior before the first measurement."""
         return prior_s if self.least_s is None else self.least_s
+
+
+@dataclass(slots=True)
+class Ceiling:
+    """The longest of a duration's samples, forgotten slowly: what had better be reckoned with. [s]"""
+
+    most_s: float | None = None
+
+    def add(self, sample_s: float) -> None:
+        """Take a new measurement into account."""
+        self.most_s = sample_s if self.most_s is None else max(sample_s, _FALL * self.most_s)
+
+    def or_prior(self, prior_s: float) -> float:
+        """The ceiling, or the prior before the first measurement."""
+        return prior_s if self.most_s is None else self.most_s
 
 
 def lookahead(run: Estimate, horizon_s: float) -> int:

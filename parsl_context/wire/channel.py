@@ -222,9 +222,24 @@ class WorkerChannel:
         for part in to_stream(frames):
             self._socket.sendall(part)
 
+    def fileno(self) -> int:
+        """Descriptor that can be read when there is something to receive."""
+        return self._socket.fileno()
+
     def has_message(self) -> bool:
         """Whether `receive` gives one without reading."""
         return bool(self._received)
+
+    def read(self) -> bool:
+        """Read what has arrived, so that `has_message` tells of it. False when the manager is gone."""
+        try:
+            data = self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+        self._received.extend(self._reader.feed(data))
+        return bool(data)
 
     def receive(self) -> Frames | None:
         """The next message; None when the manager is gone."""

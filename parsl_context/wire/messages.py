@@ -17,20 +17,35 @@ numbers, texts and bytes, so no cycle can go through them, and collections would
 
 from __future__ import annotations
 
-from typing import NewType, TypeAlias
+from enum import Enum
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from parsl_context.wire.rows import ContextRow
+from parsl_context.wire.bulk import BulkClosed as BulkClosed
+from parsl_context.wire.bulk import BulkOpen as BulkOpen
+from parsl_context.wire.bulk import BulkRoad as BulkRoad
+from parsl_context.wire.ids import Digest as Digest
+from parsl_context.wire.ids import EnvironmentName as EnvironmentName
+from parsl_context.wire.ids import ManagerId as ManagerId
+from parsl_context.wire.ids import OrderId as OrderId
+from parsl_context.wire.ids import RequestId as RequestId
+from parsl_context.wire.ids import TaskId as TaskId
+from parsl_context.wire.ids import WorkerId as WorkerId
+from parsl_context.wire.rows import ContextRow, FileOrigin
+from parsl_context.wire.transfers import ChunkCame as ChunkCame
+from parsl_context.wire.transfers import ChunkMissed as ChunkMissed
+from parsl_context.wire.transfers import FileArrived as FileArrived
+from parsl_context.wire.transfers import FileDropped as FileDropped
+from parsl_context.wire.transfers import FileFound as FileFound
+from parsl_context.wire.transfers import FileServing as FileServing
+from parsl_context.wire.transfers import FileSought as FileSought
+from parsl_context.wire.transfers import FileStranded as FileStranded
+from parsl_context.wire.transfers import FileWanted as FileWanted
+from parsl_context.wire.transfers import GetChunk as GetChunk
+from parsl_context.wire.transfers import WithdrawChunk as WithdrawChunk
 
-PROTOCOL_VERSION = 5
-
-TaskId = NewType("TaskId", int)
-ManagerId = NewType("ManagerId", str)
-WorkerId = NewType("WorkerId", int)  # index of a worker on its node, [0, slots)
-Digest = NewType("Digest", str)  # hexadecimal digest of a blob's content
-RequestId = NewType("RequestId", int)
-OrderId = NewType("OrderId", int)  # of a build that the interchange asked for
+PROTOCOL_VERSION = 8
 
 
 # --- parts of messages ------------------------------------------------------------------------------------------------
@@ -55,6 +70,16 @@ class Payload(Struct, frozen=True, array_like=True, gc=False):
     segment: Segment | None = None
 
 
+AUTO_BATCH = 256  # calls in a batch at the most whose size is chosen
+
+
+class Batch(Struct, frozen=True, array_like=True, gc=False):
+    """A call may run together with others of its code and its contexts."""
+
+    size: int | None  # calls at the most; None: chosen from what was measured
+    wait_s: float = 0.0  # time that a call may wait for others while a worker is idle. [s]
+
+
 class Task(Struct, frozen=True, array_like=True, gc=False):
     """One call, as the executor submits it."""
 
@@ -67,6 +92,7 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     resources: dict[str, int | float | str] | None = None
     calls: int = 1  # of the body; more in a chunk of a map
     needs: tuple[Digest, ...] = ()  # headers of what its arguments are made of, where its code does not need it anyway
+    batch: Batch | None = None
 
 
 class Result(Struct, frozen=True, array_like=True, gc=False):
@@ -75,7 +101,8 @@ class Result(Struct, frozen=True, array_like=True, gc=False):
     id: TaskId
     ok: bool
     payload: Payload
-    run_s: float  # wall time of the body on the worker. [s]
+    run_s: float  # wall time of the body on the worker; of a batch, all of it is its first call's. [s]
+    worker: WorkerId | None = None  # that ran it; None: it does not say
 
 
 class Blob(Struct, frozen=True, array_like=True, gc=False):
@@ -85,6 +112,20 @@ class Blob(Struct, frozen=True, array_like=True, gc=False):
     label: str  # name for people
     needs: tuple[Digest, ...] = ()  # content that it cannot be read without
     is_file: bool = False  # one of the user's modules; workers find it on the node's disk
+
+
+class Environment(Struct, frozen=True, kw_only=True):
+    """The software that a context is built with, where that is not the manager's own."""
+
+    digest: Digest  # of its content; of a folder: of its path and state
+    source: str  # path or address
+    form: Literal["pack", "archive", "folder"]  # of `parsl-context pack`, of another program, or used where it is
+    is_kept: bool  # once per node; else fetched and unpacked for every call
+
+    @property
+    def name(self) -> EnvironmentName:
+        """By which the scheduler of a node knows it."""
+        return EnvironmentName(self.digest if self.is_kept else f"{self.digest} for each call")
 
 
 class ContextOptions(Struct, frozen=True, kw_only=True):
@@ -97,6 +138,8 @@ class ContextOptions(Struct, frozen=True, kw_only=True):
     pinned: bool = False  # given up only when the user asks for it
     max_age_s: float | None = None  # time after which an instance that workers share is built anew. [s]
     build_timeout_s: float | None = None  # time that a build may take; None: what the executor says. [s]
+    isolated: bool = False  # calls run in forks of the process that holds it
+    environment: Environment | None = None  # whose interpreter builds it and runs its calls; None: the manager's
 
 
 # --- what ended a call other than its body ----------------------------------------------------------------------------
@@ -186,10 +229,13 @@ class ForgetBlobs(Struct, frozen=True, kw_only=True, tag=True):
 class CancelTasks(Struct, frozen=True, kw_only=True, tag=True):
     """Nobody waits for these calls any more: drop those that have not started, wherever they are.
 
+    Unless `only_waiting`, those that run in a process of their own (`isolation="call"`) are ended, too.
+
     Answered by `TasksCancelled` and `CancelsRefused`, not necessarily at once, for each that has no outcome before.
     """
 
     tasks: list[TaskId]
+    only_waiting: bool = False
 
 
 class WantContext(Struct, frozen=True, kw_only=True, tag=True):
@@ -242,6 +288,26 @@ class BlocksEnded(Struct, frozen=True, kw_only=True, tag=True):
     blocks: dict[str, str]  # and what it says of them
 
 
+class BlockLaunched(Struct, frozen=True, kw_only=True, tag=True):
+    """The provider was asked for this block."""
+
+    block: str
+    job: str = ""  # its name of it
+
+
+class BlocksSeen(Struct, frozen=True, kw_only=True, tag=True):
+    """What the provider says of blocks, where it is new."""
+
+    blocks: dict[str, tuple[str, str]]  # state, and why it waits or has ended
+
+
+class CountUseful(Struct, frozen=True, kw_only=True, tag=True):
+    """Of so many more blocks, how many would find calls to run? Answered by `Useful`."""
+
+    request: RequestId
+    blocks: int
+
+
 class Quit(Struct, frozen=True, kw_only=True, tag=True):
     """The executor shuts down: tell the managers to leave, then end."""
 
@@ -260,6 +326,10 @@ ToInterchange: TypeAlias = (
     | GiveUpContext
     | HoldManager
     | BlocksEnded
+    | BlockLaunched
+    | BlocksSeen
+    | CountUseful
+    | FileFound
     | Quit
 )
 
@@ -341,6 +411,29 @@ class ContextList(Struct, frozen=True, kw_only=True, tag=True):
 
     request: RequestId
     contexts: list[ContextRow]
+    files: dict[ManagerId, list[FileOrigin]] = {}  # that came to each manager with the help of others
+
+
+class Useful(Struct, frozen=True, kw_only=True, tag=True):
+    """So many of the blocks that were asked about. Answer to `CountUseful`."""
+
+    request: RequestId
+    blocks: int
+
+
+class News(Enum):
+    """What the executor is told of a block."""
+
+    SERVED = "served"  # a call has ended there
+    OVER = "over"  # all its managers have ended because its time was over
+    SUCCESSOR = "successor"  # another is wanted that takes its place
+
+
+class BlockNews(Struct, frozen=True, kw_only=True, tag=True):
+    """Something became of a block, or is to be done."""
+
+    block: str
+    news: News
 
 
 class Done(Struct, frozen=True, kw_only=True, tag=True):
@@ -355,11 +448,22 @@ class Notice(Struct, frozen=True, kw_only=True, tag=True):
     text: str
 
 
+class Said(Struct, frozen=True, kw_only=True, tag=True):
+    """Lines that workers have printed, for the script. A packet in each frame, opaque on the way."""
+
+    manager: ManagerId
+    host: str
+    lines: int  # in these packets
+    dropped: int  # that were printed before, and for which there was no room
+
+
 class VersionsDiffer(Struct, frozen=True, kw_only=True, tag=True):
     """A manager of other versions tried to join; the executor cannot go on."""
 
     interchange: str
     manager: str
+    host: str
+    block: str
 
 
 FromInterchange: TypeAlias = (
@@ -372,11 +476,15 @@ FromInterchange: TypeAlias = (
     | PackageList
     | BlockList
     | ContextList
+    | Useful
     | Done
+    | BlockNews
     | VersionsDiffer
     | Notice
+    | Said
+    | FileSought
 )
-Answer: TypeAlias = ManagerList | PackageList | BlockList | ContextList | Done
+Answer: TypeAlias = ManagerList | PackageList | BlockList | ContextList | Useful | Done
 
 
 # --- interchange -> manager -------------------------------------------------------------------------------------------
@@ -412,6 +520,7 @@ class ProbeReply(Struct, frozen=True, kw_only=True, tag=True):
     """Answer to `Probe`."""
 
     segments: str | None = None  # directory of the run's segments on the interchange's host
+    echo: bool = False  # all that workers print goes to the script
     local: str | None = None  # name under which it listens there
 
 
@@ -427,6 +536,7 @@ class RunTasks(Struct, frozen=True, kw_only=True, tag=True):
     """Calls to run on this node."""
 
     tasks: list[Task]
+    mates: dict[TaskId, int] = {}  # so many of the calls that follow this one run with it, as a batch
 
 
 class BuildContext(Struct, frozen=True, kw_only=True, tag=True):
@@ -453,6 +563,7 @@ class ReturnTasks(Struct, frozen=True, kw_only=True, tag=True):
 
     tasks: list[TaskId]
     answers: bool = False  # name the others, too: `TasksKept`
+    ends: bool = False  # nobody waits for them: end those that run in processes of their own, and give them back
 
 
 class EvictContext(Struct, frozen=True, kw_only=True, tag=True):
@@ -489,6 +600,11 @@ ToManager: TypeAlias = (
     | BuildInstance
     | ReleaseInstance
     | EvictContext
+    | FileFound
+    | GetChunk
+    | WithdrawChunk
+    | FileStranded
+    | BulkRoad
     | Drain
     | Shutdown
 )
@@ -513,6 +629,7 @@ class Joined(Struct, frozen=True, kw_only=True, tag=True):
     prefetch: int | None  # tasks held beyond the slots; None: computed from the tasks' run time
     drain_in_s: float | None  # time until the manager wants to drain. [s]
     up_s: float  # time since the manager process started. [s]
+    job_up_s: float  # and since its job did, as far as it can know. [s]
     pid: int
     python_version: str
     parsl_version: str
@@ -544,6 +661,7 @@ class ContextLoaded(Struct, frozen=True, kw_only=True, tag=True):
     context: Digest
     load_s: float  # [s]
     size_bytes: int
+    worker: WorkerId | None = None  # None: a process that workers are forked from
 
 
 class ContextUnshareable(Struct, frozen=True, kw_only=True, tag=True):
@@ -577,6 +695,7 @@ class ContextBuilding(Struct, frozen=True, kw_only=True, tag=True):
     """A context is being built on this node."""
 
     context: Digest
+    worker: WorkerId | None = None  # None: a process that workers are forked from
 
 
 class ContextBroken(Struct, frozen=True, kw_only=True, tag=True):
@@ -588,6 +707,7 @@ class ContextBroken(Struct, frozen=True, kw_only=True, tag=True):
     error: Payload | None
     kinds: tuple[str, ...] = ()  # Python's own classes that the error belongs to, the narrowest first
     overdue: Overdue | None = None
+    text: str = ""  # of the error, in a line
 
 
 class BuildSlow(Struct, frozen=True, kw_only=True, tag=True):
@@ -620,6 +740,7 @@ class TasksReturned(Struct, frozen=True, kw_only=True, tag=True):
     """Calls that were not started here and will not be."""
 
     tasks: list[TaskId]
+    were_ended: bool = False  # they had started, nobody waited for them, and they must run nowhere else
 
 
 class TasksKept(Struct, frozen=True, kw_only=True, tag=True):
@@ -683,6 +804,16 @@ FromManager: TypeAlias = (
     | TaskRefused
     | WorkerFell
     | Monitoring
+    | Said
+    | FileServing
+    | FileSought
+    | FileWanted
+    | ChunkCame
+    | ChunkMissed
+    | FileArrived
+    | FileDropped
+    | BulkOpen
+    | BulkClosed
     | Leaving
     | Left
     | CleanedUp
@@ -693,9 +824,10 @@ FromManager: TypeAlias = (
 
 
 class RunTask(Struct, frozen=True, kw_only=True, tag=True):
-    """One call to run, after those sent before."""
+    """One call to run, after those sent before; or a batch, whose first call it is."""
 
     task: Task
+    mates: list[Task] = []  # the others
     nodes: tuple[str, ...] = ()  # nodes of the block that the call has for itself (MPI)
     is_ahead: bool = False  # may be taken back: the worker claims it before it starts it
 
@@ -716,11 +848,17 @@ class DropContext(Struct, frozen=True, kw_only=True, tag=True):
     context: Digest
 
 
+class StopTask(Struct, frozen=True, kw_only=True, tag=True):
+    """Nobody waits for this call: end it if it runs in a fork, or is to. Answered by `TaskStopped`, or `TaskDone`."""
+
+    task: TaskId
+
+
 class GoOn(Struct, frozen=True, kw_only=True, tag=True):
     """Answer to `Unloading`: calls that are not to run there have been taken back."""
 
 
-ToWorker: TypeAlias = StoreBlobs | ForgetBlobs | RunTask | LoadContext | DropContext | GoOn | Exit
+ToWorker: TypeAlias = StoreBlobs | ForgetBlobs | RunTask | LoadContext | DropContext | StopTask | GoOn | Exit
 
 
 class WorkerUp(Struct, frozen=True, kw_only=True, tag=True):
@@ -752,8 +890,20 @@ class TaskDone(Struct, frozen=True, kw_only=True, tag=True):
     result: Result
 
 
+class BatchDone(Struct, frozen=True, kw_only=True, tag=True):
+    """The oldest batch that this worker holds has ended: the outcomes of its calls, that of its first call last."""
+
+    results: list[Result]
+
+
 class TaskSkipped(Struct, frozen=True, kw_only=True, tag=True):
     """The worker came to a call that was taken back, and went on to the next."""
+
+    task: TaskId
+
+
+class TaskStopped(Struct, frozen=True, kw_only=True, tag=True):
+    """The oldest call that this worker holds was ended, or not begun, because nobody waits for it."""
 
     task: TaskId
 
@@ -771,6 +921,8 @@ class Loaded(Struct, frozen=True, kw_only=True, tag=True):
     load_s: float  # [s]
     size_bytes: int
     has_clean_up: bool = False  # there is something to do when it ends
+    device_bytes: int = 0  # that it takes of the worker's accelerators, where that is known
+    devices_total_bytes: int = 0  # that these have; 0: none is in use
 
 
 class FoundLoaded(Struct, frozen=True, kw_only=True, tag=True):
@@ -786,6 +938,7 @@ class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
     task: TaskId | None
     error: Payload
     kinds: tuple[str, ...]  # Python's own classes that it belongs to, the narrowest first
+    text: str = ""  # in a line
 
 
 class NotForked(Struct, frozen=True, kw_only=True, tag=True):
@@ -835,7 +988,9 @@ FromWorker: TypeAlias = (
     | HookBegan
     | Unloading
     | TaskDone
+    | BatchDone
     | TaskSkipped
+    | TaskStopped
     | LoadStarted
     | Loaded
     | FoundLoaded
@@ -860,10 +1015,13 @@ class ForkWorker(Struct, frozen=True, kw_only=True, tag=True):
     environment: dict[str, str]
     cores: list[int] | None  # processor cores to run on
     segments: str | None = None  # directory for large results, if the interchange shares it
+    echo: bool = False  # all that it prints goes to the script
 
 
 class ForkTemplate(Struct, frozen=True, kw_only=True, tag=True):
     """Fork a template; its ends of two socket pairs, for messages and for requests to fork, come with this message."""
+
+    echo: bool = False  # all that it prints goes to the script
 
 
 ToZygote: TypeAlias = ForkWorker | ForkTemplate

@@ -33,8 +33,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from parsl_context.errors import PayloadLostError
-from parsl_context.wire.codec import Buffer, Frames, make_payload, open_payload
-from parsl_context.wire.messages import Payload, Result, Segment, Task, TaskId
+from parsl_context.wire.codec import Buffer, Frames, Item, make_payload, open_payload
+from parsl_context.wire.messages import Payload, Result, Segment, TaskId
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -117,17 +117,50 @@ class Segments:
             return result, frames
         return replace(result, payload=Payload(b"", 0, segment)), ()
 
-    def spread(self, task: Task) -> tuple[Task, Sequence[Buffer]]:
-        """A call with the payload of its segment in frames, uncopied, for a node that does not share the directory.
+    def spread(self, item: Item) -> tuple[Item, Sequence[Buffer]]:
+        """A call or an outcome with its segment in frames, uncopied, for who does not share the directory.
 
         Raises
         ------
         PayloadLostError
             If the segment is gone.
         """
-        assert task.payload.segment is not None
-        frames = self._open(task.payload.segment, always_map=True)
-        return replace(task, payload=Payload(b"", len(frames))), frames
+        assert item.payload.segment is not None
+        frames = self._open(item.payload.segment, always_map=True)
+        return replace(item, payload=Payload(b"", len(frames))), frames
+
+    def has(self, segment: Segment) -> bool:
+        """Whether a segment is here."""
+        return _NAME.fullmatch(segment.name) is not None and os.path.exists(f"{self.path}/{segment.name}")
+
+    def departing(self, segment: Segment) -> memoryview:
+        """A segment as the bytes that it consists of, for who takes them to another directory.
+
+        Raises
+        ------
+        PayloadLostError
+            If it is gone.
+        """
+        (whole,) = self._open(Segment(segment.name, (end_of(segment),)), always_map=True)
+        return memoryview(whole).toreadonly()
+
+    def arriving(self, segment: Segment) -> Arrival:
+        """A segment that comes from another directory, to be written.
+
+        Raises
+        ------
+        OSError
+            If there is no room for it.
+        PayloadLostError
+            If it can be none of ours.
+        """
+        if self._directory is None or self.path is None:
+            raise OSError("this process has no shared memory for large values")
+        _check(segment)
+        size = end_of(segment)
+        if self._free_share(size) < _KEPT_FREE:
+            raise OSError(f"less than {_KEPT_FREE:.0%} of the space of {self.path} would be left")
+        return Arrival(self.path, segment.name, size)
 
     def drop(self, payload: Payload) -> None:
         """Remove a payload's segment, if it has one. Those who have opened it keep what they have."""
@@ -182,8 +215,7 @@ class Segments:
     def _open(self, segment: Segment, *, always_map: bool = False) -> Frames:
         if self._directory is None:
             raise PayloadLostError(segment.name, f"this process does not share {self.path or 'its directory'}")
-        if not _NAME.fullmatch(segment.name) or not segment.sizes or min(segment.sizes) < 0:
-            raise PayloadLostError(segment.name, "it is none of ours")
+        _check(segment)
         places = _places(segment.sizes)
         end = places[-1][1]
         try:
@@ -213,6 +245,50 @@ class Segments:
         assert self.path is not None
         space = os.statvfs(self.path)
         return (space.f_bavail * space.f_frsize - more) / max(1, space.f_blocks * space.f_frsize)
+
+
+class Arrival:
+    """A segment that comes in pieces, from its beginning to its end. It gets its name with the last one."""
+
+    def __init__(self, directory: str, name: str, size: int) -> None:
+        self._left = size
+        self._place = 0
+        self._made = contextlib.ExitStack()
+        self._file = self._made.enter_context(_new_file(directory, name))
+
+    def write(self, piece: memoryview) -> bool:
+        """Write the next piece. Whether it was the last one.
+
+        Raises
+        ------
+        OSError
+            If there is no room for it, or it is more than was to come.
+        """
+        if len(piece) > self._left:
+            raise OSError("more came than was announced")
+        _write_at(self._file, piece, self._place)
+        self._place += len(piece)
+        self._left -= len(piece)
+        if self._left:
+            return False
+        with contextlib.suppress(FileExistsError):  # it came twice: a call was sent here again
+            self._made.close()
+        return True
+
+    def give_up(self) -> None:
+        """The rest will not come: nothing is left of it."""
+        error = ConnectionError()
+        self._made.__exit__(type(error), error, None)
+
+
+def end_of(segment: Segment) -> int:
+    """Size of a segment's file. [bytes]"""
+    return _places(segment.sizes)[-1][1]
+
+
+def _check(segment: Segment) -> None:
+    if not _NAME.fullmatch(segment.name) or not segment.sizes or min(segment.sizes) < 0:
+        raise PayloadLostError(segment.name, "it is none of ours")
 
 
 def create_segments(parents: Sequence[str] | None = None) -> Segments:

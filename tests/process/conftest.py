@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +51,26 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     me = psutil.Process()
     before = me.num_fds(), me.num_threads()
     yield tmp_path
-    wait_for(lambda: not family(tmp_path), LEFT_WITHIN_S)
+    with _left_processes(tmp_path):
+        wait_for(lambda: not family(tmp_path), LEFT_WITHIN_S)
     wait_for(lambda: (me.num_fds(), me.num_threads()) <= (before[0] + 2, before[1]) or _explain(before), 10)
+
+
+@contextlib.contextmanager
+def _left_processes(run_dir: Path) -> Iterator[None]:
+    """Names what is left, and what it stands in, if the wait for its end is in vain."""
+    try:
+        yield
+    except AssertionError as error:
+        for process in family(run_dir):
+            with contextlib.suppress(psutil.Error, OSError):
+                age_s = time.time() - process.create_time()
+                stands_in = Path(f"/proc/{process.pid}/wchan").read_text()
+                error.add_note(
+                    f"left: {process.pid}, child of {process.ppid()}, {process.status()} in {stands_in}, "
+                    f"for {age_s:.1f} s: {' '.join(process.cmdline())}"
+                )
+        raise
 
 
 def _explain(before: tuple[int, int]) -> None:
@@ -93,3 +114,17 @@ def load(run_dir: Path, make_executor: Callable[..., ContextExecutor]) -> Iterat
         if not kernel.cleanup_called:
             kernel.cleanup()
     parsl.clear()
+
+
+def run_cells(cells: Sequence[tuple[str, float | None]]) -> list[tuple[str, float]]:
+    """Run cells of a notebook, each with the time after which it is interrupted; what each shows, and its time. [s]"""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.process.notebook_cells"],
+        input=json.dumps(cells),
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    return [(shown, run_s) for shown, run_s in json.loads(ran.stdout)]

@@ -31,6 +31,10 @@ def run(manager: Any, client: Any, code: str, interrupt_after_s: float | None) -
             continue
         if kind == "execute_result":
             shown.append(content["data"]["text/plain"])
+        elif kind in ("display_data", "update_display_data"):
+            shown.append(content["data"]["text/plain"] + "\n")
+        elif kind == "stream":
+            shown.append(content["text"])
         elif kind == "error":
             shown.append(content["ename"])
         elif kind == "status" and content["execution_state"] == "idle":

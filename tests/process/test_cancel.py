@@ -7,14 +7,17 @@ import concurrent.futures
 import os
 import random
 import re
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import parsl
+import psutil
 import pytest
-from parsl import python_app
-from parsl.dataflow.errors import DependencyError
+from parsl import join_app, python_app
+from parsl.dataflow.errors import DependencyError, JoinError
+from parsl.dataflow.futures import AppFuture
 from parsl.executors import ThreadPoolExecutor
 
 from parsl_context import ContextExecutor, ContextSerializationError, WorkerLost, context, context_app
@@ -129,6 +132,26 @@ def test_a_cancelled_call_is_not_remembered(load: Load, marks_folder: Path) -> N
     started(marks_folder, 0)
     assert remembered(str(marks_folder), 1).cancel()
     assert remembered(str(marks_folder), 1).result(timeout=30) == 1
+
+
+def test_a_join_fails_whose_call_is_cancelled(load: Load, marks_folder: Path) -> None:
+    load(max_workers_per_node=1, config={"retries": 2})
+    made: list[AppFuture] = []
+
+    @join_app
+    def joins() -> AppFuture:
+        made.append(app(str(marks_folder), 1))
+        return made[0]
+
+    app(str(marks_folder), 0, 1.0)
+    started(marks_folder, 0)
+    joined = joins()
+    wait_for(lambda: made)
+    assert made[0].cancel()
+    with pytest.raises(JoinError):
+        joined.result(timeout=30)
+    assert app(str(marks_folder), 2).result(timeout=30) == 2
+    assert marks(marks_folder) == {0: 1, 2: 1}
 
 
 def test_asyncio_sees_it(load: Load, marks_folder: Path) -> None:
@@ -333,3 +356,104 @@ def test_maps_by_key_do_so_too(load: Load, ordered: bool) -> None:
     assert error.__notes__[0].startswith("item 5 of the map")  # type: ignore[attr-defined]
     if ordered:
         assert found.index(error) == 5
+
+
+# --- calls that run in processes of their own
+
+
+@context(isolation="call")
+def alone() -> list[int]:
+    return [os.getpid()]
+
+
+@context_app(context=alone)
+def lonely(held: list[int], folder: str, number: int, run_s: float = 0.0) -> tuple[int, int]:
+    """Gives the process that holds the context."""
+    return held[0], mark(folder, number, run_s)
+
+
+@context_app(context=alone)
+def with_child(held: list[int], folder: str) -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    (Path(folder) / str(child.pid)).touch()
+    child.wait()
+
+
+def test_a_call_that_runs_in_a_process_of_its_own_is_ended(load: Load, marks_folder: Path) -> None:
+    """Its worker goes on, with what it holds, and it is not tried again."""
+    executor = load(max_workers_per_node=1, config={"retries": 3})
+    holder, _ = lonely(str(marks_folder), 0).result(timeout=60)
+    running = lonely(str(marks_folder), 1, 60.0)
+    started(marks_folder, 1)
+    behind = lonely(str(marks_folder), 2)
+    begun = time.monotonic()
+    assert running.cancel()
+    assert time.monotonic() - begun < 3
+    with pytest.raises(concurrent.futures.CancelledError):
+        running.result(timeout=0)
+    assert behind.result(timeout=10) == (holder, 2)
+    assert lonely(str(marks_folder), 3).result(timeout=10) == (holder, 3)
+    assert [row.loads for row in executor.contexts()] == [1]
+    assert marks(marks_folder) == {0: 1, 1: 1, 2: 1, 3: 1}
+    assert not executor._cancels._awaited
+    (manager,) = executor.connected_managers()
+    assert manager["tasks"] == 0
+
+
+def test_what_such_a_call_has_started_ends_with_it(load: Load, marks_folder: Path) -> None:
+    load(max_workers_per_node=1)
+    running = with_child(str(marks_folder))
+    (child,) = wait_for(lambda: list(marks(marks_folder)))
+    assert running.cancel()
+    wait_for(lambda: not psutil.pid_exists(child), 5)
+    assert lonely(str(marks_folder), 0).result(timeout=10)[1] == 0
+
+
+def test_a_call_that_waits_for_its_context_is_not_begun(load: Load, marks_folder: Path) -> None:
+    load(max_workers_per_node=1)
+
+    @context(isolation="call")
+    def slow() -> str:
+        Path(marks_folder / "-1").touch()
+        time.sleep(1.0)
+        return "built"
+
+    use = context_app(context=slow)(lambda held, number: mark(str(marks_folder), number))
+    first, second = use(1), use(2)
+    started(marks_folder, -1)
+    assert first.cancel()
+    assert second.result(timeout=20) == 2
+    assert set(marks(marks_folder)) == {-1, 2}
+
+
+def test_a_map_that_is_left_lets_such_calls_end(load: Load, marks_folder: Path) -> None:
+    load(max_workers_per_node=1)
+    lonely(str(marks_folder), 0).result(timeout=60)
+    results = lonely.map([str(marks_folder)] * 100, range(1, 101), [0.5] * 100, chunksize=1, max_pending=4)
+    next(results)
+    started(marks_folder, 2)
+    results.close()  # type: ignore[attr-defined]
+    assert lonely(str(marks_folder), 999).result(timeout=10)[1] == 999
+    ran = marks(marks_folder)
+    assert {0, 1, 2, 999} <= set(ran) <= {0, 1, 2, 3, 999}
+
+
+@pytest.mark.slow
+def test_of_many_such_calls_that_are_cancelled_at_any_moment_each_ends_once(load: Load, marks_folder: Path) -> None:
+    executor = load(max_workers_per_node=2)
+    lonely(str(marks_folder), -1).result(timeout=60)
+    chance = random.Random(5)
+    futures = [lonely(str(marks_folder), i, 0.01 * chance.random()) for i in range(400)]
+    cancelled = set()
+    for i in chance.sample(range(400), 200):
+        if futures[i].cancel():
+            cancelled.add(i)
+    assert not concurrent.futures.wait(futures, timeout=60).not_done
+    assert {i for i, future in enumerate(futures) if future.cancelled()} == cancelled
+    for i in set(range(400)) - cancelled:
+        assert futures[i].result()[1] == i
+    ran = marks(marks_folder)
+    assert max(ran.values()) == 1, "none is begun twice"  # one that was ended may have left an empty file
+    assert set(ran) >= set(range(400)) - cancelled
+    assert sum(row.loads for row in executor.contexts()) <= 2
+    assert not executor.tasks

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from parsl.executors.errors import BadStateException
 from parsl.providers import LocalProvider
 
 from parsl_context import ContextBuildError, ContextExecutor, RemoteError, context, context_app
+from parsl_context.content import modules
 from tests.process.conftest import wait_for
 
 pytestmark = pytest.mark.process
@@ -24,9 +25,20 @@ Load = Callable[..., ContextExecutor]
 
 
 @pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers find this module, to which arguments of ordinary apps refer."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+def importable() -> Iterator[None]:
+    """Workers find this module, to which arguments of ordinary apps refer; what is known of PYTHONPATH goes with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        forget_homes()
+        yield
+    forget_homes()
+
+
+def forget_homes() -> None:
+    modules._homes.clear()
+    for known in vars(modules).values():
+        if hasattr(known, "cache_clear"):
+            known.cache_clear()
 
 
 class QuotaError(Exception):

@@ -91,6 +91,22 @@ def test_scale_in_by_idleness_spares_a_busy_block(load: Load, run_dir: Path) -> 
     assert busy.result(timeout=10) not in [row["block_id"] for row in idle]
 
 
+def test_idle_blocks_are_given_back_while_the_last_call_runs(load: Load, run_dir: Path) -> None:
+    executor = load(
+        config={"strategy": "htex_auto_scale", "max_idletime": 0.5}, provider=blocks(0, 3), max_workers_per_node=1
+    )
+    gates, marks = ([run_dir / f"{name}{i}" for i in range(3)] for name in ("gate", "started"))
+    *first, last = [executor.submit(work_until, {}, str(g), str(m)) for g, m in zip(gates, marks, strict=True)]
+    wait_for(lambda: all(mark.exists() for mark in marks))
+    for gate in gates[:2]:
+        gate.touch()
+    assert len({future.result(timeout=10) for future in first}) == 2
+    wait_for(lambda: len(executor.connected_managers()) == 1)
+    assert not last.done()
+    gates[2].touch()
+    assert last.result(timeout=10) == wait_for(executor.connected_managers)[0]["block_id"]
+
+
 def end_job(executor: ContextExecutor, block: str) -> None:
     """Kill the shell that is a block's job for the provider. As in Slurm when it loses track of what a job started."""
     os.kill(int(executor.blocks_to_job_id[block]), signal.SIGKILL)
@@ -207,3 +223,13 @@ def test_the_end_of_parsl_ends_the_blocks_of_an_executor_that_was_shut_down_befo
     assert {status.state for status in executor.status_facade.values()} == {JobState.SCALED_IN}
     executor.shutdown()
     assert executor.scale_in(1) == []
+
+
+def test_a_block_that_was_given_up_is_not_chosen_again_because_of_a_poll_that_began_before(load: Load) -> None:
+    executor = load(provider=blocks(2, 2), max_workers_per_node=1)
+    managers_of(executor, 2)
+    before = dict(executor.status_facade)
+    (ended,) = executor.scale_in_facade(1)
+    managers_of(executor, 1)
+    executor._status = before  # as the poll leaves it, which asked the provider before
+    assert executor.scale_in_facade(1) != [ended]

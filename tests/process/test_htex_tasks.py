@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import parsl
@@ -58,6 +60,13 @@ def nothing() -> None:
     return None
 
 
+def later(results: Iterator[Any]) -> Future[Any]:
+    """The first result of a map, in a thread."""
+    future: Future[Any] = Future()
+    Thread(target=lambda: future.set_result(next(results)), daemon=True).start()
+    return future
+
+
 def test_lower_numbers_of_priority_run_first(load: Load, run_dir: Path) -> None:
     executor = load(max_workers_per_node=1)
     gate, mark, order = run_dir / "gate", run_dir / "started", run_dir / "order"
@@ -77,14 +86,15 @@ def test_lower_numbers_of_priority_run_first(load: Load, run_dir: Path) -> None:
         note_app(str(order), "a", parsl_resource_specification={"priority": -1}),
         executor.submit(note, {"priority": 3}, str(order), "d"),
         hurried(str(order), "first"),
+        later(hurried.map([str(order)], ["soon"])),
         hurried(str(order), "between", parsl_resource_specification={"priority": 2.5}),
     ]
-    wait_for(lambda: executor.outstanding() == 8)
+    wait_for(lambda: executor.outstanding() == 9)
     executor.connected_managers()  # the answer comes after the interchange has seen all of them
     gate.touch()
     for future in futures:
         future.result(timeout=10)
-    assert order.read_text().split() == ["first", "a", "b", "between", "c", "d", "last"]
+    assert order.read_text().split() == ["first", "soon", "a", "b", "between", "c", "d", "last"]
 
 
 def test_other_resource_specifications_are_refused(load: Load) -> None:

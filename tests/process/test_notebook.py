@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.process.conftest import run_cells
 
 pytestmark = [pytest.mark.process, pytest.mark.library("ipykernel", "jupyter_client")]
 
@@ -52,15 +51,6 @@ def test_after_a_map_that_was_interrupted_cells_go_on(run_dir: Path, code: str) 
         "add(3).result()": ("23", None),
         "kernel.cleanup()": ("", None),
     }
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.process.notebook_cells"],
-        input=json.dumps([(cell, interrupt_after_s) for cell, (_, interrupt_after_s) in cells.items()]),
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    found = json.loads(ran.stdout)
+    found = run_cells([(cell, interrupt_after_s) for cell, (_, interrupt_after_s) in cells.items()])
     assert [shown for shown, _ in found] == [shown for shown, _ in cells.values()]
     assert sum(run_s for _, run_s in found[3:6]) < SOON_S

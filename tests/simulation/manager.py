@@ -71,6 +71,7 @@ class SimManager:
         self._run_s = run_s
         self._watch = watch
         self.tasks: dict[TaskId, node.NodeTask] = {}
+        self.stopping: set[TaskId] = set()  # calls that workers were told to end
         self.workers: dict[WorkerId, SimWorker] = {}
         self.templates: dict[TemplateKey, SimTemplate] = {}
         self.alive = True
@@ -166,7 +167,8 @@ class SimManager:
             return
         if answers and isinstance(event, node.TasksReclaimed):
             self._decide(event)
-            self._tell(cluster.TasksKept(manager=self.id, tasks=[task for task in event.tasks if task in self.tasks]))
+            left = self.tasks.keys() - self.stopping
+            self._tell(cluster.TasksKept(manager=self.id, tasks=[task for task in event.tasks if task in left]))
             return
         if isinstance(event, node.TasksArrived):
             self.tasks.update((task.id, task) for task in event.tasks)
@@ -181,6 +183,9 @@ class SimManager:
         self._drop([task])
         self._decide(node.TaskEnded(worker=worker.number, task=task, run_s=run_s))
         self._tell(cluster.TaskEnded(manager=self.id, task=task, run_s=run_s))
+
+    def stopped(self, worker: SimWorker, task: TaskId) -> None:
+        self._decide(node.TaskStopped(worker=worker.number, task=task))
 
     def skipped(self, worker: SimWorker, task: TaskId) -> None:
         self._decide(node.TaskSkipped(worker=worker.number, task=task))
@@ -295,6 +300,10 @@ class SimManager:
             case node.Revoke():
                 taken = self.workers[action.worker].revoke(action.count)
                 self._decide(node.TasksRevoked(worker=action.worker, count=len(taken)))
+            case node.Stop():
+                if action.task in self.tasks:  # it was not taken back just before
+                    self.stopping.add(action.task)
+                    self.workers[action.worker].stop(action.task)
             case node.Replace():
                 self._replace(action.worker, action.template)
             case node.StartTemplate():
@@ -302,7 +311,7 @@ class SimManager:
             case node.EndTemplate():
                 self._end_template(action.template)
             case node.GiveBack():
-                self._tell(cluster.TasksReturned(manager=self.id, tasks=action.tasks))
+                self._tell(cluster.TasksReturned(manager=self.id, tasks=action.tasks, were_ended=action.were_ended))
                 self._drop(action.tasks)
             case node.SettleBuild():
                 self._tell(cluster.BuildSettled(manager=self.id, order=action.order, contexts=action.contexts))
@@ -317,3 +326,4 @@ class SimManager:
     def _drop(self, tasks: list[TaskId]) -> None:
         for task in tasks:
             self.tasks.pop(task, None)
+            self.stopping.discard(task)

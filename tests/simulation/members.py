@@ -59,6 +59,7 @@ class WorkerProcess(Member):
     task: node.NodeTask | None = None  # that it runs, or builds for
     worn: set[Digest] = field(default_factory=set)  # instances that it gives up by itself before they are used again
     spoilt: set[Digest] = field(default_factory=set)  # instances that it gives up after the next call that uses them
+    stops: set[TaskId] = field(default_factory=set)  # calls that it is told to end, and has not come to
     paused: bool = False  # until its manager has heard what it gives up
     keeps_memory: bool = False  # what it frees does not return to the system
 
@@ -85,6 +86,18 @@ class WorkerProcess(Member):
             self._end_call(self.task)
         else:
             self._take(self.inbox.popleft())
+
+    def stop(self, task: TaskId) -> None:
+        """End a call that it runs, or is to: no fork of it does."""
+        if self.runs and self.task is not None and self.task.id == task:
+            self._stopped(self.task)
+        else:
+            self.stops.add(task)
+
+    def _stopped(self, task: node.NodeTask) -> None:
+        self.task = None
+        self.stops.discard(task.id)
+        self.said.append(node.TaskStopped(worker=self.number, task=task.id))
 
     def revoke(self, count: int) -> int:
         """Take back up to this many calls. Gives how many it will not start."""
@@ -116,6 +129,8 @@ class WorkerProcess(Member):
         missing = [context for context in self.task.lane.contexts if context not in self.resident]
         if missing:
             self._build(missing[0])
+        elif self.task.id in self.stops:
+            self._stopped(self.task)
         else:
             self.starts(self.task.id)
 

@@ -77,6 +77,7 @@ class Books:
         self.measured: dict[Digest, int] = {}
         self.shared: set[Digest] = set()
         self.pinned: set[Digest] = set()
+        self.isolated: set[Digest] = set()
         self.draining = False
         self._count = itertools.count()
 
@@ -101,6 +102,8 @@ class Books:
                 (self.shared.add if event.is_shared else self.shared.discard)(event.context)
                 if event.is_pinned:
                     self.pinned.add(event.context)
+                if event.is_isolated:
+                    self.isolated.add(event.context)
             case node.InstanceWanted(contexts=contexts):
                 self.orders[contexts] += 1
             case node.BuildWanted(context=context):
@@ -116,6 +119,7 @@ class Books:
                 self.measured.pop(context, None)
                 self.shared.discard(context)
                 self.pinned.discard(context)
+                self.isolated.discard(context)
             case node.TemplateLoaded():
                 self._measure(event.context, event.size_bytes)
             case node.TemplateReady(template=key):
@@ -167,11 +171,11 @@ class Books:
                 seen.kept = None
                 seen.unasked.discard(event.context)
                 seen.used_at.pop(event.context, None)
-            case node.TaskEnded():
+            case node.TaskEnded() | node.TaskStopped():
                 seen = self.workers[event.worker]
                 assert seen.held.popleft() == event.task
                 self._free(event.task)
-                self.place[event.task] = Place.ENDED
+                self.place[event.task] = Place.ENDED if isinstance(event, node.TaskEnded) else Place.DYING
                 seen.used_at.update(dict.fromkeys(self.tasks[event.task].lane.contexts, self.now))
             case node.WorkerEnded():
                 held = self.workers[event.worker].held
@@ -218,6 +222,14 @@ class Books:
                 del self.templates[key]
             case node.Revoke(worker=number):
                 assert self.workers[number].up, "nobody is there to skip calls"
+            case node.Stop(worker=number, task=task):
+                assert isinstance(event, node.TasksReclaimed), "it was not asked for"
+                assert event.ends, "others wait for its outcome"
+                assert task in event.tasks, "it was not asked for"
+                assert task in self.workers[number].held or task in self.came_back, "it is not there"
+                lane = self.tasks[task].lane
+                assert self.isolated.intersection(lane.contexts), "its process is that of later calls"
+                assert not lane.fresh, "its process is the worker's"
             case node.SettleBuild(order=order, contexts=contexts):
                 assert self.orders[contexts] > 0, "it was not ordered, or settled before"
                 self.orders[contexts] -= 1

@@ -12,6 +12,7 @@ shareable. From each such event on it holds anew.
 
 from __future__ import annotations
 
+from parsl_context.wire.messages import AUTO_BATCH
 from tests.simulation.simulator import Simulation
 from tests.simulation.world import Call
 
@@ -42,7 +43,7 @@ class Progress:
         """A call is about to be made."""
         if not self._simulation.calls:
             self._since = self._simulation.clock.now
-        self._longest_run_s = max(self._longest_run_s, call.run_s)
+        self._longest_run_s = max(self._longest_run_s, _longest_s(call))
         self._longest_build_s = max(self._longest_build_s, self._build_s(call))
 
     def check(self) -> None:
@@ -75,4 +76,11 @@ class Progress:
 
     def _restart(self) -> None:
         self._since = self._simulation.clock.now
-        self._longest_run_s = max((call.run_s for call in self._simulation.calls.values()), default=0.0)
+        self._longest_run_s = max(map(_longest_s, self._simulation.calls.values()), default=0.0)
+
+
+def _longest_s(call: Call) -> float:
+    """Time that a call may take with those that run with it, and wait for them. [s]"""
+    if call.joint is None:
+        return call.run_s
+    return call.fixed_s + (call.joint.size or AUTO_BATCH) * call.run_s + call.joint.wait_s

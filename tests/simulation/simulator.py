@@ -25,7 +25,7 @@ from parsl_context.scheduling.cluster import events as cluster
 from parsl_context.scheduling.cluster.state import ClusterState
 from parsl_context.scheduling.node import events as node
 from parsl_context.scheduling.node.state import NodeState
-from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, TaskId, WorkerId
+from parsl_context.wire.messages import AUTO_BATCH, ContextOptions, Digest, ManagerId, TaskId, WorkerId
 from tests.simulation.clock import Clock
 from tests.simulation.manager import NodeScheduler, SimManager
 from tests.simulation.worker import SimWorker
@@ -66,6 +66,8 @@ class Tally:
     makespan_s: float = 0.0
     returned: int = 0  # calls that managers gave back unstarted
     events: int = 0
+    requeued: int = 0  # calls that were lost with a manager and waited again
+    batched: int = 0  # calls that were sent with another
 
 
 class Simulation:
@@ -98,6 +100,7 @@ class Simulation:
         self._declared: dict[ManagerId, set[Digest]] = {}
         self._given_up: set[tuple[ManagerId, WorkerId | None, Digest]] = set()
         self._made_at: dict[TaskId, float] = {}
+        self._mates: dict[TaskId, tuple[TaskId, ...]] = {}  # calls that were sent to run with another
         self._next_id = 0
         self._tick_at = math.inf
         for content in world.contents:
@@ -142,6 +145,8 @@ class Simulation:
             self._made_at[task] = self.clock.now
             made.append(task)
             self.decide(cluster.TaskSubmitted(task=task, lane=call.lane, code=call.code, priority=call.priority))
+        if any(call.joint is not None for call in calls):
+            self.decide(cluster.BatchesDue())
         self._flush()
         return made
 
@@ -151,7 +156,8 @@ class Simulation:
         self._flush()
 
     def _run_s(self, task: TaskId) -> float:
-        return self.calls[task].run_s
+        call = self.calls[task]
+        return call.fixed_s + call.run_s * (1 + len(self._mates.get(task, ())))
 
     def _accept(self, task: TaskId, run_s: float) -> bool:
         if task not in self.calls:
@@ -242,10 +248,13 @@ class Simulation:
             self.decide(cluster.ManagerContact(manager=manager.id))
             match event:
                 case cluster.TaskEnded():
+                    for mate in reversed(self._mates.pop(event.task, ())):
+                        if self._accept(mate, 0.0):
+                            self.decide(cluster.TaskEnded(manager=manager.id, task=mate, run_s=0.0))
                     if self._accept(event.task, event.run_s):
                         self.decide(event)
                 case cluster.TaskLost():
-                    self._lose([event.task])
+                    self._lose([event.task, *self._mates.pop(event.task, ())])
                     self.decide(event)
                 case cluster.TasksReturned():
                     self.tally.returned += len(event.tasks)
@@ -293,14 +302,15 @@ class Simulation:
                 self._send(action.manager, node.OrderReleased(order=action.order))
             case cluster.TakeBack():
                 self._flush()
-                event = node.TasksReclaimed(tasks=action.tasks)
+                event = node.TasksReclaimed(tasks=action.tasks, ends=action.ends)
                 if action.manager in self.managers:
                     receive = self.managers[action.manager].receive
                     self.clock.after(self.world.delays.link_s, receive, event, action.answers)
             case cluster.ConfirmCancelled():
                 for task in action.tasks:
                     assert task in self.calls, "a call that has ended is not cancelled"
-                    assert task not in self.begun, "it has begun"
+                    isolated = any(self._builds.contents[c].isolated for c in self.calls[task].contexts)
+                    assert task not in self.begun or isolated, "it has begun"
                     self.cancelled += 1
                     self._forget(task)
             case cluster.RefuseCancel():
@@ -315,6 +325,11 @@ class Simulation:
             case cluster.StopManager():
                 if (manager := self.managers.get(action.manager)) is not None:
                     self._gone(manager, action.reason)
+            case cluster.NoteRequeued():
+                self.tally.requeued += len(action.tasks)
+                for task in action.tasks:
+                    self._mates.pop(task, None)
+                    self.begun.discard(task)
             case cluster.FailTasks():
                 self._lose(action.tasks)
             case cluster.FailBuild() | cluster.FailUnservable():
@@ -326,7 +341,15 @@ class Simulation:
         call = self.calls.get(action.task)
         if call is not None and action.manager in self.managers:
             self._provide(action.manager, call.lane.contexts)
-            task = node.NodeTask(id=action.task, lane=call.lane, code=call.code)
+            self._mates.pop(action.task, None)
+            if action.mates:
+                assert call.joint is not None
+                assert len(action.mates) < (call.joint.size or AUTO_BATCH), "the batch is too large"
+                others = [self.calls[mate] for mate in action.mates]
+                assert all((other.lane, other.priority) == (call.lane, call.priority) for other in others)
+                self._mates[action.task] = action.mates
+                self.tally.batched += len(action.mates)
+            task = node.NodeTask(id=action.task, lane=call.lane._replace(joint=None), code=call.code)
             self._outbox.setdefault(action.manager, []).append(task)
 
     def _provide(self, manager: ManagerId, contexts: tuple[Digest, ...]) -> None:
@@ -336,7 +359,9 @@ class Simulation:
                 known.add(context)
                 content = self._builds.contents[context]
                 size = content.size_bytes if content.declared else None
-                declared = node.ContextDeclared(context=context, is_shared=content.shared, size_bytes=size)
+                declared = node.ContextDeclared(
+                    context=context, is_shared=content.shared, size_bytes=size, is_isolated=content.isolated
+                )
                 self._deliver(manager, declared)
 
     def _send(self, manager: ManagerId, event: node.Event, contexts: tuple[Digest, ...] = ()) -> None:
@@ -357,8 +382,9 @@ class Simulation:
 
     def began(self, manager: SimManager, worker: SimWorker, task: TaskId, at: float) -> None:
         """A body begins."""
-        self.begun.add(task)
-        self.tally.waits_s.append(at - self._made_at[task])
+        for each in (task, *self._mates.get(task, ())):
+            self.begun.add(each)
+            self.tally.waits_s.append(at - self._made_at[each])
 
     def undone(self) -> None:
         """A build was for nothing, by no fault of whoever decides."""

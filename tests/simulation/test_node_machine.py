@@ -47,6 +47,7 @@ class NodeMachine(RuleBasedStateMachine):
         shared=st.sets(st.sampled_from(NAMES), max_size=3),
         unsafe=st.sets(st.sampled_from(NAMES), max_size=1),
         is_pinned=st.booleans(),
+        isolated=st.sampled_from([set(), set(NAMES), set(NAMES[:2])]),
     )
     def begin(
         self,
@@ -60,6 +61,7 @@ class NodeMachine(RuleBasedStateMachine):
         shared: set[Digest],
         unsafe: set[Digest],
         is_pinned: bool,
+        isolated: set[Digest],
     ) -> None:
         limits = node.LimitsSet(memory_bytes=memory, contexts_per_worker=number, idle_s=idle_s)
         names = [f"n{i}" for i in range(nodes)]
@@ -77,7 +79,11 @@ class NodeMachine(RuleBasedStateMachine):
         self.decide(limits)
         self.options = {
             name: node.ContextDeclared(
-                context=name, is_shared=name in shared, size_bytes=size, is_pinned=is_pinned and name == NAMES[0]
+                context=name,
+                is_shared=name in shared,
+                size_bytes=size,
+                is_pinned=is_pinned and name == NAMES[0],
+                is_isolated=name in isolated,
             )
             for name, size in zip(NAMES, declared, strict=True)
         }
@@ -111,6 +117,9 @@ class NodeMachine(RuleBasedStateMachine):
             case node.Revoke():
                 count = self.workers[action.worker].revoke(action.count)
                 self.decide(node.TasksRevoked(worker=action.worker, count=count))
+            case node.Stop():
+                if action.task in self.books.workers[action.worker].held:  # it was not taken back just before
+                    self.workers[action.worker].stop(action.task)
             case node.Replace():
                 parent = self.templates.get(action.template) if action.template is not None else None
                 inherits = parent.resident if parent is not None and parent.alive else []
@@ -240,7 +249,30 @@ class NodeMachine(RuleBasedStateMachine):
         here = [task for task, place in self.books.place.items() if place is not Place.RETURNED]
         if here:
             tasks = data.draw(st.lists(st.sampled_from(here), min_size=1, max_size=3, unique=True))
-            self.decide(node.TasksReclaimed(tasks=tasks))
+            self.decide(node.TasksReclaimed(tasks=tasks, ends=data.draw(st.booleans())))
+
+    @rule(context=st.sampled_from(NAMES), count=st.integers(1, 3))
+    def begin_calls(self, context: Digest, count: int) -> None:
+        """Calls come, what they need is built, and they are begun as far as they can be."""
+        if not self.books.draining:
+            self.send(node.Lane((context,), False), SLOW, count, 0)
+            self.act_for_the_interchange()
+            self.take_steps(ends=False)
+            self.act_for_the_interchange()
+            self.take_steps(ends=False)
+
+    @precondition(lambda self: self.endable())
+    @rule(data=st.data())
+    def stop(self, data: st.DataObject) -> None:
+        """Nobody waits for a call that a worker holds, and that runs in a fork once it runs."""
+        task = data.draw(st.sampled_from(self.endable()))
+        self.decide(node.TasksReclaimed(tasks=[task], ends=True))
+        if any(worker.task is not None and worker.task.id == task and worker.runs for worker in self.workers.values()):
+            assert self.books.place[task] is not Place.RETURNED, "it is given back once it has ended"
+
+    def endable(self) -> list[TaskId]:
+        held = [task for worker in self.books.workers.values() for task in worker.held]
+        return [task for task in held if self.books.isolated.intersection(self.books.tasks[task].lane.contexts)]
 
     @rule(number=st.integers(0, 2))
     def kill_worker(self, number: int) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from parsl_context.scheduling.batching import Joint
 from parsl_context.scheduling.cluster import events as cluster
+from parsl_context.scheduling.cluster.state import ClusterState
+from parsl_context.scheduling.node.state import NodeState
 from parsl_context.wire.messages import Digest, ManagerId, TaskId, WorkerId
 from tests.simulation.checks import check, idle_beside_work
 from tests.simulation.progress import Progress
-from tests.simulation.simulator import Simulation
+from tests.simulation.simulator import Policy, Simulation
 from tests.simulation.world import Call, Content, Delays, Member, World
 
 GB = 10**9
@@ -43,6 +47,8 @@ class PoolMachine(RuleBasedStateMachine):
         unsafe=st.sets(st.sampled_from(NAMES), max_size=1),
         limit=st.sampled_from([None, None, 1, 2]),
         link_s=st.sampled_from([0.001, 0.001, 0.3]),
+        isolated=st.sampled_from([set(), {NAMES[0]}, set(NAMES)]),
+        requeue_lost=st.sampled_from([0, 0, 2]),
     )
     def begin(
         self,
@@ -52,9 +58,18 @@ class PoolMachine(RuleBasedStateMachine):
         unsafe: set[str],
         limit: int | None,
         link_s: float,
+        isolated: set[str],
+        requeue_lost: int,
     ) -> None:
         contents = [
-            Content(Digest(name), BUILD_S[name], GB * (1 + (name == "b")), shared=name in shared, unsafe=name in unsafe)
+            Content(
+                Digest(name),
+                BUILD_S[name],
+                GB * (1 + (name == "b")),
+                shared=name in shared,
+                unsafe=name in unsafe,
+                isolated=name in isolated,
+            )
             for name in NAMES
         ]
         world = World(
@@ -67,7 +82,10 @@ class PoolMachine(RuleBasedStateMachine):
             contexts_per_worker=limit,
             delays=Delays(link_s=link_s),
         )
-        self.simulation = Simulation(world)
+        ours = Policy(
+            "ours", lambda: ClusterState(heartbeat_threshold_s=math.inf, requeue_lost=requeue_lost), NodeState
+        )
+        self.simulation = Simulation(world, ours)
         self.progress = Progress(self.simulation)
         self.made: set[TaskId] = set()
         self.joined = 0
@@ -77,6 +95,24 @@ class PoolMachine(RuleBasedStateMachine):
     def submit(self, needs: tuple[Digest, ...], run_s: float, count: int, fresh: bool) -> None:
         code = Digest(f"f-{run_s}-{needs}")
         call = Call(needs, run_s, code=code, fresh=fresh and not needs)
+        self.progress.made(call)
+        self.simulation.missing += count
+        self.made.update(self.simulation.submit([call] * count))
+
+    @rule(
+        needs=contexts,
+        run_s=runs,
+        count=st.integers(1, 40),
+        size=st.sampled_from([2, 7, None]),
+        wait_s=st.sampled_from([0.0, 0.0, 0.3]),
+        fixed_s=st.sampled_from([0.0, 0.01, 0.5]),
+    )
+    def submit_batch(
+        self, needs: tuple[Digest, ...], run_s: float, count: int, size: int | None, wait_s: float, fixed_s: float
+    ) -> None:
+        """Calls that may run together."""
+        code = Digest(f"b-{run_s}-{size}-{wait_s}-{fixed_s}-{needs}")
+        call = Call(needs, run_s, code=code, joint=Joint(code, "", size, wait_s), fixed_s=fixed_s)
         self.progress.made(call)
         self.simulation.missing += count
         self.made.update(self.simulation.submit([call] * count))
@@ -122,6 +158,23 @@ class PoolMachine(RuleBasedStateMachine):
             self.progress.disturbed()
             self.simulation.cancel(data.draw(st.sampled_from(sorted(self.simulation.calls))))
 
+    @precondition(lambda self: self.isolated() and self.simulation.managers)
+    @rule(data=st.data(), count=st.integers(1, 3))
+    def cancel_running(self, data: st.DataObject, count: int) -> None:
+        """Of calls that run in processes of their own: they end without an outcome, and once."""
+        self.submit((data.draw(st.sampled_from(self.isolated())),), 5.0, count, False)
+        self.wait(6.0)
+        if endable := self.endable():
+            self.progress.disturbed()
+            self.simulation.cancel(data.draw(st.sampled_from(endable)))
+
+    def isolated(self) -> list[Digest]:
+        return [content.digest for content in self.simulation.world.contents if content.isolated]
+
+    def endable(self) -> list[TaskId]:
+        isolated, simulation = set(self.isolated()), self.simulation
+        return sorted(task for task in simulation.begun if isolated.intersection(simulation.calls[task].contexts))
+
     @rule(seconds=st.sampled_from([0.0005, 0.003, 0.05, 0.7, 5.0, 60.0]))
     def wait(self, seconds: float) -> None:
         self.simulation.run(self.simulation.clock.now + seconds)
@@ -155,11 +208,11 @@ class PoolMachine(RuleBasedStateMachine):
         if not hasattr(self, "simulation"):
             return
         simulation = self.simulation
-        if not any(manager.takes_calls for manager in simulation.managers.values()):
-            self.join(1)
         for _ in range(LOOKS):
             if not simulation.calls:
                 break
+            if not any(manager.takes_calls for manager in simulation.managers.values()):  # some may be about to drain
+                self.join(1)
             simulation.run(simulation.clock.now + LOOK_S)
             self.progress.check()
         tally = simulation.tally

@@ -89,7 +89,9 @@ def test_what_is_built_is_not_given_up_before_it_has_paid(tried: World) -> None:
 class OrdersGoFirst(ClusterState):
     """An order that has ended makes room for the next, as anything that ends; its calls wait their turn."""
 
-    def _settle(self, event: cluster.BuildSettled, now: float) -> list[cluster.Action]:
+    def handle(self, event: cluster.Event, *, now: float) -> list[cluster.Action]:
+        if not isinstance(event, cluster.BuildSettled):
+            return super().handle(event, now=now)
         line = self._books.lines[Lane(event.contexts, False)]
         manager = self.managers[event.manager]
         self._builds.settle(line, manager)

@@ -39,6 +39,7 @@ class Reports(Protocol):
 
     def began(self, worker: SimWorker, task: TaskId, at: float) -> None: ...
     def done(self, worker: SimWorker, task: TaskId, run_s: float) -> None: ...
+    def stopped(self, worker: SimWorker, task: TaskId) -> None: ...
     def skipped(self, worker: SimWorker, task: TaskId) -> None: ...
     def load_began(self, worker: SimWorker, context: Digest) -> None: ...
     def loaded(self, worker: SimWorker, context: Digest, load_s: float | None) -> None: ...
@@ -67,6 +68,7 @@ class SimWorker:
         self._round_trip_s = round_trip_s
         self.inbox: deque[Message] = deque()
         self.revoked: set[TaskId] = set()
+        self.stops: set[TaskId] = set()  # calls that it is told to end, and has not come to
         self.inherited = inherited
         self.resident: set[Digest] = set(inherited)
         self.building: Digest | None = None
@@ -87,6 +89,15 @@ class SimWorker:
         taken = waiting[::-1][:count]
         self.revoked.update(taken)
         return taken
+
+    def stop(self, task: TaskId) -> None:
+        """End a call that runs in a fork, or is to."""
+        if self.task == task and self.building is None:
+            self.task = None
+            self._reports.stopped(self, task)
+            self._next()
+        else:
+            self.stops.add(task)
 
     def end(self) -> None:
         """Nothing is heard of it any more."""
@@ -120,12 +131,18 @@ class SimWorker:
             if context not in self.resident:
                 self._build(context, task)
                 return
+        if task.id in self.stops:
+            self.stops.discard(task.id)
+            self.task = None
+            self._reports.stopped(self, task.id)
+            self._next()
+            return
         run_s = self._run_s(task.id)
         self._reports.began(self, task.id, self._clock.now)
         self._clock.after(run_s, self._done, task.id, run_s)
 
     def _done(self, task: TaskId, run_s: float) -> None:
-        if self.alive:
+        if self.alive and self.task == task:  # it was not ended before
             self.task = None
             self._reports.done(self, task, run_s)
             self._next()

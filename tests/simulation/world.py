@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from parsl_context.scheduling.batching import Joint
 from parsl_context.scheduling.lines import Lane
 from parsl_context.wire.messages import Digest, ManagerId
 
@@ -22,6 +23,7 @@ class Content:
     declared: bool = True  # whether the user said how large it is
     shared: bool = False  # built once per node by a template
     unsafe: bool = False  # a template that built it must not be forked from
+    isolated: bool = False  # calls run in forks, and can be ended
     broken_builds: int = 0  # the first builds fail
 
 
@@ -35,10 +37,12 @@ class Call:
     code: Digest | None = None
     fresh: bool = False
     priority: float = math.inf
+    joint: Joint | None = None  # with what others it may run together, and
+    fixed_s: float = 0.0  # the time that a batch takes besides that of its calls. [s]
     lane: Lane = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lane", Lane(tuple(sorted(self.contexts)), self.fresh))
+        object.__setattr__(self, "lane", Lane(tuple(sorted(self.contexts)), self.fresh, joint=self.joint))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Builders with defaults, shared by the unit tests."""
 
 import dataclasses
+import enum
 import importlib
 import itertools
 import sys
@@ -14,7 +15,13 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
+from parsl_context.pool.grant import Grant
 from parsl_context.wire import messages as m
+
+# --- nodes
+
+# Eight cores of a machine, and two thirds of the memory are free.
+GIVEN = Grant(cores=8, cores_by="affinity", memory_bytes=96 << 30, memory_by="the machine", free_bytes=64 << 30)
 
 # --- messages
 
@@ -63,15 +70,21 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return _ATOMS[hint]
     if isinstance(hint, typing.NewType):
         return values_of(hint.__supertype__)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return st.sampled_from(hint)
     if isinstance(hint, type) and (issubclass(hint, msgspec.Struct) or dataclasses.is_dataclass(hint)):
         fields = typing.get_type_hints(hint)
         return st.builds(hint, **{name: values_of(field) for name, field in fields.items()})
     arguments = typing.get_args(hint)
     match typing.get_origin(hint):
+        case typing.Literal:
+            return st.sampled_from(arguments)
         case typing.Union | types.UnionType:
             return st.one_of([values_of(argument) for argument in arguments])
         case kind if kind is list:
             return st.lists(values_of(arguments[0]), max_size=3)
+        case kind if kind is tuple and arguments[-1] is not ...:
+            return st.tuples(*map(values_of, arguments))
         case kind if kind is tuple:
             return st.lists(values_of(arguments[0]), max_size=3).map(tuple)
         case kind if kind is dict:

@@ -38,14 +38,23 @@ SAMPLES = {
     e.CarriedCodeError: e.CarriedCodeError("Module m was changed after it was imported."),
     e.ContextBuildError: build_error(FileNotFoundError(2, "No such file", "a.pt")),
     e.FileFetchError: e.FileFetchError(url="http://origin/a.pt", reason="its server answers 404 Not Found"),
+    e.EnvironmentUnusableError: e.EnvironmentUnusableError(environment="/e.tar.zst", reason="it is for Python 3.12"),
     e.ContextIsolationError: e.ContextIsolationError(context="model('a.pt')", reason="it runs 1 threads of its own"),
+    e.BatchResultError: e.BatchResultError("classify", "31 results", 32),
     e.WorkerLost: worker_lost(),
     e.BodyExitError: body_exit(SystemExit(2)),
     e.ManagerLost: e.ManagerLost(manager_id=b"m-07", hostname="node7", block="2", reason="no heartbeat for 120 s"),
+    e.BlockStartError: e.BlockStartError(
+        executor="htex", block="0", job="17", said="no such module", log="/run/0.stderr", advice="Install it."
+    ),
+    e.VersionsDifferError: e.VersionsDifferError(
+        interchange="py.v=3.11 parsl.v=2026.7.1", manager="py.v=3.12 parsl.v=2026.7.1", host="node7", block="2"
+    ),
     e.InterchangeLost: e.InterchangeLost(executor="htex", exit_code=-9, log="/logs/interchange.log"),
     e.ExecutorClosedError: e.ExecutorClosedError(executor="htex"),
     e.RemoteError: e.RemoteError(type_name="app.Odd", text="no", why="TypeError: an argument is missing"),
     e.PayloadLostError: e.PayloadLostError("17-3f2a-0", "No such file or directory"),
+    e.EventLogError: e.EventLogError(folder="runinfo/000"),
     e.UnservableTaskError: e.UnservableTaskError("The call wants 3 nodes; a block has 2."),
     e.MessageError: e.MessageError("A malformed message of 2 frames arrived."),
 }

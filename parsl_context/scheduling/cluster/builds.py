@@ -41,6 +41,7 @@ class Builds:
         self._wanting: list[tuple[float, int, ClusterLine]] = []
         self._order = itertools.count()
         self._numbers = itertools.count()
+        self._ordered: dict[OrderId, tuple[ClusterLine, Manager]] = {}  # orders that have not ended
         self._most = _RANKS_KEPT  # entries before those of ranks that are no more are removed
         self._work_s = 0.0  # run time of all calls that wait
         self._sizes = 0  # how often sizes of contexts have changed
@@ -93,8 +94,7 @@ class Builds:
             return False
         if coming and manager.memory_bytes is not None and (coming + 1) * self._size(line) > manager.memory_bytes:
             return False  # one more could only take the place of another
-        run_s = line.run.or_prior(0.0)
-        if not manager.has_time_for(self.build(line).or_prior(0.0) + run_s, now):
+        if not manager.has_time_for(self.build(line).or_prior(0.0) + line.longest.or_prior(0.0), now):
             return False
         return self.may_try(line, manager, now)
 
@@ -189,7 +189,18 @@ class Builds:
         manager.add_order(line, is_slotless=self._begins_with_template(line, manager))
         line.change_building(self._gain(line, manager))
         self.free.update(manager)
-        return OrderBuild(order=OrderId(next(self._numbers)), contexts=line.lane.contexts, manager=manager.id)
+        number = OrderId(next(self._numbers))
+        self._ordered[number] = line, manager
+        return OrderBuild(order=number, contexts=line.lane.contexts, manager=manager.id)
+
+    def end(self, order: OrderId) -> ClusterLine | None:
+        """An order is no more. Gives the line that it was for, unless its manager was given up before."""
+        line, _ = self._ordered.pop(order, (None, None))
+        return line
+
+    def drop_orders(self, manager: Manager) -> None:
+        """A manager takes no more: what was ordered there is not waited for."""
+        self._ordered = {number: entry for number, entry in self._ordered.items() if entry[1] is not manager}
 
     def settle(self, line: ClusterLine, manager: Manager) -> None:
         """An order has ended."""

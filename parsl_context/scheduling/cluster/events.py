@@ -12,7 +12,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from parsl_context.scheduling.lines import Lane
-from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, OrderId, TaskId, WorkerId
+from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, News, OrderId, TaskId, WorkerId
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
@@ -35,10 +35,16 @@ class TaskSubmitted(Struct, frozen=True, kw_only=True, gc=False):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchesDue:
+    """Those calls have come that came together: the ones among them that may run in batches can be placed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskCancelled:
     """Nobody waits for this call. Answered by `ConfirmCancelled` or `RefuseCancel`, if it has no outcome before."""
 
     task: TaskId
+    only_waiting: bool = False  # it goes on if it has started, rather than be ended where that can be
 
 
 class TaskEnded(Struct, frozen=True, kw_only=True, gc=False):
@@ -52,7 +58,7 @@ class TaskEnded(Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskLost:
-    """The worker of a call died while it ran the call; the manager stays."""
+    """The worker of a call died while it ran the call, or its batch; the manager stays."""
 
     manager: ManagerId
     task: TaskId
@@ -64,6 +70,7 @@ class TasksReturned:
 
     manager: ManagerId
     tasks: list[TaskId]
+    were_ended: bool = False  # they had started, and nobody waited for them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +134,20 @@ class BlockEnded:
 
     block: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockLaunched:
+    """The executor has asked its provider for a block."""
+
+    block: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManagerEnded:
+    """A manager that was told to end has run its clean-ups, or is gone."""
+
+    manager: ManagerId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +270,7 @@ class Tick:
 Event: TypeAlias = (
     ContextDeclared
     | TaskSubmitted
+    | BatchesDue
     | TaskCancelled
     | TaskEnded
     | TaskLost
@@ -260,6 +282,8 @@ Event: TypeAlias = (
     | ManagerLeaving
     | ManagerLeft
     | BlockEnded
+    | BlockLaunched
+    | ManagerEnded
     | BuildBegan
     | BuildEnded
     | ContextHeld
@@ -281,10 +305,11 @@ Event: TypeAlias = (
 
 
 class SendTask(Struct, frozen=True, kw_only=True, gc=False):
-    """Send the call to the manager."""
+    """Send the call to the manager, with those that run with it as a batch."""
 
     task: TaskId
     manager: ManagerId
+    mates: tuple[TaskId, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,11 +336,12 @@ class TakeBack:
     tasks: list[TaskId]
     manager: ManagerId
     answers: bool = False
+    ends: bool = False  # those that run in processes of their own are ended and returned, too
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmCancelled:
-    """These calls will not run."""
+    """These calls will not run, or were ended."""
 
     tasks: list[TaskId]
 
@@ -360,6 +386,15 @@ class StopManager:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoteRequeued:
+    """These calls may have run on a manager that is gone, and wait again: the user allows it."""
+
+    tasks: list[TaskId]
+    manager: ManagerId
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class FailTasks:
     """These calls may have run on a manager that is gone."""
 
@@ -385,6 +420,14 @@ class FailUnservable:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class BlockNews:
+    """Tell the executor of a block."""
+
+    block: str
+    news: News
+
+
 Action: TypeAlias = (
     SendTask
     | OrderBuild
@@ -396,7 +439,9 @@ Action: TypeAlias = (
     | SendEviction
     | DrainManager
     | StopManager
+    | NoteRequeued
     | FailTasks
     | FailBuild
     | FailUnservable
+    | BlockNews
 )

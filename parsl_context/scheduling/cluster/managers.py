@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+from parsl_context.scheduling.batching import Batches
 from parsl_context.scheduling.lines import CHOICES, Holder, Lane, Line, Pair
-from parsl_context.scheduling.placement import RUN_PRIOR_S, Estimate, Floor
+from parsl_context.scheduling.placement import RUN_PRIOR_S, Ceiling, Estimate, Floor
 from parsl_context.wire.messages import Digest, ManagerId, TaskId, WorkerId
 
 
@@ -37,6 +38,15 @@ class Call:
     ahead: bool = False  # sent to wait there
     reclaimed: bool = False
     unwanted: bool = False  # nobody waits for it; its manager was asked to give it back
+    mates: list[Call] | tuple[()] = ()  # that run with it, as a batch, and have not ended
+    leader: Call | None = None  # whose mate it is
+    size: int = 1  # calls in its batch
+    losses: int = 0  # managers that were lost with it
+
+    @property
+    def batch(self) -> list[Call]:
+        """It and its mates."""
+        return [self, *self.mates]
 
 
 class ClusterPair(Pair):
@@ -94,23 +104,29 @@ class ClusterLine(Line[Call]):
         Run time of its calls, whatever their code.
     shortest : Floor
         The shortest of these times.
+    longest : Ceiling
+        The longest time for which they, or batches of them, have taken a worker.
+    batches : Batches or None
+        How its calls run together, if they may.
     """
 
     __slots__ = (
-        "_rank", "building", "enough", "is_watched", "progress_at", "refused", "run", "shortest", "surplus",
-        "total_capacity", "total_surplus", "wanting", "work_s",
+        "_rank", "batches", "building", "enough", "is_watched", "longest", "progress_at", "refused", "run", "shortest",
+        "surplus", "total_capacity", "total_surplus", "wanting", "work_s",
     )  # fmt: skip
 
     pairs: dict[Manager, ClusterPair]  # type: ignore[assignment]
 
     def __init__(self, lane: Lane) -> None:
         super().__init__(lane)
+        self.batches = None if lane.joint is None else Batches(lane.joint)
         self.surplus: OrderedDict[ClusterPair, None] = OrderedDict()
         self.total_capacity = 0
         self.total_surplus = 0
         self.building = 0
         self.run = Estimate()
         self.shortest = Floor()
+        self.longest = Ceiling()
         self.progress_at = 0.0  # when a call of it ended last
         self.refused: dict[ManagerId, str] = {}  # where its contexts cannot be held together, and why
         self.enough = 0  # backlog that was worth a build when that was last considered
@@ -133,6 +149,12 @@ class ClusterLine(Line[Call]):
     def is_anywhere(self) -> bool:
         """Whether its calls need no context that is kept."""
         return self.lane.is_anywhere
+
+    @property
+    def run_together_s(self) -> float:
+        """Run time of what a worker runs at a time: a call, or a batch. [s]"""
+        calls = 1.0 if self.batches is None else self.batches.mean or 1.0
+        return calls * self.run.or_prior(RUN_PRIOR_S)
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -234,8 +256,9 @@ class Manager(Holder[ClusterPair]):
 
     __slots__ = (
         "block", "building", "contact_at", "contexts_per_worker", "crowds", "drain_at", "ends_at", "free", "gains",
-        "held", "id", "idle_since", "listed", "memory_bytes", "node", "ordered", "orders", "phase", "prefetch",
-        "resident", "slotless", "slots", "stopping", "taken", "templates", "transit", "walltime_s", "workers",
+        "has_served", "held", "id", "idle_since", "is_spent", "listed", "memory_bytes", "node", "ordered", "orders",
+        "phase", "prefetch", "resident", "slotless", "slots", "stopping", "taken", "templates", "transit",
+        "walltime_s", "workers",
     )  # fmt: skip
 
     def __init__(
@@ -272,7 +295,7 @@ class Manager(Holder[ClusterPair]):
         self.crowds: Counter[int] = Counter()  # workers that hold so many contexts, but those that hold none
         self.resident: Counter[Digest] = Counter()  # workers that hold it
         self.templates: dict[tuple[Digest, ...], None] = {}  # what workers can be forked from holds these
-        self.building: dict[Digest, int] = {}  # builds that are going on
+        self.building: dict[Digest, list[float]] = {}  # when the builds began that are going on. [s]
         self.orders: Counter[ClusterLine] = Counter()  # builds asked for and not settled
         self.ordered = 0  # of all lines
         self.free = slots  # slots for which it has neither a call nor a build that takes a worker
@@ -280,6 +303,8 @@ class Manager(Holder[ClusterPair]):
         self.slotless: Counter[ClusterLine] = Counter()  # of the orders, those that take no worker (yet)
         self.transit = Floor()  # from here to a worker and back
         self.stopping = False
+        self.has_served = False  # a call has ended there
+        self.is_spent = False  # nothing that waits could end before its block does
         self.listed: int | None = None  # as having so many free slots, in `FreeSlots`
         self.taken: tuple[int, int] | None = None  # memory of what is resident, and which sizes that was reckoned with
 

@@ -11,6 +11,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
+from parsl_context.scheduling.batching import Batches, fair_share
 from parsl_context.scheduling.cluster.books import ClusterBooks
 from parsl_context.scheduling.cluster.builds import Builds
 from parsl_context.scheduling.cluster.events import (
@@ -30,8 +31,11 @@ from parsl_context.scheduling.placement import (
 )
 from parsl_context.wire.messages import TaskId
 
+_LOOKED_AT = 64  # managers that may be idle, where a batch is shared out
 # How often a line with calls behind slow ones is looked at, at the least. [s]
 _WATCH_S = 0.05
+# Calls wait at a manager no more where one has taken so many times the work that it may have ahead.
+_SLOW = 10
 # Work ahead of a manager's workers is made up for when this share of it is left, all at once: one message for many.
 _REFILL = 0.5
 
@@ -71,6 +75,8 @@ class ClusterPlacement:
         line, manager = pair.line, pair.holder
         call = line.take()
         call.ahead = pair.is_full or manager.free <= 0
+        if line.batches is not None:
+            self._join(line, line.batches, call)
         call.pair = pair
         call.sent_at = now
         manager.take(call)
@@ -80,12 +86,57 @@ class ClusterPlacement:
         if manager.free + (manager.prefetch or 0) <= 0:
             self._fresh.pop(manager, None)
         self._builds.reckon(line)
-        return SendTask(task=call.id, manager=manager.id)
+        if not call.mates:
+            return SendTask(task=call.id, manager=manager.id)
+        return SendTask(task=call.id, manager=manager.id, mates=tuple(mate.id for mate in call.mates))
+
+    def _join(self, line: ClusterLine, batches: Batches, call: Call) -> None:
+        """Have calls that wait run with one that was taken: of an idle worker's share, or as many as may be."""
+        size = batches.limit
+        if not call.ahead and line.waiting:
+            size = fair_share(1 + line.waiting, self._idle_workers(line, 1 + line.waiting), size)
+        call.mates = line.take_more(call.priority, size - 1)
+        call.size = 1 + len(call.mates)
+        for mate in call.mates:
+            mate.leader = call
+
+    def _idle_workers(self, line: ClusterLine, most: int) -> int:
+        """Workers that can run calls of a line at once; so many are enough."""
+        fresh = [line.pairs.get(manager) for manager in self._fresh]
+        told = itertools.islice(line.idle, _LOOKED_AT)
+        found = 0
+        for pair in dict.fromkeys([*fresh, *told]):
+            if not isinstance(pair, ClusterPair) or not pair.serves:
+                continue
+            found += max(0, min(pair.capacity - pair.held, pair.holder.free))
+            if found >= most:
+                break
+        return found
+
+    def _is_due(self, line: ClusterLine, now: float, *, ahead: bool) -> bool:
+        """Whether calls of a line may start now: those that run together may wait for others.
+
+        Ahead of a worker, only as many as a batch may have: fewer may still become more. Where an idle worker has to
+        wait, the line is looked at again when that has been long enough.
+        """
+        batches = line.batches
+        first = line.queue.first() if batches is not None else None
+        if batches is None or first is None:
+            return True
+        if ahead:
+            return line.waiting >= batches.limit
+        due = batches.due(line.waiting, first.since, now)
+        if due > now and batches.wake_at != due:
+            batches.wake_at = due
+            self._books.at(due, lambda now: self.place_all(line, now))
+        return due <= now
 
     def send_first(self, line: ClusterLine, manager: Manager, now: float) -> list[Action]:
         """Send a manager a call of a line that it was made ready for, whatever else waits."""
         pair = line.pairs.get(manager)
         if not line.waiting or pair is None or pair.is_full or not self._may_send(pair, now):
+            return []
+        if not self._is_due(line, now, ahead=False):
             return []
         return [self._send(pair, now)]
 
@@ -107,6 +158,8 @@ class ClusterPlacement:
         return actions + self.consider(line, now)
 
     def _find_idle(self, line: ClusterLine, now: float) -> ClusterPair | None:
+        if line.batches is not None and not self._is_due(line, now, ahead=False):
+            return None
         if self._preference is not None and not line.lane.contexts:
             candidates = [manager for manager in self._books.managers.values() if manager.phase is Phase.OPEN]
             pairs = (line.pair(manager) for manager in self._preference(candidates))
@@ -142,12 +195,18 @@ class ClusterPlacement:
         line, manager = pair.line, pair.holder
         if line.is_anywhere and line.lane.contexts and not self._builds.may_try(line, manager, now):
             return False
-        return manager.has_time_for(line.run.mean_s or 0.0, now)
+        return self._has_time(pair, now)
+
+    def _has_time(self, pair: ClusterPair, now: float) -> bool:
+        """Whether a call of the line could end there before the manager's block does."""
+        return pair.holder.has_time_for(pair.line.longest.or_prior(0.0), now)
 
     def _has_room(self, pair: ClusterPair, now: float, level: float = 1.0) -> bool:
         """Whether the manager may be sent one more call of the line, to fill that share of what it may hold ahead."""
         line, manager = pair.line, pair.holder
         capacity, held, free = pair.capacity, pair.held, manager.free
+        if line.batches is not None and not self._is_due(line, now, ahead=free <= 0 or held >= capacity):
+            return False
         if manager.prefetch is not None:
             if free + manager.prefetch <= 0 or held >= capacity + manager.prefetch:
                 return False
@@ -206,10 +265,10 @@ class ClusterPlacement:
             for pair in waiting:
                 if self._has_room(pair, now, level):
                     return pair
-            full = [pair for pair in waiting if pair.is_full]
-            if manager.free <= 0 or not full:
+            unfit = [pair for pair in waiting if pair.is_full or not self._has_time(pair, now)]
+            if manager.free <= 0 or not unfit:
                 return None
-            for pair in full:  # others may have calls for its free slots
+            for pair in unfit:  # others may have calls for its free slots
                 pair.set_aside()
 
     def consider(self, line: ClusterLine, now: float) -> list[Action]:
@@ -253,20 +312,28 @@ class ClusterPlacement:
             return []
         line.surplus.move_to_end(pair)
         donor = pair.holder
-        run_s = line.run.or_prior(RUN_PRIOR_S)
+        run_s = line.run_together_s
         transit_s = idle.transit.or_prior(0.0) + donor.transit.or_prior(0.0)
         wait_s = pair.surplus * run_s / max(1, pair.capacity)
         if wait_s < transit_s and now - line.progress_at < transit_s + run_s:
             return []  # they will have run before they could be brought here
-        calls = list(itertools.islice(_unclaimed(pair), math.ceil(pair.surplus / 2)))
-        for call in calls:
-            call.reclaimed = True
-        return [TakeBack(tasks=[call.id for call in calls], manager=donor.id)] if calls else []
+        return _reclaim(pair, math.ceil(pair.surplus / 2))
+
+    def relieve(self, pair: ClusterPair, run_s: float) -> list[Action]:
+        """Take back what waits at a manager for a line whose calls turn out to be long: such are not sent ahead.
+
+        They would wait behind one another, and be lost with the manager though they have not begun.
+        """
+        if not pair.surplus or pair.holder.prefetch is not None or run_s < _SLOW * _horizon_s(pair.holder):
+            return []
+        return _reclaim(pair, pair.surplus)
 
     def open_line(self, lane: Lane) -> ClusterLine:
         line = self._books.lines[lane] = ClusterLine(lane)
         for context in lane.contexts:
             self._books.lines_of.setdefault(context, []).append(line)
+        if (code := lane.runs) is not None:
+            self._books.lines_of.setdefault(code, []).append(line)
         for manager in self._books.managers.values():
             if manager.phase is Phase.OPEN:
                 self._enrol(line, manager)
@@ -318,6 +385,14 @@ class ClusterPlacement:
         for task in tasks:
             del self._books.calls[task]
         return tasks
+
+
+def _reclaim(pair: ClusterPair, most: int) -> list[Action]:
+    """Take back so many calls that wait at a manager."""
+    calls = list(itertools.islice(_unclaimed(pair), most))
+    for call in calls:
+        call.reclaimed = True
+    return [TakeBack(tasks=[call.id for call in calls], manager=pair.holder.id)] if calls else []
 
 
 def _rank(pair: ClusterPair) -> tuple[float, float]:

@@ -18,42 +18,32 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable
-
-from typing_extensions import assert_never
+from collections.abc import Callable, Iterable, Sequence
 
 from parsl_context.scheduling.cluster import views
+from parsl_context.scheduling.cluster.blocks import ClusterBlocks
 from parsl_context.scheduling.cluster.books import ClusterBooks
 from parsl_context.scheduling.cluster.builds import Builds
+from parsl_context.scheduling.cluster.contexts import Contexts
+from parsl_context.scheduling.cluster.endings import is_spent, look_again_at
 from parsl_context.scheduling.cluster.events import (
     Action,
-    BlobForgotten,
+    BatchesDue,
     BlockEnded,
-    BuildBegan,
-    BuildBroke,
-    BuildEnded,
-    BuildRefused,
-    BuildSettled,
+    BlockLaunched,
     ConfirmCancelled,
-    ContextDeclared,
-    ContextGone,
-    ContextHeld,
-    ContextNoted,
-    ContextWanted,
     DrainManager,
     Event,
-    EvictionWanted,
-    FailBuild,
     FailTasks,
     ManagerContact,
+    ManagerEnded,
     ManagerHeld,
     ManagerJoined,
     ManagerLeaving,
     ManagerLeft,
+    NoteRequeued,
     RefuseCancel,
-    ReleaseBuild,
     SendBuild,
-    SendEviction,
     TakeBack,
     TaskCancelled,
     TaskEnded,
@@ -61,15 +51,12 @@ from parsl_context.scheduling.cluster.events import (
     TasksKept,
     TasksReturned,
     TaskSubmitted,
-    TemplateGone,
-    TemplateHeld,
     Tick,
 )
+from parsl_context.scheduling.cluster.limits import BlockLimits
 from parsl_context.scheduling.cluster.managers import Call, ClusterLine, Manager, Phase
 from parsl_context.scheduling.cluster.placement import ClusterPlacement
-from parsl_context.scheduling.cluster.registry import Record
-from parsl_context.scheduling.lines import Lane
-from parsl_context.wire.messages import Digest, ManagerId, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, ManagerId, TaskId
 from parsl_context.wire.rows import ContextRow
 
 
@@ -82,20 +69,33 @@ class ClusterState:
         A manager that was silent for longer is lost. [s]
     preference
         Puts managers into the order in which they are considered for calls without contexts; None: in turn.
+    requeue_lost
+        How often a call that may have run on a manager that is gone waits again; then it fails.
+    limits
+        Of blocks; None: there are none.
     """
 
     def __init__(
         self,
         *,
         heartbeat_threshold_s: float,
+        requeue_lost: int = 0,
         preference: Callable[[list[Manager]], list[Manager]] | None = None,
+        limits: BlockLimits | None = None,
     ) -> None:
         self._threshold_s = heartbeat_threshold_s
+        self._requeue_lost = requeue_lost
         self._books = ClusterBooks()
         self._builds = Builds(self._books.records)
         self._placement = ClusterPlacement(self._books, self._builds, preference)
+        self._contexts = Contexts(self._books, self._builds, self._placement, self._take_back_broken)
+        self._blocks = ClusterBlocks(self._books, self._builds, limits or BlockLimits())
         self.managers = self._books.managers
+        self.lines = self._books.lines
+        self.calls = self._books.calls
+        self.records = self._books.records
         self.blocks = self._books.blocks
+        self._gathered: dict[ClusterLine, None] = {}  # lines of calls that came and may run in batches
         self._over: dict[str, tuple[float, str]] = {}  # blocks whose jobs are over, since when, as the provider says
 
     @property
@@ -116,15 +116,19 @@ class ClusterState:
                 return self._submit(event, now)
             case TaskEnded():
                 return self._end_task(event, now)
+            case BatchesDue():
+                return self._place_gathered(now)
             case ManagerContact():
                 self._books.managers[event.manager].contact_at = now
                 return []
             case TaskLost():
                 return self._lose_task(event, now)
             case TasksReturned():
-                return self._take_back(event.manager, event.tasks, now, is_busy=True)
+                return self._take_back(
+                    event.manager, event.tasks, now, is_busy=not event.were_ended, were_ended=event.were_ended
+                )
             case TaskCancelled():
-                return self._cancel(event.task)
+                return self._cancel(event.task, ends=not event.only_waiting)
             case TasksKept():
                 return self._refuse_cancel(event)
             case ManagerJoined():
@@ -137,48 +141,16 @@ class ClusterState:
                 return self._lose(event.manager, event.reason, now)
             case BlockEnded():
                 return self._end_block(event, now)
-            case _:
-                return self._handle_context(event, now)
-
-    def _handle_context(self, event: Event, now: float) -> list[Action]:
-        match event:
-            case BuildBegan():
-                building = self._books.managers[event.manager].building
-                building[event.context] = building.get(event.context, 0) + 1
+            case BlockLaunched():
+                self._blocks.launched(event.block, now)
                 return []
-            case ContextHeld():
-                return self._hold(event, now)
-            case ContextNoted():
-                return self._note(event, now)
-            case BuildEnded():
-                return self._end_build(event, now)
-            case BuildBroke():
-                return self._break_build(event, now)
-            case BuildSettled():
-                return self._settle(event, now)
-            case TemplateHeld():
-                return self._hold_template(event, now)
-            case TemplateGone():
-                return self._drop_template(event, now)
-            case BuildRefused():
-                return self._refuse(event, now)
-            case ContextGone():
-                return self._drop_instance(event, now)
-            case ContextDeclared():
-                return self._declare(event)
-            case ContextWanted():
-                self._books.records[event.context].wanted = True
-                open_managers = [m for m in self._books.managers.values() if m.phase is Phase.OPEN]
-                return [SendBuild(context=event.context, manager=manager.id) for manager in open_managers]
-            case EvictionWanted():
-                return self._evict(event.context)
-            case BlobForgotten():
-                self._forget(event.digest)
+            case ManagerEnded():
+                self._blocks.left(event.manager, now)
                 return []
             case Tick():
                 return self._tick(now)
             case _:
-                assert_never(event)  # type: ignore[arg-type]
+                return self._contexts.handle(event, now)
 
     def knows_task(self, task: TaskId) -> bool:
         """Whether the call waits or runs."""
@@ -187,6 +159,18 @@ class ClusterState:
     def knows_context(self, context: Digest) -> bool:
         """Whether the context was declared."""
         return context in self._books.records
+
+    def holds(self, manager: ManagerId, task: TaskId) -> bool:
+        """Whether a call is in the hands of a manager."""
+        held = self._books.managers[manager].held
+        if task in held:
+            return True
+        call = self._books.calls.get(task)
+        return call is not None and call.leader is not None and call.leader.id in held
+
+    def batch_of(self, task: TaskId) -> list[TaskId]:
+        """A call and those that run with it."""
+        return [call.id for call in self._books.calls[task].batch]
 
     # --- calls
 
@@ -199,28 +183,57 @@ class ClusterState:
         for context in event.lane.contexts:
             record = self._books.records[context]
             if record.given_up and now < record.pause_until:
-                return self._fail_line(line, context)
+                return self._contexts.fail_line(line, context)
+        if line.batches is not None:
+            self._gathered[line] = None
+            return []
         return self._placement.place(line, now)
+
+    def _place_gathered(self, now: float) -> list[Action]:
+        lines, self._gathered = self._gathered, {}
+        return [action for line in lines if line.waiting for action in self._placement.place_all(line, now)]
 
     def _end_task(self, event: TaskEnded, now: float) -> list[Action]:
         call = self._books.held_by(event.task, event.manager)
         if call is None or call.pair is None:
+            self._end_mate(event)
             return []
         pair, line, manager = call.pair, call.line, call.pair.holder
         self._books.run_of(call.code).add(event.run_s)
-        line.run.add(event.run_s)
+        line.run.add(event.run_s / call.size)
+        if line.batches is not None:
+            line.batches.ended(call.size, event.run_s)
         line.shortest.add(event.run_s)
+        line.longest.add(event.run_s)
         self._books.shortest.add(event.run_s)
         self._builds.reckon(line)
         line.progress_at = now
         if not call.ahead:
             manager.transit.add(max(0.0, now - call.sent_at - event.run_s))
-        pair.calls += event.calls
+        pair.calls += event.calls * call.size
         pair.used_at = now
         self._placement.release(call, now)
         manager.resume(max(1, manager.free))
         del self._books.calls[event.task]
-        return self._placement.serve(manager, now, line)
+        actions = self._placement.serve(manager, now, line)
+        if not manager.has_served:
+            manager.has_served = True
+            actions += self._blocks.served(manager)
+        if manager.held:
+            return actions + self._placement.relieve(pair, event.run_s)
+        return actions + self._end_if_spent(manager, now)
+
+    def _end_mate(self, event: TaskEnded) -> None:
+        """A call of a batch has ended, the first of which follows."""
+        call = self._books.calls.get(event.task)
+        if call is not None and call.leader is not None and self.holds(event.manager, event.task):
+            mates = call.leader.mates
+            assert isinstance(mates, list)
+            if mates[-1] is call:  # they end in this order
+                mates.pop()
+            else:
+                mates.remove(call)
+            del self._books.calls[event.task]
 
     def _lose_task(self, event: TaskLost, now: float) -> list[Action]:
         call = self._books.held_by(event.task, event.manager)
@@ -229,16 +242,19 @@ class ClusterState:
         manager = call.pair.holder
         self._placement.release(call, now)
         manager.resume(max(1, manager.free))
-        del self._books.calls[event.task]
+        for each in call.batch:
+            del self._books.calls[each.id]
         return self._placement.serve(manager, now)
 
-    def _cancel(self, task: TaskId) -> list[Action]:
+    def _cancel(self, task: TaskId, *, ends: bool) -> list[Action]:
         call = self._books.calls.get(task)
         if call is None:
             return [RefuseCancel(tasks=[task])]
-        if call.pair is not None:
+        sent = call.leader or call
+        if sent.pair is not None:
             call.unwanted = True
-            return [TakeBack(tasks=[task], manager=call.pair.holder.id, answers=True)]
+            ends &= all(each.unwanted for each in sent.batch)  # those that run with it would end as well
+            return [TakeBack(tasks=[sent.id], manager=sent.pair.holder.id, answers=True, ends=ends)]
         call.line.forget(call)
         self._builds.reckon(call.line)
         del self._books.calls[task]
@@ -246,13 +262,15 @@ class ClusterState:
 
     def _refuse_cancel(self, event: TasksKept) -> list[Action]:
         found = (self._books.held_by(task, event.manager) for task in event.tasks)
-        kept = [call for call in found if call is not None and call.unwanted]
+        kept = [call for first in found if first is not None for call in first.batch if call.unwanted]
         for call in kept:
             call.unwanted = False
         return [RefuseCancel(tasks=[call.id for call in kept])] if kept else []
 
-    def _take_back(self, manager_id: ManagerId, tasks: Iterable[TaskId], now: float, *, is_busy: bool) -> list[Action]:
-        """Calls come back unstarted, if `is_busy` because their workers there are busy with others."""
+    def _take_back(
+        self, manager_id: ManagerId, tasks: Iterable[TaskId], now: float, *, is_busy: bool, were_ended: bool = False
+    ) -> list[Action]:
+        """Calls come back unstarted, if `is_busy` because their workers there are busy with others, or were ended."""
         manager = self._books.managers[manager_id]
         lines: dict[ClusterLine, None] = {}
         unwanted: list[TaskId] = []
@@ -261,11 +279,16 @@ class ClusterState:
             if call is not None and call.pair is not None:
                 pair = call.pair
                 self._placement.release(call, now)
-                if call.unwanted:
-                    unwanted.append(task)
-                    del self._books.calls[task]
+                wanted = [each for each in call.batch if not (each.unwanted or were_ended)]
+                for each in (each for each in call.batch if each.unwanted or were_ended):
+                    unwanted.append(each.id)
+                    del self._books.calls[each.id]
+                if not wanted:
                     continue
-                call.line.put_back(call)
+                for each in reversed(wanted):
+                    each.leader, each.mates = None, ()
+                    each.size = 1
+                    call.line.put_back(each)
                 self._builds.reckon(call.line)
                 if is_busy and not call.reclaimed and not call.line.is_anywhere:
                     pair.pause()
@@ -275,6 +298,10 @@ class ClusterState:
         for line in lines:
             actions += self._placement.place_all(line, now)
         return actions + self._placement.serve(manager, now)
+
+    def _take_back_broken(self, manager: ManagerId, tasks: Sequence[TaskId], now: float) -> list[Action]:
+        """Calls come back unstarted whose context could not be built there."""
+        return self._take_back(manager, tasks, now, is_busy=False)
 
     # --- managers
 
@@ -297,24 +324,45 @@ class ClusterState:
         )
         self._books.managers[manager.id] = self._books.nodes[event.node] = manager
         self._books.blocks.append(event.block)
+        self._blocks.joined(manager, now)
         self._books.at(now + self._threshold_s, lambda now: self._check_contact(manager, now))
         if manager.drain_at < math.inf:
             self._books.at(manager.drain_at, lambda now: self._close(manager.id, Phase.DRAINING, now))
+        if manager.ends_at < math.inf:
+            self._books.at(look_again_at(manager, now), lambda now: self._watch_end(manager, now))
         for line in self._books.lines.values():
             if line.is_anywhere:
                 self._placement.count(line, manager)
         self._builds.free.update(manager)
         for worker, contexts in event.held.items():
             for context in contexts:
-                self._enter_held(manager, worker, context)
+                self._contexts.enter_held(manager, worker, context)
         for template in event.templates:
-            self._enter_template(manager, template)
+            self._contexts.enter_template(manager, template)
         over_at, reason = self._over.get(event.block, (-math.inf, ""))
         if now - event.up_s < over_at:  # one that began later shows that the provider was wrong
             return actions + self._close(manager.id, Phase.DRAINING, now, reason)
         wanted = (context for context, record in self._books.records.items() if record.wanted)
         actions += [SendBuild(context=context, manager=manager.id) for context in wanted]
         return actions + self._placement.serve(manager, now)
+
+    def _watch_end(self, manager: Manager, now: float) -> list[Action]:
+        """Look at times whether a block that ends is still of use."""
+        if self._books.managers.get(manager.id) is not manager or now >= manager.ends_at:
+            return []
+        self._books.at(look_again_at(manager, now), lambda now: self._watch_end(manager, now))
+        for pair in manager.pairs.values():
+            if pair.serves and not pair.is_paused:
+                pair.bring_back()  # its calls may take less time than they seemed to
+        return self._placement.serve(manager, now) + self._end_if_spent(manager, now)
+
+    def _end_if_spent(self, manager: Manager, now: float) -> list[Action]:
+        if manager.phase is not Phase.OPEN or not is_spent(manager, self._books.lines.values(), self._builds, now):
+            return []
+        left_s = manager.ends_at - now
+        reason = f"no call that waits could end in the {left_s:.3g} s that its block has left"
+        manager.is_spent = True
+        return self._close(manager.id, Phase.DRAINING, now, reason)
 
     def _end_block(self, event: BlockEnded, now: float) -> list[Action]:
         self._over[event.block] = now, event.reason
@@ -323,6 +371,7 @@ class ClusterState:
             if manager.held:
                 actions.append(DrainManager(manager=manager.id, reason=event.reason))
             actions += self._close(manager.id, Phase.DRAINING, now, event.reason)
+        self._blocks.over(event.block)
         return actions
 
     def _close(self, manager_id: ManagerId, phase: Phase, now: float, reason: str = "it has drained") -> list[Action]:
@@ -331,6 +380,8 @@ class ClusterState:
             return []
         if manager.phase is not Phase.DRAINING:
             manager.phase = phase
+        if phase is Phase.HELD:
+            self._blocks.held(manager)
         lines = [pair.line for pair in manager.pairs.values() if pair.serves]
         for line in lines:
             line.set_capacity(manager, 0)
@@ -339,6 +390,7 @@ class ClusterState:
     def _retire(self, manager: Manager, lines: Iterable[ClusterLine], now: float) -> list[Action]:
         """Lines must do without it."""
         self._placement.forget(manager)
+        self._builds.drop_orders(manager)
         lines = dict.fromkeys([*lines, *manager.orders])
         for line in lines:
             while manager.orders[line]:
@@ -351,8 +403,13 @@ class ClusterState:
             return []
         if self._books.nodes.get(manager.node) is manager:
             del self._books.nodes[manager.node]
+        self._blocks.leaves(manager, now)
         manager.phase = Phase.DRAINING
-        lost = sorted(manager.held)
+        held = sorted((each for call in manager.held.values() for each in call.batch), key=lambda call: call.id)
+        again = [call for call in held if not call.unwanted and call.losses < self._requeue_lost]
+        for call in reversed(again):
+            self._wait_after_loss(call)
+        lost = [call.id for call in held if call.pair is not None or call.leader is not None]
         for task in lost:
             del self._books.calls[task]
         lines = [pair.line for pair in manager.pairs.values()]
@@ -362,9 +419,22 @@ class ClusterState:
         actions: list[Action] = []
         if lost:
             actions.append(FailTasks(tasks=lost, manager=manager_id, reason=reason))
+        if again:
+            actions.append(NoteRequeued(tasks=[call.id for call in again], manager=manager_id, reason=reason))
         for line in self._books.lines.values():
             line.refused.pop(manager_id, None)
-        return actions + self._retire(manager, lines, now)
+        actions += self._retire(manager, lines, now)
+        for line in dict.fromkeys(call.line for call in again):
+            actions += self._placement.place_all(line, now)
+        return actions
+
+    def _wait_after_loss(self, call: Call) -> None:
+        """A call that may have run on a manager that is gone waits again, before others."""
+        call.losses += 1
+        call.pair = call.leader = None
+        call.mates, call.size, call.reclaimed = (), 1, False
+        call.line.put_back(call)
+        self._builds.reckon(call.line)
 
     def _check_contact(self, manager: Manager, now: float) -> list[Action]:
         if self._books.managers.get(manager.id) is not manager:
@@ -381,198 +451,11 @@ class ClusterState:
             actions += heapq.heappop(self._books.deadlines)[2](now)
         return actions
 
-    # --- contexts
-
-    def _declare(self, event: ContextDeclared) -> list[Action]:
-        record = self._books.records.get(event.context)
-        if record is None:
-            self._books.records[event.context] = Record(event.options)
-        else:
-            record.declare(event.options)
-        self._builds.resize()
-        return []
-
-    def _hold(self, event: ContextHeld, now: float) -> list[Action]:
-        manager = self._books.managers[event.manager]
-        if not self._enter_held(manager, event.worker, event.context):
-            return []
-        if manager.ordered:
-            return []  # the worker may be busy until its order is settled
-        manager.resume(max(1, manager.free))  # it was built ahead of calls: they may have come back because of that
-        return self._placement.serve(manager, now)
-
-    def _enter_held(self, manager: Manager, worker: WorkerId, context: Digest) -> bool:
-        """Enter that a worker holds a context. False if that was known."""
-        if (record := self._books.records.get(context)) is not None:
-            record.prove(manager.id)
-        held = manager.hold(worker, context)
-        if held is None:
-            return False
-        for line in self._books.lines_of.get(context, ()):
-            if not line.is_anywhere and held.issuperset(line.lane.contexts):
-                line.pair(manager).warm += 1
-                self._placement.count(line, manager)
-        return True
-
-    def _drop_instance(self, event: ContextGone, now: float) -> list[Action]:
-        manager = self._books.managers[event.manager]
-        held = manager.workers.get(event.worker, set())
-        record = self._books.records.get(event.context)
-        if record is not None and event.was_evicted:
-            record.on(event.manager).evictions += 1
-        if event.context not in held:
-            return []
-        actions: list[Action] = []
-        for line in self._books.lines_of.get(event.context, ()):
-            if not line.is_anywhere and held.issuperset(line.lane.contexts):
-                line.pair(manager).warm -= 1
-                self._placement.count(line, manager)
-                if line.waiting:
-                    actions += self._placement.consider(line, now)
-        manager.drop(event.worker, event.context)
-        return actions
-
-    def _hold_template(self, event: TemplateHeld, now: float) -> list[Action]:
-        manager = self._books.managers[event.manager]
-        if not self._enter_template(manager, event.contexts) or manager.ordered:
-            return []
-        return self._placement.serve(manager, now)
-
-    def _enter_template(self, manager: Manager, contexts: tuple[Digest, ...]) -> bool:
-        """Enter that workers can be forked with some contexts. False if that was known."""
-        if contexts in manager.templates:
-            return False
-        manager.templates[contexts] = None
-        manager.taken = None
-        self._builds.follow_template(contexts, manager)
-        for line in self._lines_within(contexts):
-            line.pair(manager).templates += 1
-            self._placement.count(line, manager)
-        return True
-
-    def _drop_template(self, event: TemplateGone, now: float) -> list[Action]:
-        manager = self._books.managers[event.manager]
-        if event.contexts not in manager.templates:
-            return []
-        del manager.templates[event.contexts]
-        manager.taken = None
-        actions: list[Action] = []
-        for line in self._lines_within(event.contexts):
-            line.pair(manager).templates -= 1
-            self._placement.count(line, manager)
-            if line.waiting:
-                actions += self._placement.consider(line, now)
-        return actions
-
-    def _lines_within(self, contexts: tuple[Digest, ...]) -> list[ClusterLine]:
-        """Lines whose calls need some of these contexts, and no others."""
-        lines = dict.fromkeys(line for context in contexts for line in self._books.lines_of.get(context, ()))
-        return [line for line in lines if not line.is_anywhere and set(contexts).issuperset(line.lane.contexts)]
-
-    def _note(self, event: ContextNoted, now: float) -> list[Action]:
-        record = self._books.records.get(event.context)
-        if record is None:
-            return []
-        record.on(event.manager).note = event.note
-        actions: list[Action] = []
-        if not event.is_shared:
-            record.unshared.add(event.manager)
-            self._builds.resize()
-            for line in self._books.lines_of.get(event.context, ()):
-                manager = self._books.managers[event.manager]
-                if not line.is_anywhere:
-                    self._builds.unshare(line, manager)
-                    self._placement.count(line, manager)
-                    actions += self._placement.consider(line, now)
-        return actions
-
-    def _settle(self, event: BuildSettled, now: float) -> list[Action]:
-        """An order has ended. What it built serves one of the calls it was built for, before anything else."""
-        manager = self._books.managers[event.manager]
-        line = self._books.lines.get(Lane(event.contexts, False))
-        manager.resume(max(1, manager.free))
-        actions: list[Action] = []
-        if line is not None:
-            has_worker = not manager.slotless[line] or manager.free > 0
-            self._builds.settle(line, manager)
-            if has_worker:
-                actions += self._placement.send_first(line, manager, now)
-        actions.append(ReleaseBuild(order=event.order, manager=manager.id))
-        actions += self._placement.serve(manager, now, line)
-        return actions if line is None or not line.waiting else actions + self._placement.consider(line, now)
-
-    def _end_build(self, event: BuildEnded, now: float) -> list[Action]:
-        manager = self._books.managers[event.manager]
-        _stop_building(manager, event.context)
-        if (record := self._books.records.get(event.context)) is not None:
-            record.succeed(event.manager, event.load_s, event.size_bytes, now)
-            self._builds.resize()
-        return []
-
-    def _break_build(self, event: BuildBroke, now: float) -> list[Action]:
-        manager = self._books.managers[event.manager]
-        _stop_building(manager, event.context)
-        record = self._books.records.get(event.context)
-        if record is not None:
-            record.fail(event.manager, now, event.kinds)
-            self._books.at(record.pause_until, lambda now: self._end_pause(event.context, now))
-        manager.resume(max(1, manager.free))
-        actions = self._take_back(event.manager, event.tasks, now, is_busy=False)
-        if record is not None and record.given_up:
-            for line in list(self._books.lines_of.get(event.context, ())):
-                actions += self._fail_line(line, event.context)
-        return actions
-
-    def _end_pause(self, context: Digest, now: float) -> list[Action]:
-        record = self._books.records.get(context)
-        if record is None or now < record.pause_until:
-            return []
-        record.end_pause()
-        actions: list[Action] = []
-        for line in self._books.lines_of.get(context, ()):
-            actions += self._placement.place_all(line, now)
-        return actions
-
-    def _refuse(self, event: BuildRefused, now: float) -> list[Action]:
-        line = self._books.lines.get(Lane(event.contexts, False))
-        if line is None:
-            return []
-        line.refused[event.manager] = event.reason
-        return self._placement.consider(line, now)
-
-    def _evict(self, context: Digest) -> list[Action]:
-        if (record := self._books.records.get(context)) is not None:
-            record.wanted = False
-        return [
-            SendEviction(context=context, manager=manager.id)
-            for manager in self._books.managers.values()
-            if manager.holds(context) or context in manager.building
-        ]
-
-    def _forget(self, digest: Digest) -> None:
-        self._books.run.pop(digest, None)
-        if self._books.records.pop(digest, None) is None:
-            return
-        self._builds.resize()
-        for line in self._books.lines_of.pop(digest, []):
-            self._books.lines.pop(line.lane, None)
-            line.take_all()
-            self._builds.reckon(line)
-            for other in line.lane.contexts:
-                if other != digest and line in self._books.lines_of.get(other, ()):
-                    self._books.lines_of[other].remove(line)
-                    for pair in line.pairs.values():
-                        self._books.records[other].keep(pair.holder.id, pair.calls, pair.used_at)
-            for manager in list(line.pairs):
-                line.part(manager)
-
-    def _fail_line(self, line: ClusterLine, context: Digest) -> list[Action]:
-        """A context was given up: the calls that wait for it cannot run."""
-        tasks = self._placement.drop_waiting(line)
-        attempts = self._books.records[context].failures
-        return [FailBuild(tasks=tasks, context=context, attempts=attempts)] if tasks else []
-
     # --- what people look at
+
+    def useful_blocks(self, wanted: int, now: float) -> int:
+        """Of so many more blocks, how many would find calls to run when they start; all, if that is not known."""
+        return self._blocks.useful(wanted, now)
 
     def rebuild_s(self, manager: Manager) -> float:
         """Time that one worker would take to build what the manager's workers hold. [s]"""
@@ -585,9 +468,3 @@ class ClusterState:
             for digest, record in self._books.records.items()
             for row in views.rows(digest, record, self._books.lines_of.get(digest, ()), self._books.managers, now)
         ]
-
-
-def _stop_building(manager: Manager, context: Digest) -> None:
-    left = manager.building.pop(context, 0) - 1
-    if left > 0:
-        manager.building[context] = left

@@ -56,6 +56,7 @@ def _row(
         state = "building"
     else:
         state = "failed" if record.given_up else "cold"
+    begun = [] if manager is None else manager.building.get(digest, [])
     used_at = max((at for at in (node.used_at, *(pair.used_at for pair in pairs)) if at is not None), default=None)
     return ContextRow(
         name=record.options.name,
@@ -71,5 +72,17 @@ def _row(
         evictions=node.evictions,
         note=node.note,
         block=None if manager is None else manager.block,
+        batch=_mean_batch(pairs),
         age_s=now - node.built_at if state == "ready" and node.built_at is not None else None,
+        building=len(begun),
+        building_s=now - begun[0] if begun else None,
+        usual_s=record.build.mean_s,
+        shared=manager is not None and record.is_shared(manager.id),
     )
+
+
+def _mean_batch(pairs: Iterable[ClusterPair]) -> float | None:
+    """Calls in a batch lately, of the lines whose calls run in batches."""
+    known = [batches.mean for pair in pairs if (batches := pair.line.batches) is not None]
+    sizes = [size for size in known if size is not None]
+    return sum(sizes) / len(sizes) if sizes else None

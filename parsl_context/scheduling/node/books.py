@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from parsl_context.scheduling.lines import Lane
+from parsl_context.scheduling.node.environments import Environments
 from parsl_context.scheduling.node.workers import NodeCall, Worker, WorkerLine
 from parsl_context.scheduling.placement import Estimate
 from parsl_context.wire.messages import Digest, TaskId, WorkerId
@@ -34,6 +35,8 @@ class NodeBooks:
         self.ahead = 0  # of those, calls behind others
         self.run: dict[Digest | None, Estimate] = {}
         self.reclaimed: set[TaskId] = set()  # calls held ahead that the interchange wants back
+        self.isolated: set[Digest] = set()  # contexts whose calls run in forks, and can be ended
+        self.environments = Environments()
         self.draining = False
         self.free_nodes = list(nodes)
         self.taken_nodes: dict[TaskId, tuple[str, ...]] = {}
@@ -86,17 +89,23 @@ class NodeBooks:
 
     def open_line(self, lane: Lane) -> WorkerLine:
         """A line for calls of a lane, with the workers that can serve it."""
-        line = self.lines[lane] = WorkerLine(lane)
+        line = self.lines[lane] = WorkerLine(lane, self.environments.of(lane.contexts))
         for context in lane.contexts:
             self.lines_of.setdefault(context, []).append(line)
         for worker in self.workers.values():
             self.admit(worker, line)
         return line
 
+    def can_end(self, call: NodeCall) -> bool:
+        """Whether a call that runs can be ended, and its worker goes on."""
+        return not call.task.lane.fresh and not self.isolated.isdisjoint(call.task.lane.contexts)
+
     @staticmethod
     def admit(worker: Worker, line: WorkerLine) -> None:
         """A worker serves a line from now on, if it has what that needs."""
         contexts = line.lane.contexts
+        if worker.environment != line.environment:
+            return
         if worker.up and (
             line.is_anywhere or (worker.resident.issuperset(contexts) and worker.leaving.isdisjoint(contexts))
         ):

@@ -15,6 +15,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable
 
+from parsl_context.scheduling.node.environments import Environments
 from parsl_context.scheduling.node.events import (
     Action,
     EndTemplate,
@@ -27,15 +28,16 @@ from parsl_context.scheduling.node.events import (
 )
 from parsl_context.scheduling.node.room import Room
 from parsl_context.scheduling.node.workers import Order, Template, Worker
-from parsl_context.wire.messages import Digest, OrderId, WorkerId
+from parsl_context.wire.messages import Digest, EnvironmentName, OrderId, WorkerId
 
 
 class NodeBuilds:
     """Orders, and the templates they need."""
 
-    def __init__(self, workers: dict[WorkerId, Worker], room: Room) -> None:
+    def __init__(self, workers: dict[WorkerId, Worker], room: Room, environments: Environments) -> None:
         self._workers = workers
         self._room = room
+        self._environments = environments
         self._orders: deque[Order] = deque()  # that no worker has taken on
         self._untried: deque[Order] = deque()  # of those, what is still to be tried in this turn
         self._shared: set[Digest] = set()  # contexts that templates build
@@ -61,6 +63,11 @@ class NodeBuilds:
     def unwant(self, context: Digest) -> None:
         """Build it for calls only."""
         self._wanted.pop(context, None)
+
+    def is_asked_for(self, context: Digest) -> bool:
+        """Whether it is to be built ahead of calls, or a template for it is under way."""
+        is_coming = any(context in key and not template.is_ready for key, template in self._room.templates.items())
+        return is_coming or context in self._wanted
 
     def order(self, number: OrderId, contexts: tuple[Digest, ...], now: float) -> list[Action]:
         """Have one more worker hold these."""
@@ -123,7 +130,14 @@ class NodeBuilds:
             self.needs_worker = True
             self._orders.append(order)
             return []
-        evictions, fits = self._room.make_for(worker, order.contexts, now, shared, self._needed_by_others())
+        evictions, fits = self._room.make_for(
+            worker,
+            order.contexts,
+            now,
+            shared,
+            self._needed_by_others(),
+            is_changed=worker.environment != self._environments.of(order.contexts),
+        )
         if not fits and not evictions and self._room.holders(order.contexts) and self._room.is_at_rest():
             return self._settle(order)  # it could only take the place of another
         if not fits:
@@ -140,8 +154,11 @@ class NodeBuilds:
         if not fits:
             self._needs_room = True
             return evictions
+        return [*evictions, self._new_template(key)]
+
+    def _new_template(self, key: TemplateKey) -> Action:
         self._room.templates[key] = Template()
-        return [*evictions, StartTemplate(template=key)]
+        return StartTemplate(template=key, environment=self._environments.of(key))
 
     def _needed_by_others(self) -> TemplateKey:
         """What templates have, or will have, for orders that wait; not for the one that is tried now."""
@@ -149,12 +166,14 @@ class NodeBuilds:
         return self.template_key({context for order in waiting for context in order.contexts})
 
     def _builder(self, order: Order, shared: TemplateKey) -> Worker | None:
-        """The idle worker for which this is the least: it has some of it, and loses least."""
+        """The idle worker for which this is the least: it has some of it, is in its environment, and loses least."""
+        environment = self._environments.of(order.contexts)
 
-        def burden(worker: Worker) -> tuple[int, int, WorkerId]:
+        def burden(worker: Worker) -> tuple[int, bool, int, WorkerId]:
             has = worker.resident.intersection(order.contexts)
-            is_forked = not has.issuperset(shared)  # and loses everything
-            return 0 if is_forked else -len(has), len(worker.kept), worker.id
+            is_changed = worker.environment != environment
+            is_forked = is_changed or not has.issuperset(shared)  # and loses everything
+            return 0 if is_forked else -len(has), is_changed, len(worker.kept), worker.id
 
         idle = [w for w in self._workers.values() if w.is_spare and not w.resident.issuperset(order.contexts)]
         return min(idle, key=burden, default=None)
@@ -174,6 +193,9 @@ class NodeBuilds:
                 worker.kept_for, worker.is_released = order, False
             return self._settle(order)
         shared = self.template_key(missing)
+        environment = self._environments.of(order.contexts)
+        if worker.environment != environment and not shared:
+            return [self.fork(worker, environment=environment)]
         if shared:
             template = self.ready_template(self.template_key(order.contexts))
             if template is None:  # it has ended meanwhile
@@ -187,9 +209,15 @@ class NodeBuilds:
         worker.used = True
         return [Load(worker=worker.id, context=missing[0])]
 
-    def fork(self, worker: Worker, template: TemplateKey | None = None) -> Action:
-        """Have another process serve a worker."""
+    def fork(
+        self, worker: Worker, template: TemplateKey | None = None, *, environment: EnvironmentName | None = None
+    ) -> Action:
+        """Have another process serve a worker: a fork of a template, one in an environment, or one as it had."""
         worker.up = False
+        if template is not None:
+            worker.environment = self._environments.of(template)
+        elif environment is not None:
+            worker.environment = environment
         worker.kept_for = None
         worker.fork_of = template
         worker.leave()
@@ -197,7 +225,7 @@ class NodeBuilds:
         for book in (worker.resident, worker.leaving, worker.used_at):
             book.clear()
         worker.inherited = frozenset()
-        return Replace(worker=worker.id, template=template)
+        return Replace(worker=worker.id, template=template, environment=worker.environment)
 
     def drop_order(self, worker: Worker) -> list[Action]:
         """A worker cannot do what it was made ready for."""
@@ -212,22 +240,29 @@ class NodeBuilds:
 
     def build_ahead(self, worker: Worker, now: float) -> list[Action]:
         """What an idle worker should build ahead of calls, if there is room for it."""
-        missing = [c for c in self._wanted if c not in worker.resident and c not in worker.failed]
+        wanted = self._wanted_of(worker)
+        missing = [c for c in wanted if c not in worker.resident and c not in worker.failed]
         if not missing or self._needs_room:
             return []
-        shared = self.template_key(self._wanted)
+        shared = self.template_key(wanted)
         if shared and not worker.resident.issuperset(shared):
             template = self.ready_template(shared)
-            if template is not None and worker.resident.issubset(self._wanted):  # calls may come for the rest
+            if template is not None and worker.resident.issubset(wanted):  # calls may come for the rest
                 return [self.fork(worker, template)]
             if not self.has_template(shared) and self._room.fits(shared):
-                self._room.templates[shared] = Template()
-                return [StartTemplate(template=shared)]
+                return [self._new_template(shared)]
         for context in missing:
             if context not in self._shared and self._room.fits([context]) and not self._room.is_full(worker, [context]):
                 worker.order = Order((context,))
                 return self.advance(worker, now)
         return []
+
+    def _wanted_of(self, worker: Worker) -> list[Digest]:
+        """What a worker may build ahead: of its environment; of the first that is wanted, if it has nothing yet."""
+        environment = worker.environment
+        if not worker.resident and all(self._environments.of([c]) != environment for c in self._wanted):
+            environment = self._environments.of(itertools.islice(self._wanted, 1))
+        return [context for context in self._wanted if self._environments.of([context]) == environment]
 
     # --- templates
 

@@ -11,10 +11,12 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from parsl_context.scheduling.lines import Lane
-from parsl_context.wire.messages import Digest, OrderId, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, EnvironmentName, OrderId, TaskId, WorkerId
 
 # Contexts that a template builds, sorted: what names it.
 TemplateKey: TypeAlias = tuple[Digest, ...]
+
+MANAGERS_OWN = EnvironmentName("")
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -43,6 +45,9 @@ class ContextDeclared:
     is_shared: bool = False  # by the workers of the node, where that is possible
     size_bytes: int | None = None  # of one instance, as the user declared it
     is_pinned: bool = False  # given up only when the user asks for it
+    is_isolated: bool = False  # calls run in forks of the process that holds it, and can be ended
+    environment: EnvironmentName = MANAGERS_OWN  # in which alone it can be built
+    is_environment_kept: bool = True  # else a process of it is made for each call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +65,7 @@ class WorkerReady:
 
     worker: WorkerId
     inherited: frozenset[Digest] = frozenset()
+    environment: EnvironmentName = MANAGERS_OWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +132,8 @@ class LoadEnded:
     context: Digest
     load_s: float | None  # None: it was told to build what it held already
     size_bytes: int = 0
+    device_bytes: int = 0  # of the worker's accelerators
+    device_limit_bytes: int | None = None  # that its contexts may take of them; None: none is in use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +170,13 @@ class WorkerEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnvironmentBroke:
+    """No process can be started in an environment now. Workers that were to have one get others."""
+
+    environment: EnvironmentName
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskSkipped:
     """A worker came to a call that was taken back from it, and went on to the next."""
 
@@ -182,6 +197,15 @@ class TasksReclaimed:
     """The interchange wants these calls back, as far as they have not started."""
 
     tasks: list[TaskId]
+    ends: bool = False  # or can be ended: nobody waits for them
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStopped:
+    """The oldest call of a worker was ended, or not begun, because nobody waits for it (answer to `Stop`)."""
+
+    worker: WorkerId
+    task: TaskId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,9 +280,11 @@ Event: TypeAlias = (
     | ContextsWorn
     | ContextGone
     | WorkerEnded
+    | EnvironmentBroke
     | TaskSkipped
     | TasksRevoked
     | TasksReclaimed
+    | TaskStopped
     | InstanceWanted
     | OrderReleased
     | SharedExpired
@@ -294,6 +320,7 @@ class Replace:
 
     worker: WorkerId
     template: TemplateKey | None = None
+    environment: EnvironmentName = MANAGERS_OWN  # of the process, also if the template is gone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,6 +336,7 @@ class StartTemplate:
     """Start a template and have it build these contexts."""
 
     template: TemplateKey
+    environment: EnvironmentName = MANAGERS_OWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,6 +352,17 @@ class Revoke:
 
     worker: WorkerId
     count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """Have the worker end a call that runs in a fork, or is to, if it has not been taken back.
+
+    Answered by `TaskStopped`, or by `TaskEnded` where the call has ended by then.
+    """
+
+    worker: WorkerId
+    task: TaskId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,9 +393,21 @@ class GiveBack:
     """These calls have not started and will not here. With `broken`: because that context could not be built."""
 
     tasks: list[TaskId]
+    were_ended: bool = False  # they had started, and nobody waited for them
     broken: Digest | None = None
 
 
 Action: TypeAlias = (
-    Assign | Revoke | Load | Replace | Evict | StartTemplate | EndTemplate | SettleBuild | RefuseBuild | Lose | GiveBack
+    Assign
+    | Revoke
+    | Stop
+    | Load
+    | Replace
+    | Evict
+    | StartTemplate
+    | EndTemplate
+    | SettleBuild
+    | RefuseBuild
+    | Lose
+    | GiveBack
 )

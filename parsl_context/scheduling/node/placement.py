@@ -100,6 +100,9 @@ class NodePlacement:
                 actions.append(self.assign(worker, line, now))
         if line.waiting and not line.is_anywhere:
             actions += self._fork_for(line) or self._give_back_if_hopeless(line)
+        elif line.waiting and self._books.environments.are_several:
+            actions += self._fork_for(line)
+            self._unheld[line] = None
         return actions
 
     def _least_loss(self, line: WorkerLine) -> Worker | None:
@@ -163,7 +166,8 @@ class NodePlacement:
             oldest = other.queue.first()
             if first is None or oldest is None or first.since - oldest.since < FORK_PATIENCE_S:
                 continue
-            if not other.holders and other.coming < other.waiting and self._template_of(other) is not None:
+            is_unserved = not other.holders and other.coming < other.waiting
+            if is_unserved and (other.is_anywhere or self._template_of(other) is not None):
                 return True
         return False
 
@@ -247,10 +251,10 @@ class NodePlacement:
         return Assign(task=call.id, worker=worker.id, nodes=nodes)
 
     def _fork_for(self, line: WorkerLine) -> list[Action]:
-        """Have idle workers forked from the template that has what the line needs, as many as pay."""
-        template = self._template_of(line)
+        """Have idle workers forked, as many as pay: from a template with what the line needs, or in its environment."""
+        template = None if line.is_anywhere else self._template_of(line)
         actions: list[Action] = []
-        if template is None:
+        if (template is None and not line.is_anywhere) or not self.may_start(line):
             return actions
         first = line.queue.first()
         run = self._books.run_of(first.task.code if first is not None else None)
@@ -263,7 +267,7 @@ class NodePlacement:
                 break
             line.coming += 1
             worker.fork_for = line
-            actions.append(self._builds.fork(worker, template))
+            actions.append(self._builds.fork(worker, template, environment=line.environment))
         return actions
 
     def _template_of(self, line: WorkerLine) -> TemplateKey | None:

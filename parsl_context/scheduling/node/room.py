@@ -28,6 +28,8 @@ class Room:
         self._lines_of = lines_of
         self.limits = LimitsSet()
         self.sizes = Sizes()
+        self.device_sizes = Sizes()  # of accelerators' memory
+        self.device_limit_bytes: int | None = None  # that contexts of one worker may take of it
         self.builds: dict[Digest, Estimate] = {}
         self.pinned: set[Digest] = set()
         self._looked_at = float("-inf")  # for idle instances
@@ -37,6 +39,12 @@ class Room:
         """A build ended."""
         self.builds.setdefault(context, Estimate()).add(load_s)
         self.sizes.measure(context, size_bytes)
+
+    def measured_on_devices(self, context: Digest, size_bytes: int, limit_bytes: int | None) -> None:
+        """A worker's build ended; what it takes of the worker's accelerators, and what contexts may."""
+        self.device_sizes.measure(context, size_bytes)
+        if limit_bytes is not None:
+            self.device_limit_bytes = limit_bytes
 
     def refusal(self, contexts: Iterable[Digest]) -> str | None:
         """Why these contexts can never be held together here, if so. What the user declared counts as it stands."""
@@ -56,16 +64,19 @@ class Room:
         now: float,
         shared: Collection[Digest] = (),
         needed: Collection[Digest] = (),
+        *,
+        is_changed: bool = False,
     ) -> tuple[list[Action], bool]:
         """What to give up so that a worker, or a template, may build these contexts, and whether it may do so at once.
 
-        A worker has those that are `shared` from a template that is there. If it is to be forked from there, what it
-        has now goes. Templates of what is `needed` by others that wait are given up only if nothing else helps.
+        A worker has those that are `shared` from a template that is there. If it is to be forked from there, or
+        `is_changed` to another environment, what it has now goes. Templates of what is `needed` by others that wait are
+        given up only if nothing else helps.
 
         No worker gives them up that holds them all: that would trade one instance for another. Where all that can be
         given up is not enough, and nobody holds them, it may all the same: what waits for it would wait for ever.
         """
-        forked = None if worker is None or worker.resident.issuperset(shared) else worker
+        forked = None if worker is None or (worker.resident.issuperset(shared) and not is_changed) else worker
         lost = set() if forked is None else forked.kept
         has = set(shared) if worker is None or worker is forked else worker.resident
         missing = [context for context in contexts if context not in has]
@@ -156,6 +167,11 @@ class Room:
                 actions += self.evict(worker, context)
         return actions
 
+    def forget_unready(self, context: Digest) -> None:
+        """Templates that were to hold a context and are not ready will not be there."""
+        for key in [key for key, template in self.templates.items() if context in key and not template.is_ready]:
+            del self.templates[key]
+
     def evict_everywhere(self, context: Digest) -> list[Action]:
         """Give up all instances of a context."""
         actions = self.end_templates(context)
@@ -206,17 +222,24 @@ class Room:
         return self.used_bytes() + change - self.limits.memory_bytes
 
     def _keep_few(self, worker: Worker, missing: list[Digest], contexts: Iterable[Digest], now: float) -> list[Action]:
-        """Give up what a worker holds beyond the number that it may hold."""
-        limit = self.limits.contexts_per_worker
-        if limit is None:
+        """Give up what a worker holds beyond the number that it may hold, and beyond the memory of its accelerators."""
+        if self.limits.contexts_per_worker is None and self.device_limit_bytes is None:
             return []
         actions: list[Action] = []
         own = [h for h in self._holdings(now) if h.worker == worker.id and h.context not in contexts]
-        while own and len(worker.resident - worker.leaving) + len(missing) > limit:
+        while own and self._has_too_many(worker, missing):
             victim = least_valuable(own)
             own.remove(victim)
             actions += self.evict(worker, victim.context)  # done before the build: messages keep their order
         return actions
+
+    def _has_too_many(self, worker: Worker, more: Collection[Digest]) -> bool:
+        held = worker.resident - worker.leaving
+        limit, device_limit = self.limits.contexts_per_worker, self.device_limit_bytes
+        if limit is not None and len(held) + len(more) > limit:
+            return True
+        on_devices = sum(map(self.device_sizes.of, held.union(more)))
+        return device_limit is not None and on_devices > device_limit
 
     def holders(self, contexts: Iterable[Digest]) -> list[WorkerId]:
         """Workers that hold all of these."""

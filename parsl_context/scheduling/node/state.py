@@ -26,6 +26,7 @@ from parsl_context.scheduling.node.events import (
     ContextsWorn,
     DrainBegan,
     EndTemplate,
+    EnvironmentBroke,
     Event,
     EvictionWanted,
     GiveBack,
@@ -39,11 +40,13 @@ from parsl_context.scheduling.node.events import (
     Revoke,
     SettleBuild,
     SharedExpired,
+    Stop,
     TaskEnded,
     TasksArrived,
     TaskSkipped,
     TasksReclaimed,
     TasksRevoked,
+    TaskStopped,
     TemplateBroke,
     TemplateEnded,
     TemplateKey,
@@ -75,7 +78,7 @@ class NodeState:
     def __init__(self, workers: int, nodes: Sequence[str] = ()) -> None:
         self._books = NodeBooks(workers, nodes)
         self._room = Room(self._books.workers, self._books.lines_of)
-        self._builds = NodeBuilds(self._books.workers, self._room)
+        self._builds = NodeBuilds(self._books.workers, self._room, self._books.environments)
         self._placement = NodePlacement(self._books, self._room, self._builds)
 
     @property
@@ -109,13 +112,21 @@ class NodeState:
         events += [TemplateReady(template=template, was_kept=True) for template in templates]
         for worker, held in workers.items():
             inherited = self._books.workers[worker].inherited.intersection(held, in_templates)
-            events.append(WorkerReady(worker=worker, inherited=inherited))
+            environment = self._books.workers[worker].environment
+            events.append(WorkerReady(worker=worker, inherited=inherited, environment=environment))
             events += [self._held(worker, context) for context in sorted(set(held) - inherited)]
         return events
 
     def _held(self, worker: WorkerId, context: Digest) -> LoadEnded:
-        load_s, size_bytes = self.usual_build_s(context), self._room.sizes.of(context)
-        return LoadEnded(worker=worker, context=context, load_s=load_s, size_bytes=size_bytes)
+        room = self._room
+        return LoadEnded(
+            worker=worker,
+            context=context,
+            load_s=self.usual_build_s(context),
+            size_bytes=room.sizes.of(context),
+            device_bytes=room.device_sizes.of(context),
+            device_limit_bytes=room.device_limit_bytes,
+        )
 
     def next_deadline(self, now: float) -> float | None:
         """When `Tick` is due next, if ever."""
@@ -137,6 +148,8 @@ class NodeState:
                 return self._arrive(event, now)
             case TaskEnded():
                 return self._end_task(event, now)
+            case TaskStopped():
+                return [GiveBack(tasks=[event.task], were_ended=True), *self._end_task(event, now)]
             case TaskSkipped():
                 worker = self._books.workers[event.worker]
                 worker.revoked = max(0, worker.revoked - 1)
@@ -149,6 +162,8 @@ class NodeState:
                 return self._worker_up(event, now)
             case WorkerEnded():
                 return self._end_worker(event, now)
+            case EnvironmentBroke():
+                return self._break_environment(event, now)
             case DrainBegan():
                 self._books.draining = True
                 return self._placement.give_back_waiting() + self._builds.cancel_all() + self._placement.revoke_all()
@@ -162,10 +177,13 @@ class NodeState:
         match event:
             case ContextDeclared():
                 builds.share(event.context, event.is_shared)
+                self._books.environments.declare(event.context, event.environment, is_kept=event.is_environment_kept)
                 if event.size_bytes is not None:
                     room.sizes.declare(event.context, event.size_bytes)
                 if event.is_pinned:
                     room.pinned.add(event.context)
+                if event.is_isolated:
+                    self._books.isolated.add(event.context)
                 return []
             case LimitsSet():
                 room.limits = event
@@ -250,16 +268,20 @@ class NodeState:
         actions = [action for line in lines for action in self._placement.place(line, now)]
         return actions + self._placement.give_back_blocked()
 
-    def _end_task(self, event: TaskEnded, now: float) -> list[Action]:
+    def _end_task(self, event: TaskEnded | TaskStopped, now: float) -> list[Action]:
         worker = self._books.workers[event.worker]
         call = self._books.unhold(worker, worker.held.popleft())
         assert call.id == event.task, f"worker {event.worker} ended task {event.task}, expected {call.id}"
-        self._books.run_of(call.task.code).add(event.run_s)
+        if isinstance(event, TaskEnded):
+            self._books.run_of(call.task.code).add(event.run_s)
         worker.used_at.update(dict.fromkeys(call.task.lane.contexts, now))
         worker.fed_at = now
         self._books.reclaimed.discard(call.id)
         # Before anything is placed: nothing more runs in that process.
-        actions: list[Action] = [self._builds.fork(worker)] if call.task.lane.fresh else []
+        actions: list[Action] = []
+        if call.task.lane.fresh:
+            after = self._books.environments.after_call(worker.environment)
+            actions.append(self._builds.fork(worker, environment=None if call.line.waiting else after))
         if self._books.release_nodes(call.id):
             actions += self._placement.place_by_nodes(now)
         if call.task.lane.fresh:
@@ -334,6 +356,9 @@ class NodeState:
                     count = place
             if count:
                 actions.append(Revoke(worker=worker.id, count=count))
+            if event.ends:
+                ended = [call.id for call in worker.held if call.id in wanted and self._books.can_end(call)]
+                actions += [Stop(worker=worker.id, task=task) for task in ended]
         return actions
 
     # --- contexts and workers
@@ -342,7 +367,9 @@ class NodeState:
         old = self._books.workers[event.worker]
         first = old.fork_for
         self._leave(old)
-        worker = self._books.workers[event.worker] = Worker(event.worker, up=True, inherited=event.inherited)
+        worker = self._books.workers[event.worker] = Worker(
+            event.worker, up=True, inherited=event.inherited, environment=event.environment
+        )
         worker.order = old.order
         for line in self._books.lines.values():
             self._books.admit(worker, line)
@@ -352,6 +379,28 @@ class NodeState:
         if first is not None and first.waiting and worker.serves(first) and self._placement.may_start(first):
             actions.append(self._placement.assign(worker, first, now))  # what it was forked for comes before orders
         return actions + self._placement.feed(worker, now)
+
+    def _break_environment(self, event: EnvironmentBroke, now: float) -> list[Action]:
+        """What waits for it goes back, and the interchange is told why."""
+        waiting = [worker for worker in self._books.workers.values() if worker.environment == event.environment]
+        broken, settled = list[Action](), list[Action]()
+        for context in self._books.environments.contexts_of(event.environment):
+            is_asked_for = self._builds.is_asked_for(context)
+            ended = self._builds.drop_orders(context)
+            for worker in waiting:
+                if not worker.up and worker.order is not None and context in worker.order.contexts:
+                    ended += self._builds.drop_order(worker)
+            self._builds.unwant(context)
+            self._room.forget_unready(context)
+            lines = self._books.lines_of.get(context, ())
+            if is_asked_for or ended or any(line.waiting and not line.holders for line in lines):
+                broken += self._placement.give_back_broken(context, [])
+            settled += ended
+        for worker in waiting:
+            if not worker.up:
+                self._leave(worker)
+                self._books.workers[worker.id] = Worker(worker.id)
+        return broken + settled + self._placement.restart(now)
 
     def _leave(self, worker: Worker) -> None:
         """The process that served a worker serves nobody any more."""
@@ -371,6 +420,7 @@ class NodeState:
         worker.used_at[event.context] = now
         if event.load_s is not None:
             self._room.measured(event.context, event.load_s, event.size_bytes)
+            self._room.measured_on_devices(event.context, event.device_bytes, event.device_limit_bytes)
         for line in self._books.lines_of.get(event.context, ()):
             self._books.admit(worker, line)
         goes_on = worker.order is not None and not is_on_the_way
@@ -416,8 +466,11 @@ class NodeState:
         self._books.run.pop(digest, None)
         self._room.builds.pop(digest, None)
         self._room.sizes.forget(digest)
+        self._room.device_sizes.forget(digest)
         self._room.pinned.discard(digest)
+        self._books.isolated.discard(digest)
         self._builds.unwant(digest)
+        self._books.environments.forget(digest)
         actions = self._room.end_templates(digest)
         self._builds.share(digest, False)
         for line in self._books.lines_of.pop(digest, []):

@@ -6,8 +6,8 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from parsl_context.scheduling.lines import Holder, Lane, Line, Pair
-from parsl_context.scheduling.node.events import NodeTask, TemplateKey
-from parsl_context.wire.messages import Digest, OrderId, TaskId, WorkerId
+from parsl_context.scheduling.node.events import MANAGERS_OWN, NodeTask, TemplateKey
+from parsl_context.wire.messages import Digest, EnvironmentName, OrderId, TaskId, WorkerId
 
 
 @dataclass(eq=False, slots=True)
@@ -29,10 +29,11 @@ class NodeCall:
 class WorkerLine(Line[NodeCall]):
     """The waiting calls of a lane on this node."""
 
-    __slots__ = ("ahead", "coming")
+    __slots__ = ("ahead", "coming", "environment")
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, environment: EnvironmentName = MANAGERS_OWN) -> None:
         super().__init__(lane)
+        self.environment = environment  # in which its calls run
         self.coming = 0  # workers that are being made ready for it
         self.ahead: OrderedDict[Worker, int] = OrderedDict()  # its calls that wait at workers behind others
 
@@ -78,13 +79,21 @@ class Worker(Holder[Pair]):
     """A worker and the process that serves it now."""
 
     __slots__ = (
-        "building", "failed", "fed_at", "fork_for", "fork_of", "held", "id", "inherited", "is_released", "kept_for",
-        "leaving", "order", "resident", "revoked", "up", "used", "used_at",
+        "building", "environment", "failed", "fed_at", "fork_for", "fork_of", "held", "id", "inherited", "is_released",
+        "kept_for", "leaving", "order", "resident", "revoked", "up", "used", "used_at",
     )  # fmt: skip
 
-    def __init__(self, id: WorkerId, *, up: bool = False, inherited: frozenset[Digest] = frozenset()) -> None:
+    def __init__(
+        self,
+        id: WorkerId,
+        *,
+        up: bool = False,
+        inherited: frozenset[Digest] = frozenset(),
+        environment: EnvironmentName = MANAGERS_OWN,
+    ) -> None:
         super().__init__()
         self.id = id
+        self.environment = environment  # that its process runs in, or the next one will
         self.up = up
         self.used = False  # something ran in this process
         self.held: deque[NodeCall] = deque()  # sent, oldest first; the first may be running

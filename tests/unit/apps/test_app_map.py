@@ -1,5 +1,6 @@
 """`map` sends many short calls as few tasks, in order, reading its input lazily."""
 
+import functools
 import itertools
 from collections import deque
 from concurrent.futures import Future
@@ -9,8 +10,10 @@ import pytest
 from parsl.app.errors import AppTimeout
 from rich import get_console
 
-from parsl_context.apps import chunks
+from parsl_context.apps import chunks, mapping
 from parsl_context.apps.app import context_app
+from parsl_context.apps.chunk_sizes import ChunkSizes
+from parsl_context.apps.delivery import raise_it
 from parsl_context.errors import ConfigurationError
 from tests.unit.apps.test_app import busy, words
 
@@ -22,6 +25,7 @@ class FakeKernel:
         self.now = 100.0
         self.executors = {"a": object()}
         self.call_s = call_s
+        self.run_s = None
         self.chunks = []
         self.submitted = []
 
@@ -29,13 +33,14 @@ class FakeKernel:
         (chunk,) = app_args
         self.chunks.append(len(chunk))
         self.submitted.append((func, app_kwargs, options))
-        return _LazyFuture(self, func, chunk)
+        return _LazyFuture(self, functools.partial(func, **app_kwargs), chunk)
 
 
 class _LazyFuture(Future):
     def __init__(self, kernel, func, chunk):
         super().__init__()
         self._kernel, self._func, self._chunk = kernel, func, chunk
+        self.task_record = {"executor": "a", "exec_fu": SimpleNamespace(run_s=kernel.run_s)}
 
     def result(self, timeout=None):
         self._kernel.now += self._kernel.call_s * len(self._chunk)
@@ -52,7 +57,7 @@ class _LazyFuture(Future):
 @pytest.fixture
 def fake(monkeypatch):
     kernel = FakeKernel()
-    monkeypatch.setattr(chunks, "time", SimpleNamespace(monotonic=lambda: kernel.now))
+    monkeypatch.setattr(mapping, "time", SimpleNamespace(monotonic=lambda: kernel.now))
     return kernel
 
 
@@ -96,8 +101,9 @@ def test_a_map_may_be_left_early(fake):
     ("call_s", "sizes"),
     [
         (1.0, [1] * 8),
-        (0.0099, [1, 2, 4, 5, 5, 5, 5, 5]),
-        (0.0, [1, 2, 4, 8, 16, 32, 64, 128]),
+        (0.0099, [1, 5, 5, 5, 5, 5, 5, 5]),
+        (0.0002, [1, 8, 64, 250, 250, 250, 250, 250]),
+        (0.0, [1, 8, 64, 512, 4096, 4096, 4096, 4096]),
     ],
 )
 def test_tasks_grow_until_their_own_cost_does_not_count(fake, call_s, sizes):
@@ -109,19 +115,103 @@ def test_tasks_grow_until_their_own_cost_does_not_count(fake, call_s, sizes):
 
 
 def test_a_task_holds_a_bounded_number_of_calls(fake):
-    deque(app_on(fake).map(range(20_000), max_pending=1), maxlen=0)
+    deque(app_on(fake).map(iter(range(20_000)), max_pending=1), maxlen=0)
     assert max(fake.chunks) == 4096
 
 
 def test_tasks_shrink_when_calls_get_slower(fake):
     fake.call_s = 0.001
     results = app_on(fake).map(itertools.count(), max_pending=1)
-    while fake.chunks[-1:] != [32]:
+    while fake.chunks[-1:] != [50]:
         next(results)
     fake.call_s = 0.1
-    while fake.chunks[-1] >= 32:
+    while fake.chunks[-1] >= 50:
         next(results)
     assert fake.chunks[-1] == 1
+
+
+def test_a_later_map_of_an_app_starts_from_what_calls_took(fake):
+    app, other = app_on(fake), app_on(fake)
+    fake.call_s = 0.001
+    deque(app.map(range(500)), maxlen=0)
+    del fake.chunks[:]
+    next(app.map(itertools.count(), max_pending=1))
+    next(other.map(itertools.count(), max_pending=1))
+    assert fake.chunks == [32, 1]
+
+
+def test_what_the_executor_says_of_the_time_counts(fake):
+    """Tasks that run side by side end together."""
+    app = app_on(fake)
+    fake.run_s = 1.0
+    deque(app.map(range(3)), maxlen=0)
+    assert app.call_times.expected(["a"]) == 1.0
+
+
+def test_a_task_that_raised_says_nothing_of_how_long_calls_take(fake):
+    app = app_on(fake, lambda _, x: 1 // x)
+    results = app.map([1, 0, 1, 1], chunksize=2)
+    with pytest.raises(ZeroDivisionError):
+        list(results)
+    assert app.call_times.expected(["a"]) is None
+
+
+class Workers:
+    """Futures that end, the oldest first, whenever the script waits."""
+
+    def __init__(self, monkeypatch):
+        self.sent = []
+        self.waits = 0
+        monkeypatch.setattr(chunks.threading, "Event", lambda: self)
+
+    def submit(self, chunk):
+        self.sent.append((chunk, Future()))
+        return self.sent[-1][1]
+
+    def open(self):
+        return [(chunk, future) for chunk, future in self.sent if not future.done()]
+
+    def wait(self, timeout):
+        self.waits += 1
+        for chunk, future in self.open()[:1]:
+            future.set_result(chunk)
+        return True
+
+    def set(self):
+        pass
+
+    clear = set
+
+
+def test_a_map_whose_calls_are_unknown_waits_a_moment_when_workers_have_enough_to_do(monkeypatch):
+    workers = Workers(monkeypatch)
+    sizes = ChunkSizes(items=2000, workers=2)
+    results = chunks.in_order(iter(range(2000)), workers.submit, sizes, 64, raise_it)
+    assert next(results) == 0
+    assert [len(chunk) for chunk, _ in workers.sent] == [1] * 5  # the last one when one had ended
+    assert workers.waits == 1
+
+
+def test_where_calls_take_longer_than_that_moment_all_are_sent(monkeypatch):
+    workers = Workers(monkeypatch)
+    workers.wait = lambda timeout: False
+    sizes = ChunkSizes(items=2000, workers=2, call_s=1e-6)
+    monkeypatch.setattr(chunks.Sent, "results", lambda sent, give: iter(sent.items))
+    assert next(chunks.in_order(iter(range(2000)), workers.submit, sizes, 64, raise_it)) == 0
+    assert [len(chunk) for chunk, _ in workers.sent] == [32] * 4 + [1] * 60
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_maps_by_key_wait_for_that_moment_too(monkeypatch, ordered):
+    workers = Workers(monkeypatch)
+    groups = chunks.Groups(
+        ((i % 2, i) for i in range(2000)),
+        lambda _, chunk: workers.submit(chunk),
+        ChunkSizes(items=2000, workers=2),
+        64,
+    )
+    assert next(groups.in_order(raise_it) if ordered else groups.as_they_end(raise_it)) == 0
+    assert len(workers.sent) == 5
 
 
 def test_what_a_call_raises_is_raised_when_its_turn_comes(fake):
@@ -168,3 +258,15 @@ def test_a_map_limits_the_walltime_of_each_call(kernel):
 def test_a_map_runs_on_any_executor(kernel):
     app = context_app(lambda words, x: (len(words), x), context=words)
     assert list(app.map(range(1000))) == [(2, x) for x in range(1000)]
+
+
+def test_tasks_of_a_map_ask_for_the_resources_that_the_app_asks_for(fake):
+    """Calls have them as their default; an item may have others for its call alone."""
+
+    def body(words, x, parsl_resource_specification={"priority": 3}):  # noqa: B006
+        return x, parsl_resource_specification
+
+    app = app_on(fake, body)
+    assert list(app.map("ab", chunksize=2)) == [("a", {"priority": 3}), ("b", {"priority": 3})]
+    assert list(app.map("a", [{}])) == [("a", {})]
+    assert [kwargs for _, kwargs, _ in fake.submitted] == [{"parsl_resource_specification": {"priority": 3}}] * 2

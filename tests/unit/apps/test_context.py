@@ -116,7 +116,7 @@ def test_required_contexts_stand_in_a_packed_one_by_their_digests():
     a = model("a", device="a device of its own")
     stream, _ = pipeline(a, [a], Holder(a)).packed("memory")
     with resolving({a.digest: "the instance"}.__getitem__):
-        function, args, _, _ = unpack_value([stream])
+        function, args, *_ = unpack_value([stream])
     assert args[:2] == ("the instance", ["the instance"])
     assert args[2].held == "the instance"
     assert function(1) == ((1,), {})
@@ -131,7 +131,7 @@ def test_files_in_a_packed_context_are_for_the_node_to_fetch(level, default, is_
     staged.local_path = "/here/staged"
     files = [File("http://origin/a.pt"), File("b.pt"), File("globus://endpoint/c.pt"), staged]
     made = context(reuse=level)(model.function)(files, device=files[0])
-    _, (packed,), kwargs, _ = unpack_value([made.packed(default)[0]])
+    _, (packed,), kwargs, *_ = unpack_value([made.packed(default)[0]])
     fetched = [kwargs["device"], *packed[:2]]
     assert [(file.url, file.is_kept) for file in fetched] == [(files[i].url, is_kept) for i in (0, 0, 1)]
     assert [file.url for file in packed[2:]] == [file.url for file in files[2:]]

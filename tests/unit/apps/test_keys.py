@@ -11,7 +11,8 @@ from parsl.data_provider.files import File
 from parsl.dataflow.memoization import id_for_memo
 
 from parsl_context import ConfigurationError, ExecutorClosedError, SplitError, context, context_app
-from parsl_context.apps.chunks import ChunkSizer, Groups
+from parsl_context.apps.chunk_sizes import ChunkSizes
+from parsl_context.apps.chunks import Groups
 from parsl_context.apps.context import as_context
 from parsl_context.apps.delivery import raise_it
 from parsl_context.apps.keys import KeyFile, cache_key
@@ -415,7 +416,7 @@ def test_what_is_read_ahead_is_bounded():
         future.set_result(chunk)
         return future
 
-    found = Groups(items(), submit, ChunkSizer(5), 8).in_order(raise_it)
+    found = Groups(items(), submit, ChunkSizes(5), 8).in_order(raise_it)
     for i in range(200):
         assert next(found) == i
         assert len(read) <= i + 1 + 5 * 8

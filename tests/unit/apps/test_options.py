@@ -41,11 +41,13 @@ def test_sharing_is_another_way_to_name_a_level():
         ({"max_age_s": 0}, "max_age_s=0 .*positive number of seconds"),
         ({"max_age_s": "1h"}, "max_age_s='1h'"),
         ({"pinned": 1}, "pinned=1 .*True or False"),
+        ({"environment": 3}, "environment of a context is 3, and must be a path"),
+        ({"environment": ""}, "environment of a context is ''"),
         ({"share": "all"}, 'share=\'all\'.*"node" or "worker"'),
         ({"share": "node", "reuse": "none"}, "share='node'"),
         (
             {"shared": "node"},
-            "no option shared; it has reuse, after_fork, memory_gb, isolation, .*, build_timeout_s, check, share",
+            "no option shared; it has reuse, after_fork, memory_gb, isolation, .*, check, data, environment, share",
         ),
     ],
 )

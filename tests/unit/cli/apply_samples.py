@@ -907,3 +907,43 @@ def f(x):
 """,
     (1,),
 )
+
+
+sample(
+    "a function that both halves call",
+    """
+from parsl import python_app
+
+
+@python_app
+def f(x):
+    x = str(x)
+    stop = set("ab")
+
+    def kept(text):
+        return [c for c in text if c not in stop]
+
+    rows = [kept(text) for text in ("abc", "bcd")]
+    return len(rows[0]), kept(x)
+""",
+    """
+from parsl import python_app
+from parsl_context import context, context_app
+
+
+@context_app
+def f(x):
+    with context:
+        stop = set("ab")
+
+        def kept(text):
+            return [c for c in text if c not in stop]
+
+        rows = [kept(text) for text in ("abc", "bcd")]
+    x = str(x)
+    return len(rows[0]), kept(x)
+""",
+    ("abc",),
+    (12,),
+    notes=("and runs after the block now",),
+)

@@ -12,7 +12,7 @@ from parsl_context.cli.main import main
 def test_it_shows_what_a_manager_would_find(capsys):
     assert main(["node", "--cores-per-worker", "0.5"]) == 0
     output = capsys.readouterr().out
-    for word in ("interpreter", "parsl", "cores", "memory", "workers", metadata.version("parsl")):
+    for word in ("interpreter", "parsl", "cores", "memory", "workers", "store of files", metadata.version("parsl")):
         assert word in output
 
 

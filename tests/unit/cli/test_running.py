@@ -11,7 +11,7 @@ from parsl_context.cli.running import Call, measure, show_run
 from parsl_context.errors import SplitError
 
 SCRIPT = '''
-import parsl
+import os, parsl
 from parsl_context import context, context_app
 
 SEEN = []
@@ -23,7 +23,7 @@ def plain(x, *, y=0):
     print("called", flush=True)
     if x is None:
         raise ValueError("none\\nat all")
-    pattern = re.compile("a+")
+    pattern = re.compile(os.getenv("NO_SUCH_NAME", "a+"))
     SEEN.append(x)
     return pattern.findall(x)
 
@@ -122,7 +122,7 @@ def test_any_function_is_called_three_times_and_its_statements_are_timed(loaded,
         ("import re", "both"),
         ('print("called", flush=True)', "body"),
         ("if x is None:", "body"),
-        ('pattern = re.compile("a+")', "body"),
+        ('pattern = re.compile(os.getenv("NO_SUCH_NAME", "a+"))', "body"),
         ("SEEN.append(x)", "body"),
         ("return pattern.findall(x)", "body"),
     ]

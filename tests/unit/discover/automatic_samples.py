@@ -1,6 +1,7 @@
 """Functions as people write them: what of them moves to a context that is found, or why nothing does."""
 # ruff: noqa
 
+import array
 import collections
 import copy
 import csv
@@ -26,6 +27,8 @@ WORDS = ("a", "b")
 LIMIT = 3
 CACHE = {}
 RATES = {"a": 1.0}
+CHOSEN = [1, 3, 5]
+TABLE_OF_LISTS = [[1], [2]]
 
 
 def moves(*names, calls=((1,),)):
@@ -42,6 +45,86 @@ def refused(says):
         return function
 
     return note
+
+
+class InPlace:
+    """As an estimator of scikit-learn: its arguments are its attributes."""
+
+    def __init__(self, copy):
+        self.copy = copy
+
+
+IN_PLACE = InPlace(copy=False)
+IN_PLACE.fit_transform = np.asarray
+
+
+class Attenuation:
+    def __init__(self, rows):
+        self.log_energy = [float(row) for row in rows]
+
+    def at(self, x):
+        return max(self.log_energy) * x
+
+
+class Recording:
+    def __init__(self, rows):
+        self.rows = list(rows)
+
+    def log_energy(self, x):
+        self.rows.append(x)
+        return len(self.rows)
+
+    def at(self, x):
+        return list(map(self.log_energy, [x]))
+
+
+class Strange:
+    def process(self, rows, x):
+        rows.append(x)
+
+
+class Reads(Strange):
+    def __init__(self, rows):
+        self.n = len(rows)
+
+
+class Keeps(Strange):
+    def __init__(self, rows):
+        self.rows = rows
+
+
+def corners(n):
+    rows = [0] * n
+    rows[0] = rows[-1] = 1
+    rows[1], last = 2, rows[-1]
+    return rows + [last]
+
+
+def corner_of_a_global(n):
+    rows = [0] * n
+    rows[0], RATES["b"] = 1, 2
+    return rows
+
+
+def made_of_a_reader():
+    return functools.partial(helper)
+
+
+def made_of_a_changer():
+    return functools.partial(changing_helper)
+
+
+def first_of(rows):
+    return rows[0]
+
+
+def same_as(rows):
+    return rows
+
+
+def keeping_a_part(rows, key):
+    CACHE[key] = rows[0]
+    return key
 
 
 def helper(table, key):
@@ -581,6 +664,27 @@ def interpolated(x):
     return float(np.interp(x, grid, table))
 
 
+@moves("numbers")
+def changed_once_by_a_method_whose_name_tells_nothing(x):
+    numbers = array.array("H", [1, 2, 3])
+    numbers.byteswap()
+    return numbers[0] + x
+
+
+@refused("is changed by .byteswap")
+def changed_by_such_a_method_in_calls(x):
+    numbers = array.array("H", [1, 2, 3])
+    if x:
+        numbers.byteswap()
+    return numbers[0]
+
+
+@moves("numbers")
+def read_by_a_method_that_gives_something(x):
+    numbers = array.array("H", [1, 2, 3])
+    return numbers.index(2) + x
+
+
 @refused("changed in place")
 def changed_by_inplace(x):
     frame = json.loads("{}")
@@ -691,6 +795,305 @@ def changed_as_torch_does(x):
     return rows
 
 
+@refused("rows is changed by .append")
+def changed_if_it_is_no_copy(x):
+    rows = [[1], [2]]
+    if x:
+        mine = rows[0]
+    else:
+        mine = list(rows)
+    mine.append(x)
+    return len(mine)
+
+
+@refused("rows is changed by .append")
+def changed_unless_a_copy_was_made(x):
+    rows = [[1], [2]]
+    mine = rows[0]
+    try:
+        mine = list(rows[x])
+    except IndexError:
+        pass
+    mine.append(x)
+    return len(mine)
+
+
+@refused("rows is changed by .append")
+def changed_in_the_next_turn(x):
+    rows = [[1], [2]]
+    mine = rows[0]
+    mine = list(rows)
+    for i in range(2):
+        mine.append(x)
+        mine = rows[i]
+    return len(mine)
+
+
+@refused("rows is changed by .append")
+def changed_after_a_turn_that_was_left(x):
+    rows = [[1], [2]]
+    mine = []
+    for i in range(2):
+        mine = rows[i]
+        if i == x:
+            break
+        mine = list(rows)
+    mine.append(x)
+    return len(mine)
+
+
+@refused("rows is changed by .append")
+def changed_by_a_function_that_is_called_again(x):
+    rows = [[1], [2]]
+    mine = list(rows[:x])
+
+    def put():
+        mine.append(x)
+
+    put()
+    mine = rows[0]
+    put()
+    return len(mine)
+
+
+@refused("rows is changed by .append")
+def changed_by_what_is_mapped_later(x):
+    rows = [[1], [2]]
+    mine = list(rows[:x])
+    later = map(lambda v: mine.append(v), [x])
+    mine = rows[0]
+    return len(list(later)), len(mine)
+
+
+@moves("rows")
+def each_branch_has_its_own_copy(x):
+    rows = [[1], [2]]
+    if x:
+        mine = list(rows)
+    else:
+        mine = rows + [[3]]
+    mine.append(x)
+    return len(mine)
+
+
+@moves("rows")
+def a_function_has_variables_of_its_own(x):
+    rows = [3, 1, 2]
+
+    def scaled(v):
+        part = rows[v]
+        v = part * x
+        return v
+
+    part = [x]
+    part.append(scaled(1))
+    return part
+
+
+@refused("rows is changed by .append")
+def a_function_changes_by_a_variable_of_its_own(x):
+    rows = [[3], [1]]
+
+    def put(v):
+        part = rows[0]
+        part.append(v)
+        return len(part)
+
+    return put(x)
+
+
+@moves("table")
+def an_attribute_that_sounds_like_a_method(x):
+    table = Attenuation([1, 2])
+    return table.at(x)
+
+
+@refused("is changed in log_energy")
+def a_method_is_given_on_by_another(x):
+    table = Recording([1, 2])
+    return table.at(x)
+
+
+@moves("table")
+def computed_with_what_sounds_like_a_method(x):
+    table = Attenuation([1, 2])
+    return table.log_energy[0] * x + np.sum(table.log_energy)
+
+
+@refused("may be changed by .log_energy")
+def a_method_is_given_on(x):
+    table = Attenuation([1, 2])
+    return list(map(table.log_energy, [x]))
+
+
+@moves("rows")
+def filled_at_its_corners(x):
+    rows = corners(4)
+    return rows[x]
+
+
+@refused("corner_of_a_global")
+def a_global_is_filled(x):
+    rows = corner_of_a_global(4)
+    return rows[x]
+
+
+@moves("look", "table")
+def made_of_what_a_function_gives(x):
+    look = made_of_a_reader()
+    table = dict(a=1)
+    return look(table, x)
+
+
+@moves("put")
+def made_of_a_function_that_changes(x):
+    put = made_of_a_changer()
+    table = dict(a=1)
+    return put(table, x), len(table)
+
+
+@moves("rows")
+def submodules_are_imported(x):
+    import collections.abc
+    import collections
+
+    rows = [collections.Counter("aab"), collections.OrderedDict(a=1)]
+    rows = [len(row) for row in rows]
+    return rows[x]
+
+
+@refused("os is bound more than once")
+def two_modules_of_one_name(x):
+    import os.path
+    import json as os
+
+    rows = [os.__name__]
+    return rows[0]
+
+
+@moves("codes")
+def keys_are_given_out(x):
+    codes = {"a": [1], "b": [2]}
+    return [name for name, numbers in codes.items() if x in numbers]
+
+
+@moves("columns")
+def columns_are_chosen_by_a_global(x):
+    columns = np.arange(8.0)[CHOSEN]
+    return float(columns[x])
+
+
+@refused("TABLE_OF_LISTS may be changed")
+def a_global_that_holds_lists(x):
+    columns = np.arange(8.0)[TABLE_OF_LISTS]
+    return float(columns[x])
+
+
+@refused("which is not known")
+def given_to_an_object_out_of_an_argument(x):
+    rows = build()
+    for each in x:
+        each.process(rows, 1)
+    return len(rows)
+
+
+@refused("which is not known")
+def given_to_an_object_that_is_made_here(x):
+    rows = build()
+    made = [Strange()]
+    if x:
+        made = [Strange(), Strange()]
+    each = made[0]
+    each.process(rows, x)
+    return len(rows)
+
+
+@refused("which is not known")
+def given_to_an_object_that_a_function_makes(x):
+    rows = build()
+
+    def make():
+        return Strange()
+
+    made = make()
+    made.process(rows, x)
+    return len(rows)
+
+
+@refused("changed by .append")
+def what_a_function_gives_back_is_changed(x):
+    table = {"k": [1]}
+    rows = table["k"]
+    same_as(rows).append(x)
+    return len(table["k"])
+
+
+@moves("rows")
+def a_function_gives_a_part(x):
+    rows = [[1], [2]]
+    return len(first_of(rows)) + x
+
+
+@moves("table")
+def read_from_a_file_that_is_opened_for_it(x):
+    table = json.load(open("/dev/null/not"))
+    return table[x]
+
+
+@refused("may be written to")
+def read_from_a_file_that_is_made(x):
+    table = json.load(open("/tmp/never", "w+"))
+    return table[x]
+
+
+@refused("open")
+def a_file_that_is_left_open(x):
+    handle = open("/dev/null")
+    return handle.read()
+
+
+@moves("rows")
+def the_first_line_is_skipped(x):
+    with open("/dev/null") as handle:
+        header = next(handle, "a,b").split(",")
+        rows = [dict(zip(header, row)) for row in csv.reader(handle)]
+    return len(rows) + x
+
+
+@refused("more than compute")
+def the_next_of_what_is_no_file(x):
+    rows = build()
+    number = next(rows)
+    return number
+
+
+@moves("sieve")
+def set_at_two_places(x):
+    sieve = [True] * 10
+    sieve[0] = sieve[1] = False
+    return sieve[x]
+
+
+@refused("it stores into an object|is changed")
+def set_at_a_place_of_a_global(x):
+    sieve = [True] * 10
+    sieve[0] = CACHE[1] = x
+    return sieve[1]
+
+
+@moves("head", "rest")
+def unpacked_with_a_star(x):
+    head, *rest = [3, 1, 2]
+    return head + rest[x]
+
+
+@refused("rest is changed by .append")
+def what_a_star_got_is_changed(x):
+    head, *rest = [3, 1, 2]
+    rest.append(x)
+    return len(rest)
+
+
 # --- escape
 
 
@@ -753,31 +1156,31 @@ def given_to_what_is_not_known(callback):
 # --- iterators, generators, files, clock, random numbers, connections
 
 
-@refused("more than compute")
+@refused("is given to next|is used up by reading it")
 def an_iterator(x):
     rows = iter([1, 2, 3])
     return next(rows)
 
 
-@refused("a generator")
+@refused("is used up by reading it")
 def a_generator(x):
     rows = (i for i in range(5))
     return list(rows)
 
 
-@refused("more than compute")
+@refused("is used up by reading it")
 def zipped(x):
     rows = zip([1], [2])
     return list(rows)
 
 
-@refused("itertools")
+@refused("is given to next|is used up by reading it")
 def counting(x):
     numbers = itertools.count()
     return next(numbers)
 
 
-@refused("csv.reader")
+@refused("is used up by reading it")
 def read_lines(x):
     rows = csv.reader(["a,b"])
     return list(rows)
@@ -819,7 +1222,7 @@ def random_numbers(x):
     return number
 
 
-@refused("default_rng")
+@refused("rng is changed by .normal|draws other numbers")
 def a_seeded_generator(x):
     rng = np.random.default_rng(3)
     return rng.normal()
@@ -881,10 +1284,11 @@ def a_forest_with_a_state(x):
     return model.predict(x)
 
 
-@refused("defaultdict")
-def a_default_dictionary(x):
+@refused("changed by .append")
+def a_default_dictionary_that_is_filled(x):
     table = collections.defaultdict(list)
-    return table[x]
+    table[x].append(1)
+    return len(table[x])
 
 
 # --- nothing leads
@@ -897,10 +1301,10 @@ def all_depends_on_the_call(x):
 
 
 @refused("comes after line")
-def after_the_first_call_dependent_line(x):
-    y = helper({}, x)
+def after_a_line_that_has_effects(x):
+    y = keeping_helper({}, x)
     table = "a b".split()
-    return table, y
+    return table[0], y
 
 
 @moves("rows")
@@ -929,6 +1333,39 @@ def bound_in_a_branch(x):
     return len(rows)
 
 
+@refused("best is bound more than once")
+def bound_before_a_loop_and_in_it(x):
+    best = None
+    for row in build():
+        best = row
+    return best, x
+
+
+@refused("told not to copy")
+def written_into_by_what_does_not_copy(x):
+    from sklearn.preprocessing import StandardScaler
+
+    features = np.arange(12.0).reshape(6, 2)
+    scaler = StandardScaler(copy=False)
+    window = features[x:4]
+    return scaler.fit_transform(window).sum(), features.sum()
+
+
+@refused("told not to copy")
+def written_into_by_a_global_that_does_not_copy(x):
+    features = np.arange(12.0).reshape(6, 2)
+    return IN_PLACE.fit_transform(features[x:4]).sum()
+
+
+@moves("features")
+def given_to_what_copies(x):
+    from sklearn.preprocessing import StandardScaler
+
+    features = np.arange(12.0).reshape(6, 2)
+    scaler = StandardScaler(copy=True)
+    return float(scaler.fit_transform(features[x:4]).sum())
+
+
 @refused("nothing of it")
 def nothing_but_a_return(x):
     return x + 1
@@ -948,6 +1385,6 @@ def a_function_that_calls_itself(x):
 
 @refused("it is there for its effect.*comes after line")
 def after_an_effect(x):
-    print("begin", file=sys.stderr)
+    sys.setrecursionlimit(10000)
     rows = build()
     return rows[0]

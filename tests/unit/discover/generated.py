@@ -73,6 +73,49 @@ def fills(n):
     return rows
 
 
+def fills_two(n):
+    rows = [0, 0, 0]
+    rows[0] = rows[-1] = n
+    rows[1], last = 7, rows[0]
+    return rows + [last]
+
+
+def fills_a_table(n):
+    rows = [0, 0]
+    rows[0], ROWS[0] = n, n
+    return rows
+
+
+def makes_changer():
+    return functools.partial(changes)
+
+
+def makes_reader():
+    return functools.partial(reads)
+
+
+def makes_plain(n):
+    return Plain([n])
+
+
+def makes_marked(n):
+    made = [Marked([n])]
+    return made[0]
+
+
+def keeps_part(t, x):
+    STORE.append(t[0])
+    return x
+
+
+def gives_part(t, x):
+    return t[0]
+
+
+def hands_part_on(t, x):
+    return STRANGE.process(t[0], x)
+
+
 def walks(t, x):
     if x > 0:
         return walks(t, x - 1)
@@ -176,6 +219,30 @@ class Counting(Plain):
         return self.n
 
 
+class Logged(Plain):
+    def __init__(self, rows):
+        super().__init__(rows)
+        self.log_rows = [len(self.rows)]
+
+    def size(self):
+        return max(self.log_rows) + self.log_rows[0]
+
+
+class Logging(Plain):
+    def log_row(self, x):
+        self.rows.append(x)
+        return len(self.rows)
+
+    def size(self):
+        return list(map(self.log_row, [1]))
+
+
+class Storing(Plain):
+    def size(self):
+        STORE.append(self.rows)
+        return len(self.rows)
+
+
 class Loud(Plain):
     def __init__(self, rows):
         super().__init__(rows)
@@ -229,6 +296,11 @@ _EXPRESSIONS = [
     ("list", "same({list})"),
     ("list", "json.loads('[1, [2], 3]')"),
     ("list", "re.findall('a.', 'abacad')"),
+    ("nested", "[[1], [2]]"),
+    ("nested", "[[i] for i in range(3)]"),
+    ("nested", "[{list}, [9]]"),
+    ("nested", "list({nested})"),
+    ("nested", "[[n] for n in CODES]"),
     ("dict", "{'k': [1, 2], 'n': 3}"),
     ("dict", "pure(3)"),
     ("dict", "pure(LIMIT, b=5)"),
@@ -278,6 +350,11 @@ _EXPRESSIONS = [
     ("changer", "functools.partial(deep)"),
     ("changer", "operator.concat"),
     ("list", "fills(3)"),
+    ("list", "fills_two(3)"),
+    ("list", "fills_a_table(3)"),
+    ("list", "sorted({1, 2}.union(ROWS))"),
+    ("list", "sorted({7}.difference(ROWS, CODES), key=str)"),
+    ("list", "list('abcdefghijk'[ROWS[0]])"),
     ("number", "note('lead')"),
     ("number", "x + 1"),
     ("number", "len(str(x))"),
@@ -316,6 +393,15 @@ _EXPRESSIONS = [
     ("plain", "Marked([1, 2])"),
     ("plain", "Counting([1, 2])"),
     ("plain", "Loud([1, 2])"),
+    ("plain", "Logged({list})"),
+    ("plain", "Logging([1, 2])"),
+    ("plain", "Storing([1, 2])"),
+    ("plain", "makes_plain(2)"),
+    ("plain", "makes_marked(2)"),
+    ("changer", "makes_changer()"),
+    ("changer", "makes_reader()"),
+    ("strangers", "[Strange()]"),
+    ("strangers", "{'s': Strange()}"),
     ("plain", "Common()"),
     ("plain", "this.Plain([1, 2])"),
     ("list", "Plain({list}).rows"),
@@ -329,6 +415,21 @@ _EXPRESSIONS = [
     ("random", "random.Random(3)"),
     ("random", "random.Random(LIMIT)"),
     ("random", "random.Random(len({list}))"),
+    ("list", "list({iterator})"),
+    ("list", "[{iterator}]"),
+    ("list", "[v for v in {iterator}]"),
+    ("number", "next({iterator}, 0)"),
+    ("iterator", "zip({iterator}, [4, 5])"),
+    ("iterator", "enumerate({list})"),
+    ("list", "[{random}.random() for i in range(2)]"),
+    ("number", "{random}.random()"),
+    ("list", "[{caller}(2)]"),
+    ("number", "{caller}({list})"),
+    ("list", "sorted([[2], [1]], key={caller})"),
+    ("adder", "functools.partial({caller})"),
+    ("dict", "dict({counter}, k=[1], n=2)"),
+    ("list", "sorted({counter})"),
+    ("number", "{counter}['a']"),
 ]
 # What binds {v} by more than an expression.
 _BLOCKS = [
@@ -382,7 +483,22 @@ _BLOCKS = [
     ),
     ("caller", "@functools.lru_cache\n    def {v}(a):\n        return [a]"),
     ("caller", "{v} = lambda a: len({list})"),
+    ("caller", "def {v}(a):\n        made = []\n        made.append(a)\n        return made"),
+    ("caller", "def {v}(a):\n        return [a, len({list}), LIMIT]"),
+    ("counter", "{v} = collections.defaultdict(list)\n    for w in 'aba':\n        {v}[w].append(1)"),
+    ("counter", "{v} = collections.defaultdict(int)\n    for w in 'aba':\n        {v}[w] += 1"),
+    ("list", "handle = open(FILE)\n    {v} = [line for line in handle]\n    handle.close()"),
+    (
+        "list",
+        "try:\n        with open(FILE) as handle:\n            {v} = handle.readlines()\n"
+        "    except OSError:\n        {v} = [0]",
+    ),
+    ("list", "try:\n        {v} = [CODES['c']]\n    except KeyError:\n        {v} = [0]"),
+    ("list", "{v} = [3, 1, 2]\n    heapq.heapify({v})"),
+    ("list", "{v} = [3, 1, 2]\n    while len({v}) > 1:\n        {v}.pop()"),
+    ("list", "{v} = []\n    for i in range(3):\n        {v}.append(i)\n    for i in range(2):\n        {v}.append(i)"),
 ]
+_KINDS = sorted({kind for kind, _ in _EXPRESSIONS})
 _LEADS = [
     "print('text')",
     "print(len({list}), {list})",
@@ -410,8 +526,40 @@ _GUARDS = [
     "assert x != 4, 'four'",
     "if note(x) == 2:\n        return 'two'",
     "import bisect",
+    "import os.path\n    import os",
+    "import xml.dom\n    import xml.sax\n    r2 = xml.sax.__name__",
+    "import os.path\n    import json as os",
+    "import math as maths\n    import math as maths",
     "import no_such_module_at_all",
     "from math import floor",
+    "y = x + 1",
+    "y = str(x).upper()",
+    "y = [x]\n    y.append(2)",
+    "if x is None:\n        x = 1",
+    "for i in range(2):\n        y = i + x",
+    "try:\n        y = 1 // x\n    except ZeroDivisionError:\n        return 'zero'",
+    "y = note(x)",
+    "y = tick()",
+    "y = pure(x)",
+    "y = changes_a_table(x)",
+    "y = reads_a_table(x)",
+    "ROWS.append(x)",
+    "CODES['c'] = x",
+    "y = ROWS\n    y.append(x)",
+    "y = ROWS[0] + x",
+    "y = CODES.get('b')",
+    "with open(FILE, 'w') as handle:\n        handle.write('7,8')",
+    "with open(FILE) as handle:\n        y = handle.read() * x",
+    "os.environ['MARK'] = str(x)",
+    "y = os.environ.get('MARK')",
+    "random.seed(x)",
+    "y = random.random()",
+    "y = random.Random(x)",
+    "def helper(a):\n        ROWS.append(a)\n        return a\n    y = helper(x)",
+    "def helper(a):\n        return a * 2\n    y = helper(x)",
+    "y = Quiet([x])\n    z = y.size()",
+    "y = Strange()\n    z = y.process([], x)",
+    "LIMIT_OF_IT = LIMIT + x",
     "k = 2",
     "k = 'constant'",
 ]
@@ -446,6 +594,10 @@ _BODIES = {
         "r.append(Strange().process({0}, x))",
         "Strange.handle({0}, x)",
         "s = this.Strange()\n    s.process({0}, x)",
+        "for s in [Strange()]:\n        s.process({0}, x)",
+        "s = Strange() if x else None\n    if s:\n        s.process({0}, x)",
+        "def mk():\n        return Strange()\n    s = mk()\n    s.process({0}, x)",
+        "s, t = Strange(), 1\n    s.process({0}, x)",
         "r.append(this.changes({0}, x))",
         "r.append(this.reads({0}, x))",
         "from NAME import changes as put\n    put({0}, x)",
@@ -497,6 +649,42 @@ _BODIES = {
         "[v.append(x) for v in {0}]",
         "r.append(list(map(lambda v: {0}.append(v), [x])))",
         "r.append(any(v == x for v in {0}))",
+    ],
+    "strangers": [
+        "for s in {0}:\n        s.process({list}, x)",
+        "for s in {0}.values():\n        s.process({list}, x)",
+        "s = {0}[0]\n    s.process({list}, x)",
+        "{0}['s'].process({list}, x)",
+        "[s.process({list}, x) for s in {0}]",
+    ],
+    "nested": [
+        "r.append(keeps_part({0}, x))\n    STORE[-1].append(x)",
+        "r.append(gives_part({0}, x))",
+        "gives_part({0}, x).append(x)",
+        "r.append(hands_part_on({0}, x))",
+        "if x % 3:\n        y = {0}[0]\n    else:\n        y = list({0})\n    y.append(x)",
+        "if x % 3:\n        y = list({0})\n    else:\n        y = {0} + [x]\n    y.append(x)",
+        "y = list({0})\n    for i in range(2):\n        y.append(x)\n        y = {0}[0]",
+        "y = {0}[0]\n    try:\n        y = list({0}[x])\n    except Exception:\n        pass\n    y.append(x)",
+        "y = list({0})\n    later = map(lambda v: y.append(v), [x])\n    y = {0}[0]\n    r.append(list(later))",
+        "r.append(0)\n    z = {'a': []}\n    z['a'] += {0}\n    z['a'][0].append(x)",
+        "z = {'a': []}\n    z['a'] += {0}\n    r.append(z)",
+        "def inner(v):\n        y = {0}[0]\n        y.append(v)\n    inner(x)",
+        "def inner(v):\n        y = {0}[:1]\n        return len(y) + v\n    y = [inner(x)]\n    y.append(x)",
+        "for v in {0}:\n        v.append(x)",
+        "y = {0}[0]\n    y.append(x)",
+        "y = list({0})\n    y[0].append(x)",
+        "y = [v for v in {0}]\n    y[0].append(x)",
+        "y, *z = {0}\n    y.append(x)",
+        "y, *z = {0}\n    z.append(x)\n    r.append(z)",
+        "r.append(STRANGE.process({0}[0], x))",
+        "for v in {0}:\n        r.append(STRANGE.process(v, x))",
+        "r.append(inside({'k': {0}[0]}, x))",
+        "r.append(changes({0}[0], x))",
+        "r.append(sum(map(len, {0})))",
+        "r += {0}\n    r[0].append(x)",
+        "y = {0}[1:]\n    y.append(x)",
+        "y = {0}[1:]\n    y[0].append(x)",
     ],
     "dict": [
         "r.append({0}['k'])",
@@ -573,9 +761,19 @@ _BODIES = {
         "r.append({0}.first().append(x))",
         "return {0}",
         "r.append([{0}.size() for v in range(2)])",
+        "r.append({0}.size())\n    if STORE:\n        STORE[-1].append(x)\n    r.append({0}.first())",
+        "r.append({0}.n + {0}.log_rows[0])",
+        "r.append(list(map({0}.log_row, [x])))",
+        "r.append({0}.size())\n    r.append({0}.size())",
     ],
     "counter": [
         "r.append({0}['a'])",
+        "r.append({0}[x])",
+        "r.append({0}.get(x))",
+        "r.append(x in {0})",
+        "y = {0}['a']\n    r.append(y)",
+        "r.append(sorted({0}.items()))",
+        "return {0}[x]",
         "{0}['a'] += 1",
         "{0}[x]",
         "r.append(sorted({0}))",
@@ -628,6 +826,7 @@ _GENTLE = {
         "y = [x]\n    y.append(len({0}))\n    r.append(y)",
         "for i in range(len({0})):\n        r.append({0}[i])",
     ],
+    "nested": ["r.append(len({0}[0]))", "r.append([len(v) for v in {0}])", "r.append(max({0}, key=len)[0])"],
     "dict": [
         "r.append({0}['k'])",
         "r.append({0}.get('n'))",
@@ -666,14 +865,15 @@ def function(number, rng):
     lines = []
 
     def filled(text):
-        for kind in ("list", "dict", "counter"):
+        for kind in ("list", "nested", "dict", "counter", "iterator", "random", "caller"):
             while f"{{{kind}}}" in text:
                 if not made.get(kind):
                     return None
                 text = text.replace(f"{{{kind}}}", rng.choice(made[kind]), 1)
         return text
 
-    for place in range(rng.randint(1, 6)):
+    is_short = rng.random() < 0.4  # so that one line alone decides
+    for place in range(rng.randint(1, 2) if is_short else rng.randint(1, 6)):
         draw = rng.random()
         if draw < 0.15:
             lines.append(rng.choice(_GUARDS))
@@ -682,7 +882,10 @@ def function(number, rng):
             lines.append(text or "pass")
         else:
             kind, expression = rng.choice(_EXPRESSIONS if rng.random() < 0.75 else _BLOCKS)
-            if kind not in (*_GENTLE, "random", "adder", "changer", "caller", "plain") and rng.random() < 0.5:
+            if is_short and rng.random() < 0.5:  # each kind as often as others
+                kind = rng.choice(_KINDS)
+                expression = rng.choice([text for other, text in _EXPRESSIONS if other == kind])
+            elif kind not in (*_GENTLE, "random", "adder", "changer", "caller", "plain") and rng.random() < 0.5:
                 kind, expression = rng.choice(_EXPRESSIONS)
             text = filled(expression.replace("{v}", f"v{place}"))
             if text is None:
@@ -694,16 +897,19 @@ def function(number, rng):
                 made.setdefault("list", []).append(f"w{place}")
     lines.append("r = []")
     kinds = [(kind, name) for kind, names in made.items() for name in names]
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(1 if is_short else rng.randint(1, 4)):
         if kinds and rng.random() < 0.85:
             kind, name = rng.choice(kinds)
-            choices = _GENTLE.get(kind, _BODIES[kind]) if rng.random() < 0.7 else _BODIES[kind]
+            is_gentle = rng.random() < (0.1 if is_short else 0.7)
+            choices = _GENTLE.get(kind, _BODIES[kind]) if is_gentle else _BODIES[kind]
             text = filled(rng.choice(choices).replace("{0}", name)) or "pass"
         else:
             text = rng.choice(_FREE_BODIES)
         if rng.random() < 0.15:
             text = "if x % 2:\n        " + text.replace("\n", "\n    ")
         lines.append(text)
+    if is_short:  # what was done to a value is seen
+        lines += [f"r.append(str({name}))" for kind, name in kinds if kind in ("list", "nested", "dict", "counter")]
     lines.append(rng.choice(["return r", "return r", "return r, x", "return len(r)"]))
     return f"def f{number}(x):\n    " + "\n    ".join(lines) + "\n"
 

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from parsl_context.distribute import locks, origins
+from parsl_context.content.digests import digest_bytes
+from parsl_context.distribute import locks, origins, records
 from parsl_context.distribute.node import NodeStore, store_of_this_node
 from parsl_context.errors import ConfigurationError, FileFetchError
 
@@ -34,7 +35,7 @@ def origin(tmp_path, name="a.pt", content=b"weights"):
 
 
 def entries(folder):
-    return {path.name for path in folder.glob("*/*")}
+    return {path.name for path in folder.glob("*/*")} - {records.NAME}
 
 
 def test_a_file_is_copied_once_and_is_read_only(folder, tmp_path, holds):
@@ -216,10 +217,10 @@ def test_the_default_folder_is_one_per_user(tmp_path, holds, monkeypatch):
 
 def test_a_file_that_comes_slowly_holds_no_other_up(folder, tmp_path, holds):
     """Whatever its name hashes to."""
-    store, slow = NodeStore(folder), origin(tmp_path, "slow")
-    entry = store._entry(str(slow), origins.version(str(slow)))
+    slow = origin(tmp_path, "slow")
+    entry = digest_bytes(f"{slow} {origins.version(str(slow)).identity}".encode())
     folder.mkdir(mode=0o700)
-    with locks.locked(folder / f"lock-{entry.name}"):
+    with locks.locked(folder / f"lock-{entry}"):
         for number in range(300):
             path = origin(tmp_path, f"{number}", b"%d" % number)
             assert NodeStore(folder).fetch(str(path), holds).read_bytes() == b"%d" % number
@@ -263,3 +264,16 @@ def test_a_download_that_hardly_gets_on_is_given_up():
     with pytest.raises(FileFetchError, match="has sent 60 bytes in 60 s"):
         source.read(1 << 20)
     assert clock.now == origins.PATIENCE_S
+
+
+def test_a_copy_is_named_by_the_version_that_was_read(folder, tmp_path, holds, monkeypatch):
+    """Another one may come between the look at the file and its opening; the old one may come back."""
+    path = origin(tmp_path)
+    first = origins.version(str(path))
+    path.rename(tmp_path / "first")
+    origin(tmp_path, content=b"renewed")
+    with monkeypatch.context() as patch:
+        patch.setattr(origins, "version", lambda url: first)
+        assert NodeStore(folder).fetch(str(path), holds).read_bytes() == b"renewed"
+    (tmp_path / "first").rename(path)
+    assert NodeStore(folder).fetch(str(path), holds).read_bytes() == b"weights"

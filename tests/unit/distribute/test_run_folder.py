@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from parsl_context.distribute import run_folder as run_folders
+from parsl_context.distribute.desk import listen
 from parsl_context.distribute.run_folder import run_folder
 
 MARKER = "parsl-context-run"
@@ -31,6 +32,9 @@ def test_a_folder_is_this_user_s_alone_and_gone_at_the_end(tmp_path):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         (folder / "trees").mkdir()
         (folder / "trees" / "file").write_text("x")
+        (folder / "away").symlink_to(tmp_path)
+        with listen(folder):
+            pass
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,43 +1,14 @@
-"""Blocks launched ahead of Parsl's scaling, and how long a block lives."""
+"""How long a block lives, how it starts, and when its scheduler is asked for it."""
 
 import types
 
 import pytest
+from parsl.jobs.states import JobState, JobStatus
+from parsl.launchers import MpiExecLauncher, SimpleLauncher, SingleNodeLauncher, SrunLauncher, WrappedLauncher
+from parsl.providers import LocalProvider, SlurmProvider
 
 from parsl_context.errors import ConfigurationError
-from parsl_context.executor.blocks import BlocksAhead, check_paths, walltime_s
-
-
-class Provider:
-    """Launches blocks as long as there is room."""
-
-    def __init__(self, room: int) -> None:
-        self.launched: list[str] = []
-        self.room = room
-
-    def launch(self, wanted: int) -> list[str]:
-        new = [str(number) for number in range(len(self.launched), min(self.room, len(self.launched) + wanted))]
-        self.launched += new
-        return new
-
-
-def test_blocks_launched_ahead_are_given_before_others_are_launched():
-    provider = Provider(room=10)
-    ahead = BlocksAhead(provider.launch)
-    ahead.launch(3)
-    assert ahead.take(2) == ["0", "1"]
-    assert provider.launched == ["0", "1", "2"]
-    assert ahead.take(2) == ["2", "3"]
-    assert ahead.take(1) == ["4"]
-
-
-def test_a_block_that_could_not_be_launched_ahead_is_not_tried_twice_for_one_request():
-    provider = Provider(room=1)
-    ahead = BlocksAhead(provider.launch)
-    ahead.launch(2)
-    provider.room = 5
-    assert ahead.take(2) == ["0"], "Parsl counts the one that failed, as if it had been launched now"
-    assert ahead.take(1) == ["1"]
+from parsl_context.executor.blocks import JobsSeen, Settling, check_paths, complete_states, starts_in_shell, walltime_s
 
 
 @pytest.mark.parametrize(
@@ -79,3 +50,58 @@ def test_names_that_a_shell_leaves_alone_are_taken():
     check_paths(
         "blocks-1.a_b@c", {"the run": "/home/grün/50%/a+b,c=d", "the certificates": None, "scripts": "relative"}
     )
+
+
+def test_the_scheduler_is_asked_some_time_after_a_block_was_launched():
+    settling = Settling()
+    assert settling.is_over(0.0, 60.0)
+    settling.launched(5.0)
+    assert [now for now in (5.0, 10.0, 14.9, 15.0) if settling.is_over(now, 60.0)] == [15.0]
+
+
+def test_blocks_that_are_launched_all_the_time_put_a_question_off_by_one_interval():
+    settling = Settling()
+    assert settling.is_over(0.0, 60.0)
+    asked = []
+    for now in range(0, 400, 5):
+        settling.launched(float(now))
+        if settling.is_over(float(now), 60.0):
+            asked.append(now)
+    assert asked == [120, 240, 360]
+
+
+class OwnLauncher(SimpleLauncher):
+    """Of a user's: what it does with the command is not known."""
+
+
+@pytest.mark.parametrize(
+    ("launcher", "starts"),
+    [
+        (SimpleLauncher(), True),
+        (SingleNodeLauncher(), True),
+        (SrunLauncher(), True),
+        (MpiExecLauncher(), True),
+        (WrappedLauncher("singularity exec image"), False),
+        (OwnLauncher(), False),
+        (None, False),
+    ],
+)
+def test_launchers_are_known_in_whose_scripts_the_command_stands_alone(launcher, starts):
+    assert starts_in_shell(launcher) is starts
+
+
+def test_a_provider_of_slurm_knows_all_states_of_jobs() -> None:
+    provider = SlurmProvider(partition="main")
+    provider._translate_table = {"R": JobState.RUNNING, "PREEMPTED": JobState.FAILED}
+    complete_states(provider)
+    assert provider._translate_table["PR"] is JobState.TIMEOUT
+    assert provider._translate_table["PREEMPTED"] is JobState.FAILED, "what it knows stays"
+    complete_states(LocalProvider())
+
+
+def test_what_a_provider_says_of_blocks_is_told_once() -> None:
+    seen = JobsSeen()
+    pending = {"0": JobStatus(JobState.PENDING, "Priority"), "1": JobStatus(JobState.RUNNING)}
+    assert seen.news(pending) == {"0": ("PENDING", "Priority"), "1": ("RUNNING", "")}
+    assert seen.news(pending) == {}
+    assert seen.news({**pending, "0": JobStatus(JobState.PENDING, "Resources")}) == {"0": ("PENDING", "Resources")}

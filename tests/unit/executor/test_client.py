@@ -6,6 +6,7 @@ from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.outbox import Outgoing
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import BATCH_FRAMES, Decoder, StreamReader
+from parsl_context.wire.transfers import FileFound
 from tests.unit.builders import payload, task
 
 
@@ -33,6 +34,9 @@ def link(clock):
         on_cancelled=lambda tasks, is_cancelled: None,
         on_versions_differ=lambda message: None,
         on_death=lambda code: None,
+        on_said=lambda said, frames: None,
+        on_block=lambda news: None,
+        on_sought=lambda sought: FileFound(url=sought.url, identity=None),
         clock=clock,
     )
     client._last_call_at = clock.now

@@ -16,6 +16,7 @@ from parsl_context.executor.client import InterchangeClient
 from parsl_context.executor.codebook import CodeBook
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Decoder, StreamReader
+from parsl_context.wire.transfers import FileFound
 from tests.unit.builders import task
 from tests.unit.executor.interrupts import interrupted
 
@@ -31,6 +32,9 @@ def link():
         on_cancelled=lambda tasks, is_cancelled: None,
         on_versions_differ=lambda message: None,
         on_death=lambda code: None,
+        on_said=lambda said, frames: None,
+        on_block=lambda news: None,
+        on_sought=lambda sought: FileFound(url=sought.url, identity=None),
     )
     client._theirs.setblocking(False)
     try:

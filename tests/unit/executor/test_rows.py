@@ -1,6 +1,7 @@
 """What `executor.contexts()` gives reads as a table."""
 
-from parsl_context.executor.rows import ContextRows
+from parsl_context.executor.rows import ContextRows, with_files
+from parsl_context.wire.rows import FileOrigin
 from tests.unit.wire.test_rows import row
 
 
@@ -42,3 +43,20 @@ def test_notebooks_show_names_as_they_are():
     assert "<td>&lt;b&gt;(1 &amp; 2)</td>" in shown
     assert "<b>" not in shown
     assert shown.count("<th>") == shown.count("<td>") == 11
+
+
+WEIGHTS = FileOrigin("/data/w.pt", 2.0, {"the origin": 1, "m-2": 2, "m-3": 1})
+OTHER = FileOrigin("/data/other", 1.0, {"the script": 1})
+
+
+def test_each_row_has_the_files_of_its_context_on_its_node():
+    rows = [row(digest="a", where="m-1"), row(digest="a", where="m-2"), row(digest="b", where="m-1"), row(where=None)]
+    named = {"a": {"/data/w.pt"}, "d1": {"/data/w.pt"}}
+    found = with_files(rows, {"m-1": [OTHER, WEIGHTS], "m-3": [WEIGHTS]}, lambda digest: named.get(digest, set()))
+    assert [each.files for each in found] == [(WEIGHTS,), (), (), ()]
+
+
+def test_the_table_has_a_column_for_them_only_if_there_are_any():
+    assert "files from" not in repr(ContextRows([row()]))
+    text = repr(ContextRows([row(files=(WEIGHTS, OTHER)), row()]))
+    assert "other nodes 60%, the origin 20%, the script 20%" in text

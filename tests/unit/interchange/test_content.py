@@ -7,8 +7,11 @@ from parsl_context.interchange.manager_side import Session
 from parsl_context.pool.description import describe_node
 from parsl_context.pool.settings import parse_settings
 from parsl_context.wire import messages as m
+from tests.unit.builders import GIVEN
 
-SETTINGS = parse_settings(["-a", "host", "-P", "1", "--cert_dir", "None", "--cpu-affinity", "none"], started_at=0.0)
+SETTINGS = parse_settings(
+    ["-a", "host", "-P", "1", "--cert_dir", "None", "--cpu-affinity", "none"], started_at=0.0, given=GIVEN
+)
 
 
 class Links:

@@ -10,6 +10,7 @@ import pytest
 
 from parsl_context.interchange.driver import ClusterDriver
 from parsl_context.scheduling.cluster import events as cluster
+from parsl_context.scheduling.cluster.managers import Phase
 from parsl_context.wire import messages as m
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.messages import ManagerId, OrderId, TaskId
@@ -25,7 +26,7 @@ class Parts:
         self.sent: list[tuple[ManagerId, Any]] = []
         self.told: list[Any] = []
         self.fails: set[Any] = set()
-        self.managers: dict[ManagerId, Any] = {M1: None, M2: None}
+        self.managers: dict[ManagerId, Any] = {name: SimpleNamespace(phase=Phase.OPEN) for name in (M1, M2)}
         self.loop = EventLoop()
         self.driver = ClusterDriver(self.loop, *[self] * 5, None)  # type: ignore[arg-type]
         self.sessions: dict[ManagerId, Any] = {name: SimpleNamespace() for name in (M1, M2)}

@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import subprocess
 import sys
 import threading
 
@@ -124,3 +125,33 @@ def test_collections_run_again_after_an_import_that_failed():
         assert gc.isenabled()
     finally:
         gc.unfreeze()
+
+
+PARSL_AS_A_ZYGOTE_HAS_IT = """
+import pickle, sys
+from parsl_context.parsl_parts import lightly
+lightly.put_off()
+import parsl_context.pool.zygote
+lightly.settle()
+lightly.complete_for_users()
+import parsl
+assert type(parsl).__name__ == "module" and parsl.python_app
+"""
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "assert not {'sqlalchemy', 'urllib3', 'filelock._core', 'parsl.monitoring.db_manager'} & set(sys.modules)",
+        "import filelock; assert filelock.__version__ and filelock.FileLock",
+        "import requests.adapters; assert requests.adapters.HTTPAdapter and requests.get",
+        "from requests import get; assert get.__module__ == 'requests.api'",
+        "import parsl.monitoring.db_manager as d; assert d.dbm_starter.__module__ == d.__name__",
+        "from parsl.monitoring.monitoring import dbm_starter as one, _db_manager_excepts as error; "
+        "import parsl.monitoring.db_manager as d; assert error is None; "
+        "assert pickle.loads(pickle.dumps(one)) is d.dbm_starter",
+        "from parsl.monitoring import MonitoringHub; from parsl.addresses import address_by_hostname as f; assert f()",
+    ],
+)
+def test_what_few_tasks_need_of_parsl_loads_when_one_does(use):
+    subprocess.run([sys.executable, "-W", "error", "-c", PARSL_AS_A_ZYGOTE_HAS_IT + use], check=True, timeout=60)

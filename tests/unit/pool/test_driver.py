@@ -24,7 +24,7 @@ class Family:
     def __init__(self):
         self.started = []
 
-    def start_worker(self, worker, template=None):
+    def start_worker(self, worker, template=None, nest=None):
         self.started.append((worker, template))
 
 

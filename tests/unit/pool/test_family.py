@@ -31,7 +31,7 @@ def family(deaths):
     """A family that starts what it is told to, which says nothing."""
     zygote, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     loop = EventLoop()
-    family = Family(loop, None, zygote, 1, code_folder=None, segments=None, on_zygote_death=lambda: None)
+    family = Family(loop, None, zygote, 1, code_folder=None, segments=None, echo=False, on_zygote_death=lambda: None)
     family.died = []
     family.listen(on_message=lambda *_: None, on_death=lambda member, ended: family.died.append(ended))
     members = []

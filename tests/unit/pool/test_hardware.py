@@ -1,34 +1,29 @@
 """Workers are counted and placed by the rules of HTEX's worker pool."""
 
 import os
-from types import SimpleNamespace
+from dataclasses import replace
 
-import psutil
 import pytest
 
 from parsl_context.errors import ConfigurationError
-from parsl_context.pool import hardware
 from parsl_context.pool.hardware import (
-    accelerator_environment,
     affinity_environment,
     cores_of_worker,
     count_workers,
 )
+from tests.unit.builders import GIVEN
 
 
 @pytest.fixture(autouse=True)
 def node(monkeypatch):
-    """A node with eight cores that are not numbered from zero, and 64 GB of memory."""
+    """A node with eight cores that are not numbered from zero."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {9, 8, 10, 11, 12, 13, 14, 15})
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 2**30))
-    monkeypatch.delenv("PARSL_CORES", raising=False)
-    monkeypatch.delenv("PARSL_MEMORY_GB", raising=False)
     return monkeypatch
 
 
 def count(**changes):
     unlimited = {"cores_per_worker": 1, "mem_per_worker": None, "max_workers": float("inf"), "accelerators": ()}
-    return count_workers(**{**unlimited, **changes})
+    return count_workers(**{**unlimited, "given": GIVEN, **changes})
 
 
 @pytest.mark.parametrize(
@@ -52,11 +47,12 @@ def test_as_many_workers_as_every_limit_allows(limits, workers):
     assert type(count(**limits)) is int
 
 
-def test_a_provider_may_say_what_the_block_has(node):
-    node.setenv("PARSL_CORES", "4")
-    node.setenv("PARSL_MEMORY_GB", "9.5")
-    assert count() == 4
-    assert count(mem_per_worker=3) == 3
+@pytest.mark.parametrize(
+    ("free_gb", "memory_gb", "workers"), [(3.96, 4.2, 8), (3.94, 4.2, 7), (3.96, 3.96, 7), (4.0, 4.0, 8)]
+)
+def test_free_memory_is_rounded_but_not_beyond_what_was_given(free_gb, memory_gb, workers):
+    given = replace(GIVEN, free_bytes=int(free_gb * 2**30), memory_bytes=int(memory_gb * 2**30))
+    assert count(given=given, mem_per_worker=0.5) == workers
 
 
 @pytest.mark.parametrize(
@@ -93,41 +89,3 @@ def test_threads_are_bound_to_the_cores_of_their_worker():
         "GOMP_CPU_AFFINITY": "8,9",
         "KMP_AFFINITY": "explicit,proclist=[8,9]",
     }
-
-
-@pytest.mark.parametrize(
-    ("accelerator", "devices", "workers", "visible"),
-    [
-        ("1", 0, 4, "1"),
-        ("1", 4, 4, "1"),
-        ("5", 4, 8, "2"),
-        ("7", 4, 8, "3"),
-        ("1", 4, 2, "1"),
-        ("GPU-1b2c", 4, 8, "GPU-1b2c"),
-        ("0,1", 4, 2, "0,1"),
-    ],
-)
-def test_a_worker_sees_its_accelerator_only(node, accelerator, devices, workers, visible):
-    """Several workers share a device where there are fewer devices than workers."""
-    node.setattr(hardware, "_count_nvidia_devices", lambda: devices)
-    assert accelerator_environment(accelerator, workers) == {
-        "CUDA_VISIBLE_DEVICES": visible,
-        "ROCR_VISIBLE_DEVICES": accelerator,
-        "ZE_AFFINITY_MASK": accelerator,
-        "ZE_ENABLE_PCI_ID_DEVICE_ORDER": "1",
-    }
-
-
-@pytest.mark.parametrize(
-    ("program", "status", "output", "devices"),
-    [
-        (None, 0, "", 0),
-        ("/bin/nvidia-smi", 0, "GPU 0: A (UUID: GPU-1)\nGPU 1: A (UUID: GPU-2)\n", 2),
-        ("/bin/nvidia-smi", 9, "NVIDIA-SMI has failed\n", 0),
-    ],
-)
-def test_nvidia_devices_are_counted_by_their_own_tool(node, program, status, output, devices):
-    ran = SimpleNamespace(returncode=status, stdout=output)
-    node.setattr(hardware.shutil, "which", lambda _: program)
-    node.setattr(hardware.subprocess, "run", lambda *_, **__: ran)
-    assert hardware._count_nvidia_devices() == devices

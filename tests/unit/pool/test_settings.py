@@ -1,6 +1,5 @@
 """A manager understands every launch command that HTEX's worker pool understands."""
 
-import os
 import shlex
 
 import pytest
@@ -11,14 +10,9 @@ from parsl.providers import SlurmProvider
 from parsl_context.executor.executor import ContextExecutor
 from parsl_context.pool import settings as settings_module
 from parsl_context.pool.settings import parse_settings
+from tests.unit.builders import GIVEN
 
 REQUIRED = ["-a", "host1,host2", "-P", "54321", "--cert_dir", "None", "--cpu-affinity", "none"]
-
-
-@pytest.fixture(autouse=True)
-def eight_cores(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.delenv("PARSL_CORES", raising=False)
 
 
 def launched(tmp_path, **options):
@@ -30,8 +24,8 @@ def launched(tmp_path, **options):
     executor.initialize_scaling()
     command = shlex.split(executor.launch_cmd.format(block_id="3"))
     program = command.index("parsl_context.pool")
-    assert command[:program] == ["python3", "-m"]
-    return parse_settings(command[program + 1 :], started_at=100.0)
+    assert command[:program][-2:] == ["python3", "-m"]
+    return parse_settings(command[program + 1 :], started_at=100.0, given=GIVEN)
 
 
 def test_a_default_executor_launches_default_managers(tmp_path):
@@ -104,13 +98,13 @@ def test_each_option_is_taken_in_all_its_forms(action):
     forms = [[*REQUIRED, "--uid", "m0", option, *VALUES[action.option_strings[-1]]] for option in action.option_strings]
     for form in forms:
         get_arg_parser().parse_args(form)  # or Parsl would not write it so
-    first, *others = [parse_settings(form, started_at=0.0) for form in forms]
+    first, *others = [parse_settings(form, started_at=0.0, given=GIVEN) for form in forms]
     assert all(other == first for other in others)
 
 
 @pytest.mark.parametrize("launcher", VALID_LAUNCHERS)
 def test_mpi_mode_knows_the_launchers_of_parsl(launcher):
-    made = parse_settings([*REQUIRED, "--enable_mpi_mode", "--mpi-launcher", launcher], started_at=0.0)
+    made = parse_settings([*REQUIRED, "--enable_mpi_mode", "--mpi-launcher", launcher], started_at=0.0, given=GIVEN)
     assert (made.mpi_mode, made.mpi_launcher) == (True, launcher)
 
 
@@ -128,13 +122,20 @@ def test_mpi_mode_knows_the_launchers_of_parsl(launcher):
 )
 def test_what_cannot_be_understood_ends_the_command_with_a_reason(wrong, capsys):
     with pytest.raises(SystemExit) as ended:
-        parse_settings([*REQUIRED, *wrong], started_at=0.0)
+        parse_settings([*REQUIRED, *wrong], started_at=0.0, given=GIVEN)
     assert ended.value.code == 2
     assert wrong[0] in capsys.readouterr().err
 
 
 def test_managers_without_a_name_get_different_ones():
-    made = [parse_settings(REQUIRED, started_at=0.0) for _ in range(2)]
+    made = [parse_settings(REQUIRED, started_at=0.0, given=GIVEN) for _ in range(2)]
     assert made[0].addresses == ("host1", "host2")
     assert len(made[0].uid) == 12
     assert made[0].log_dir == f"process_worker_pool_logs/block-0/{made[0].uid}"
+
+
+@pytest.mark.parametrize("given", [None, "$SLURM_TMPDIR/store", ["/dev/shm/$USER", "~/a b", "/x{y}'z"]])
+def test_folders_of_the_store_reach_managers_as_they_were_written(tmp_path, given):
+    """No shell on the way, and no formatting, expands what is for the node."""
+    made = launched(tmp_path, node_store=given)
+    assert made.node_store == (() if given is None else (given,) if isinstance(given, str) else tuple(given))

@@ -156,7 +156,7 @@ def test_garbage_is_not_kept_and_the_log_says_who_sent_it(interchange, caplog, d
 
 
 def count_readers():
-    return {each for each in gc.get_objects() if isinstance(each, StreamReader)}
+    return {each for each in gc.get_objects() if type(each) is StreamReader}
 
 
 def test_garbage_of_a_manager_names_it(interchange, caplog):

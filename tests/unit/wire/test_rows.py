@@ -2,7 +2,7 @@
 
 import pytest
 
-from parsl_context.wire.rows import ContextRow, duration_text, size_text
+from parsl_context.wire.rows import ContextRow, FileOrigin, duration_text, size_text
 
 
 def row(**changes):
@@ -26,6 +26,20 @@ def row(**changes):
             row(workers=1, loads=1, calls=1, evictions=1, note="it has started threads"),
             "<ContextRow model('a.pt'): ready on node01 (block 0, manager m-1), 1 worker, built once in 3.93 s, 90 s "
             "old, 1 call, the last 0.5 s ago, 1.2 GB, given up once; it has started threads>",
+        ),
+        (
+            row(
+                state="building",
+                workers=0,
+                loads=0,
+                calls=0,
+                bytes=0,
+                last_used_s=None,
+                age_s=None,
+                building=1,
+                building_s=2,
+            ),
+            "<ContextRow model('a.pt'): building on node01 (block 0, manager m-1), 0 workers, builds for 2 s, 0 calls>",
         ),
         (
             row(state="cold", where=None, workers=0, loads=0, calls=0, bytes=0, last_used_s=None, age_s=None),
@@ -56,3 +70,8 @@ def test_durations_read_as_people_say_them(duration_s, text):
 @pytest.mark.parametrize(("size", "text"), [(None, ""), (999, "999 B"), (1500, "1.5 kB"), (2 * 10**15, "2000.0 TB")])
 def test_sizes_read_as_people_say_them(size, text):
     assert size_text(size) == text
+
+
+def test_a_row_says_where_its_files_came_from():
+    file = FileOrigin("/data/w.pt", 2.0, {"the origin": 3, "m-2": 5})
+    assert repr(row(files=(file,))).endswith("got /data/w.pt in 2 s (chunks: 3 of the origin, 5 of m-2)>")

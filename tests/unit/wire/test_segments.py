@@ -359,3 +359,76 @@ def test_a_place_that_is_too_small_or_missing_is_passed_over(tmp_path, monkeypat
         assert Path(segments.path).parent == tmp_path
     monkeypatch.setattr(module, "_SMALLEST_BYTES", 1 << 62)
     assert create_segments([str(tmp_path)]).path is None
+
+
+@pytest.fixture
+def far(tmp_path_factory) -> Iterator[Segments]:
+    """Of another host."""
+    segments = create_segments([str(tmp_path_factory.mktemp("far"))])
+    yield segments
+    segments.close()
+
+
+def taken(run: Segments, far: Segments, segment: m.Segment, piece: int = 70_000) -> bool:
+    """Whether a segment is whole over there, after it has gone there in pieces."""
+    content = run.departing(segment)
+    arrival = far.arriving(segment)
+    ends = [arrival.write(content[start : start + piece]) for start in range(0, len(content), piece)]
+    assert ends[:-1] == [False] * (len(ends) - 1)
+    return ends[-1]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_segment_can_be_taken_to_another_host(run, far, size):
+    array = np.arange(size, dtype=np.uint8)
+    payload = packed(run, {"array": array, "rest": [1, "two"]})
+    assert not far.has(payload.segment)
+    assert taken(run, far, payload.segment)
+    assert far.has(payload.segment)
+    there = unpack_value(far.open_payload(payload, ()))
+    assert np.array_equal(there["array"], array)
+    assert there["rest"] == [1, "two"]
+    run.drop(payload)
+
+
+def test_a_segment_that_does_not_come_whole_is_never_there(run, far):
+    payload = packed(run, np.ones(1_000_000))
+    content, arrival = run.departing(payload.segment), far.arriving(payload.segment)
+    assert not arrival.write(content[:-1])
+    assert not far.has(payload.segment)
+    arrival.give_up()
+    assert files(far) == []
+    run.drop(payload)
+
+
+def test_more_than_was_announced_is_refused(run, far):
+    payload = packed(run, np.ones(100_000))
+    content, arrival = run.departing(payload.segment), far.arriving(payload.segment)
+    with pytest.raises(OSError, match="more came than was announced"):
+        arrival.write(memoryview(bytes(content) + b"x"))
+    arrival.give_up()
+    assert files(far) == []
+    run.drop(payload)
+
+
+def test_a_segment_that_comes_twice_is_there_once(run, far):
+    payload = packed(run, np.ones(100_000))
+    assert taken(run, far, payload.segment)
+    assert taken(run, far, payload.segment)
+    assert files(far) == [payload.segment.name]
+    run.drop(payload)
+
+
+@pytest.mark.parametrize("name", ["../x", "a-b-c", "token", ""])
+def test_no_other_file_comes_or_goes(run, far, name):
+    for look in (run.departing, far.arriving):
+        with pytest.raises(PayloadLostError):
+            look(m.Segment(name, (100_000,)))
+
+
+def test_without_room_nothing_comes(run, far, monkeypatch):
+    payload = packed(run, np.ones(100_000))
+    monkeypatch.setattr(far, "_free_share", lambda more: 0.01)
+    with pytest.raises(OSError, match="would be left"):
+        far.arriving(payload.segment)
+    run.drop(payload)

@@ -11,6 +11,7 @@ import copy
 import copyreg
 import dataclasses
 import enum
+import fcntl
 import functools
 import importlib
 import inspect
@@ -1457,6 +1458,7 @@ def run_cell(text):
 
 CELL = """
 import enum
+import fcntl
 
 class Knob(enum.Enum):
     LEFT = "left {0}"
@@ -1509,38 +1511,48 @@ def version_seen(held):
     return [held, edited.version(), getattr(edited, "added", None)]
 
 
+@contextlib.contextmanager
+def alone_with(path):
+    """Nobody else edits the file meanwhile: two processes of pytest-xdist share the project."""
+    with open(f"{path}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @sequence()
 def module_reloaded(make_app):
     path = Path(edited.__file__)
-    text = path.read_text()
-    try:
-        seen = [make_app(version_seen, lambda: edited.version())()]
-        path.write_text(text.replace("return 1", "return 2  # edited") + "\n\nadded = True\n")
-        importlib.reload(edited)
-        app = make_app(version_seen, lambda: edited.version())
-        seen += [app(), app()]
-    finally:
-        path.write_text(text)
-        with contextlib.suppress(AttributeError):
-            del edited.added
-        importlib.reload(edited)
-    return [*seen, make_app(version_seen, lambda: edited.version())()[:2]]
+    with alone_with(path):
+        text = path.read_text()
+        try:
+            seen = [make_app(version_seen, lambda: edited.version())()]
+            path.write_text(text.replace("return 1", "return 2  # edited") + "\n\nadded = True\n")
+            importlib.reload(edited)
+            app = make_app(version_seen, lambda: edited.version())
+            seen += [app(), app()]
+        finally:
+            path.write_text(text)
+            with contextlib.suppress(AttributeError):
+                del edited.added
+            importlib.reload(edited)
+        return [*seen, make_app(version_seen, lambda: edited.version())()[:2]]
 
 
 @sequence()
 def module_reloaded_under_an_earlier_app(make_app):
     path = Path(edited.__file__)
-    text = path.read_text()
-    app = make_app(lambda held: edited.version())
-    try:
-        seen = [app()]
-        path.write_text(text.replace("return 1", "return 3  # edited otherwise"))
-        importlib.reload(edited)
-        seen += [app()]
-    finally:
-        path.write_text(text)
-        importlib.reload(edited)
-    return [*seen, app()]
+    with alone_with(path):
+        text = path.read_text()
+        app = make_app(lambda held: edited.version())
+        try:
+            seen = [app()]
+            path.write_text(text.replace("return 1", "return 3  # edited otherwise"))
+            importlib.reload(edited)
+            seen += [app()]
+        finally:
+            path.write_text(text)
+            importlib.reload(edited)
+        return [*seen, app()]
 
 
 @sequence(expected="an error that names the module")

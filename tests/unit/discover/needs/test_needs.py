@@ -148,6 +148,7 @@ def test_an_editable_distribution_is_looked_into_and_named_by_its_folder(project
 # --- what a script defines
 
 
+@pytest.mark.library("pandas")
 def test_code_of_a_script_needs_the_modules_that_it_uses(cell):
     """Not what else the script imports."""
     main = cell(
@@ -156,6 +157,7 @@ def test_code_of_a_script_needs_the_modules_that_it_uses(cell):
     assert names(needs_of(main.f).distributions) == {"numpy", "hypothesis"}
 
 
+@pytest.mark.library("pandas")
 def test_functions_and_classes_that_code_knows_count(cell):
     main = cell("""
 import numpy, pandas
@@ -310,6 +312,7 @@ def test_a_function_that_code_has_made_without_a_file_is_read_as_well():
 # --- apps and contexts
 
 
+@pytest.mark.library("pandas")
 def test_a_context_app_needs_what_its_body_and_its_contexts_need(cell):
     main = cell("""
 import numpy as np, pandas as pd, hypothesis
@@ -330,6 +333,7 @@ def body(made, x): return pd.Series(made)
     assert app.requirements() == needs.requirements(app) == found.requirements == sorted(found.requirements)
 
 
+@pytest.mark.library("pandas")
 def test_a_context_that_another_requires_and_an_app_that_the_body_calls_count(cell):
     main = cell("import numpy, pandas\ndef first(): numpy\ndef second(one): 1\ndef other(c): pandas\ndef f(c): app")
     one = context(main.first)()

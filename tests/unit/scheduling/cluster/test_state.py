@@ -11,6 +11,7 @@ from parsl_context.scheduling.cluster.events import (
     FailBuild,
     FailTasks,
     FailUnservable,
+    NoteRequeued,
     OrderBuild,
     RefuseCancel,
     ReleaseBuild,
@@ -140,14 +141,16 @@ def test_one_more_instance_is_built_only_where_it_pays() -> None:
     assert sent[10] == [order(0, M2, A)]
 
 
-def hold(state: ClusterState, manager: ManagerId, *contexts: Digest, now: float) -> list[cluster.Action]:
+def hold(
+    state: ClusterState, manager: ManagerId, *contexts: Digest, now: float, number: int = 0
+) -> list[cluster.Action]:
     """A worker of the manager has built contexts that were ordered."""
     for context in contexts:
         state.handle(cluster.BuildBegan(manager=manager, context=context), now=now)
         state.handle(cluster.BuildEnded(manager=manager, context=context, load_s=1.0, size_bytes=100), now=now)
         held = cluster.ContextHeld(manager=manager, worker=WorkerId(0), context=context)
         assert state.handle(held, now=now) == []
-    return settle(state, manager, *contexts, now=now)
+    return settle(state, manager, *contexts, now=now, number=number)
 
 
 def test_a_call_waits_until_its_contexts_are_built_and_goes_wherever_they_are_first() -> None:
@@ -155,7 +158,7 @@ def test_a_call_waits_until_its_contexts_are_built_and_goes_wherever_they_are_fi
     lane = (A, B)
     assert submit(state, 1, *lane) == [order(0, M1, *lane)]
     assert submit(state, 2, *lane) == [order(1, M2, *lane)]
-    assert hold(state, M2, *lane, now=5.0) == [SendTask(task=TaskId(1), manager=M2)]
+    assert hold(state, M2, *lane, now=5.0, number=1) == [SendTask(task=TaskId(1), manager=M2)]
     assert hold(state, M1, *lane, now=6.0) == [SendTask(task=TaskId(2), manager=M1)]
 
 
@@ -164,7 +167,7 @@ def test_a_manager_that_is_lost_during_a_build_takes_no_call_with_it() -> None:
     assert submit(state, 1, A) == [order(0, M1, A)]
     lost = state.handle(cluster.ManagerLeft(manager=M1, reason="gone"), now=2.0)
     assert lost == [order(1, M2, A)]
-    assert hold(state, M2, A, now=5.0) == [SendTask(task=TaskId(1), manager=M2)]
+    assert hold(state, M2, A, now=5.0, number=1) == [SendTask(task=TaskId(1), manager=M2)]
 
 
 def test_a_build_is_ordered_elsewhere_when_those_that_should_serve_are_stuck() -> None:
@@ -242,11 +245,29 @@ def test_a_call_that_waits_is_cancelled_at_once() -> None:
 def test_a_call_that_a_manager_holds_is_asked_for_and_not_given_to_others() -> None:
     state = make({M1: 1})
     submit(state, 1)
-    asked = [TakeBack(tasks=[TaskId(1)], manager=M1, answers=True)]
+    asked = [TakeBack(tasks=[TaskId(1)], manager=M1, answers=True, ends=True)]
     assert state.handle(cluster.TaskCancelled(task=TaskId(1)), now=1.0) == asked
     back = cluster.TasksReturned(manager=M1, tasks=[TaskId(1)])
     assert state.handle(back, now=1.1) == [ConfirmCancelled(tasks=[TaskId(1)])]
     assert not state.knows_task(TaskId(1))
+
+
+def test_of_a_map_that_is_left_no_call_that_runs_is_ended() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    asked = [TakeBack(tasks=[TaskId(1)], manager=M1, answers=True)]
+    assert state.handle(cluster.TaskCancelled(task=TaskId(1), only_waiting=True), now=1.0) == asked
+
+
+def test_what_a_manager_has_ended_runs_nowhere_else() -> None:
+    """Though it had said before, to somebody who did not want it ended, that it goes on."""
+    state = make({M1: 1, M2: 1})
+    submit(state, 1)
+    state.handle(cluster.TaskCancelled(task=TaskId(1), only_waiting=True), now=1.0)
+    state.handle(cluster.TaskCancelled(task=TaskId(1)), now=1.0)
+    state.handle(cluster.TasksKept(manager=M1, tasks=[TaskId(1)]), now=1.1)
+    ended = cluster.TasksReturned(manager=M1, tasks=[TaskId(1)], were_ended=True)
+    assert state.handle(ended, now=1.2) == [ConfirmCancelled(tasks=[TaskId(1)])]
 
 
 def test_a_call_that_has_started_is_kept() -> None:
@@ -328,16 +349,16 @@ def test_a_build_takes_a_worker_from_when_its_template_is_there() -> None:
     assert settle(state, M1, A, B, now=61.0) == [SendTask(task=TaskId(3), manager=M1)], "it was not built after all"
 
 
-def refuse_build(state: ClusterState, manager: ManagerId) -> list[cluster.Action]:
+def refuse_build(state: ClusterState, manager: ManagerId, number: int) -> list[cluster.Action]:
     refused = cluster.BuildRefused(manager=manager, contexts=(A,), reason="too large")
     actions = state.handle(refused, now=2.0)
-    return actions + settle(state, manager, A, now=2.0)
+    return actions + settle(state, manager, A, now=2.0, number=number)
 
 
 def test_contexts_that_fit_nowhere_fail_their_calls_at_once() -> None:
     state = make({M1: 1, M2: 1})
     submit(state, 1, A)
-    outcome = [refuse_build(state, manager) for manager in (M1, M2)]
+    outcome = [refuse_build(state, manager, number) for number, manager in enumerate((M1, M2))]
     assert outcome == [
         [order(1, M2, A)],
         [FailUnservable(tasks=[TaskId(1)], reason="too large")],
@@ -533,10 +554,10 @@ def test_a_held_manager_gets_no_more_and_is_not_stopped() -> None:
 
 
 def break_build(
-    state: ClusterState, manager: ManagerId, now: float, kinds: tuple[str, ...] = ()
+    state: ClusterState, manager: ManagerId, now: float, kinds: tuple[str, ...] = (), number: int = 0
 ) -> list[cluster.Action]:
     broke = state.handle(cluster.BuildBroke(manager=manager, context=A, tasks=[], kinds=kinds), now=now)
-    return broke + settle(state, manager, A, now=now)
+    return broke + settle(state, manager, A, now=now, number=number)
 
 
 def test_a_context_that_cannot_be_built_is_tried_with_pauses_and_then_fails_its_calls() -> None:
@@ -545,12 +566,12 @@ def test_a_context_that_cannot_be_built_is_tried_with_pauses_and_then_fails_its_
     assert submit(state, 1, A, now=now) == [order(0, M1, A)]
     submit(state, 2, A, now=now)
     for attempt in range(1, BUILD_ATTEMPTS):
-        assert break_build(state, M1, now=now) == []
+        assert break_build(state, M1, now=now, number=attempt - 1) == []
         pause_s = 0.2 * 2 ** (attempt - 1)
         assert state.handle(cluster.Tick(), now=now + 0.9 * pause_s) == []
         now += 1.01 * pause_s
         assert state.handle(cluster.Tick(), now=now) == [order(attempt, M1, A)]
-    assert break_build(state, M1, now=now) == [
+    assert break_build(state, M1, now=now, number=BUILD_ATTEMPTS - 1) == [
         FailBuild(tasks=[TaskId(1), TaskId(2)], context=A, attempts=BUILD_ATTEMPTS)
     ]
     assert submit(state, 3, A, now=now) == [FailBuild(tasks=[TaskId(3)], context=A, attempts=3)], "at once"
@@ -620,6 +641,20 @@ def test_rows_tell_where_contexts_live_and_what_they_did() -> None:
     assert (b.state, b.where, b.loads, b.block, b.age_s) == ("cold", None, 0, None, None)
 
 
+def test_rows_tell_of_builds_that_are_going_on() -> None:
+    state = make({M1: 3}, warm={M1: A}, build_s=3.0)
+    for began_at in (4.0, 5.0):
+        state.handle(cluster.BuildBegan(manager=M1, context=A), now=began_at)
+    (a, _) = state.context_rows(now=6.5)
+    assert (a.building, a.building_s, a.usual_s, a.shared) == (2, 2.5, 3.0, False)
+    state.handle(cluster.BuildEnded(manager=M1, context=A, load_s=3.0, size_bytes=0), now=7.0)
+    (a, _) = state.context_rows(now=7.5)
+    assert (a.building, a.building_s) == (1, 2.5)
+    state.handle(cluster.BuildBroke(manager=M1, context=A, tasks=[]), now=8.0)
+    (a, b) = state.context_rows(now=8.5)
+    assert (a.building, a.building_s, b.usual_s) == (0, None, None)
+
+
 def test_calls_of_a_context_that_is_gone_still_count_for_another_that_they_used() -> None:
     state = make({M1: 1}, warm={M1: A})
     state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(0), context=B), now=0.0)
@@ -684,3 +719,63 @@ def test_calls_are_considered_anew_when_those_that_served_them_are_gone() -> Non
     state.handle(joined(M2), now=0.04)
     state.handle(cluster.ManagerLeft(manager=M1, reason="its connection broke"), now=0.05)
     assert submit(state, 3, A, now=0.06) == [order(1, M2, A)]
+
+
+def lose(state: ClusterState, manager: ManagerId, now: float = 2.0) -> list[cluster.Action]:
+    return state.handle(cluster.ManagerLeft(manager=manager, reason="gone"), now=now)
+
+
+def test_calls_of_a_lost_manager_wait_again_as_often_as_is_allowed() -> None:
+    state = ClusterState(heartbeat_threshold_s=100.0, requeue_lost=2)
+    state.handle(joined(M1, 2), now=0.0)
+    submit(state, 1)
+    submit(state, 2)
+    submit(state, 3)
+    requeued = NoteRequeued(tasks=[TaskId(1), TaskId(2)], manager=M1, reason="gone")
+    assert lose(state, M1) == [requeued]
+    assert state.waiting == 3
+    sent = state.handle(joined(M2, 1), now=3.0)
+    assert sent == [SendTask(task=TaskId(1), manager=M2)], "before those that came later"
+    assert lose(state, M2) == [NoteRequeued(tasks=[TaskId(1)], manager=M2, reason="gone")]
+    state.handle(joined(M1, 1), now=4.0)
+    assert lose(state, M1) == [FailTasks(tasks=[TaskId(1)], manager=M1, reason="gone")]
+    assert not state.knows_task(TaskId(1))
+    assert state.waiting == 2
+
+
+def test_a_requeued_call_goes_where_a_worker_is_idle_at_once() -> None:
+    state = ClusterState(heartbeat_threshold_s=100.0, requeue_lost=1)
+    state.handle(joined(M1, 1), now=0.0)
+    submit(state, 1)
+    state.handle(joined(M2, 1), now=0.0)
+    assert lose(state, M1)[-1] == SendTask(task=TaskId(1), manager=M2)
+    assert end(state, M1, 1) == [], "what the lost manager says counts for nothing"
+    assert state.knows_task(TaskId(1))
+    end(state, M2, 1)
+    assert not state.knows_task(TaskId(1))
+
+
+def test_a_call_that_nobody_waits_for_is_not_queued_again() -> None:
+    state = ClusterState(heartbeat_threshold_s=100.0, requeue_lost=1)
+    state.handle(joined(M1, 1), now=0.0)
+    submit(state, 1)
+    state.handle(cluster.TaskCancelled(task=TaskId(1)), now=1.0)
+    assert lose(state, M1) == [FailTasks(tasks=[TaskId(1)], manager=M1, reason="gone")]
+
+
+def test_calls_that_turn_out_to_be_long_do_not_wait_at_a_manager() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    end(state, M1, 1, run_s=0.0001)
+    for number in range(2, 12):
+        submit(state, number)
+    ahead = end(state, M1, 2, run_s=0.0001)
+    assert len(ahead) == 9, "they are short, as far as is known"
+    assert end(state, M1, 3, run_s=0.1) == [], "one that is longer tells little of the others"
+    taken = end(state, M1, 4, run_s=2.0)
+    assert [type(action) for action in taken] == [TakeBack]
+    assert isinstance(taken[0], TakeBack)
+    assert len(taken[0].tasks) == 6
+    back = cluster.TasksReturned(manager=M1, tasks=taken[0].tasks)
+    assert state.handle(back, now=3.0) == [], "one runs there, and no other is sent"
+    assert state.waiting == 6

@@ -357,6 +357,37 @@ def test_a_worker_keeps_only_so_many_contexts() -> None:
     assert want(state, B, now=3.0) == [Evict(worker=W0, context=A), Load(worker=W0, context=B)]
 
 
+def on_device(state: NodeState, context: Digest, size: int, limit: int, now: float) -> list[node.Action]:
+    """The only worker builds a context on an accelerator, and is free again."""
+    state.handle(node.LoadBegan(worker=W0, context=context), now=now)
+    ended = node.LoadEnded(
+        worker=W0, context=context, load_s=1.0, size_bytes=1, device_bytes=size, device_limit_bytes=limit
+    )
+    return state.handle(ended, now=now) + release(state, now)
+
+
+def test_a_worker_keeps_what_fits_on_its_accelerator() -> None:
+    state = make(workers=1)
+    assert want(state, A) == [Load(worker=W0, context=A)]
+    on_device(state, A, 30, limit=70, now=2.0)
+    assert want(state, B, now=3.0) == [Load(worker=W0, context=B)], "it may be as large, and fits"
+    on_device(state, B, 40, limit=70, now=4.0)
+    evicted = want(state, C, now=5.0)
+    assert evicted[-1] == Load(worker=W0, context=C)
+    assert {action.context for action in evicted[:-1] if isinstance(action, Evict)} == {A, B}
+
+
+def test_what_takes_nothing_of_an_accelerator_is_left_there() -> None:
+    state = make(workers=1)
+    want(state, A)
+    on_device(state, A, 0, limit=70, now=2.0)
+    want(state, B, now=3.0)
+    on_device(state, B, 69, limit=70, now=4.0)
+    state.handle(node.EvictionWanted(context=B), now=5.0)
+    state.handle(node.ContextGone(worker=W0, context=B), now=6.0)
+    assert want(state, B, now=7.0) == [Load(worker=W0, context=B)]
+
+
 def test_instances_that_lie_idle_are_given_up_in_time() -> None:
     state = make(workers=1, idle_s=10.0)
     assert state.next_deadline(0.0) is None

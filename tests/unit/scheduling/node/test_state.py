@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parsl_context.scheduling.lines import Lane
 from parsl_context.scheduling.node import events as node
-from parsl_context.scheduling.node.events import Assign, GiveBack, Load, Lose, Replace, Revoke, SettleBuild
+from parsl_context.scheduling.node.events import Assign, GiveBack, Load, Lose, Replace, Revoke, SettleBuild, Stop
 from parsl_context.scheduling.node.state import NodeState
 from parsl_context.wire.messages import Digest, OrderId, TaskId, WorkerId
 
@@ -157,6 +157,44 @@ def test_the_interchange_gets_back_what_has_not_started() -> None:
     back = state.handle(node.TasksReclaimed(tasks=[TaskId(7), TaskId(4), TaskId(2)]), now=0.4)
     assert back == [GiveBack(tasks=[TaskId(7)]), Revoke(worker=W0, count=1)]
     assert state.handle(node.TasksRevoked(worker=W0, count=1), now=0.4) == [GiveBack(tasks=[TaskId(4)])]
+
+
+def isolated(*tasks: node.NodeTask) -> NodeState:
+    """A worker that holds a context whose calls run in forks, with these calls."""
+    state = node_with(1, warm={W0: A})
+    state.handle(node.ContextDeclared(context=A, is_isolated=True), now=0.0)
+    arrive(state, *tasks)
+    return state
+
+
+def test_a_call_that_runs_in_a_fork_is_ended_if_nobody_waits_for_it() -> None:
+    state = isolated(call(1, A), call(2, A))
+    wanted = node.TasksReclaimed(tasks=[TaskId(1)], ends=True)
+    assert state.handle(wanted, now=1.5) == [Stop(worker=W0, task=TaskId(1))]
+    stopped = node.TaskStopped(worker=W0, task=TaskId(1))
+    assert state.handle(stopped, now=1.6) == [
+        GiveBack(tasks=[TaskId(1)], were_ended=True),
+        Assign(task=TaskId(2), worker=W0),
+    ]
+    assert CODE not in state._books.run, "it says nothing of how long calls take"
+
+
+def test_one_that_is_only_wanted_elsewhere_goes_on() -> None:
+    state = isolated(call(1, A))
+    assert state.handle(node.TasksReclaimed(tasks=[TaskId(1)]), now=1.5) == []
+
+
+def test_a_call_that_runs_in_its_worker_goes_on() -> None:
+    state = node_with(1, warm={W0: A})
+    arrive(state, call(1, A))
+    assert state.handle(node.TasksReclaimed(tasks=[TaskId(1)], ends=True), now=1.5) == []
+
+
+def test_a_call_that_ended_before_it_was_to_be_ended_has_its_outcome() -> None:
+    state = isolated(call(1, A))
+    state.handle(node.TasksReclaimed(tasks=[TaskId(1)], ends=True), now=1.5)
+    assert end(state, W0, 1) == []
+    assert state.running == 0
 
 
 def test_a_call_between_others_is_given_back_and_they_wait_again() -> None:

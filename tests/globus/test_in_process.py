@@ -1,0 +1,31 @@
+"""Engines of an endpoint in this process."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import inference
+import pytest
+from globus_compute_endpoint.engines import ThreadPoolEngine
+
+from parsl_context.testing.globus import offline_executor
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPoolEngine]:
+    monkeypatch.chdir(tmp_path)  # tasks change the working directory
+    made = ThreadPoolEngine(max_workers=8)
+    made.start(endpoint_id=uuid.uuid4(), run_dir=str(tmp_path))
+    yield made
+    made.shutdown()
+
+
+def test_eight_first_calls_at_once_make_one_build(engine: ThreadPoolEngine, marks: Any) -> None:
+    function = inference.apps_in(marks.folder)["plain"].as_globus_function()
+    with offline_executor(engine) as executor:
+        futures = [executor.submit(function, x) for x in range(8)]
+        assert [future.result(30)[0] for future in futures] == [10 * x for x in range(8)]
+    assert marks.count("built") == 1

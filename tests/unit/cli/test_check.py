@@ -1,0 +1,170 @@
+"""`parsl-context check`: mistakes planted into configurations are found, and nothing in those that are shipped."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from parsl_context.cli.main import main
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+SLURM = (CONFIGS / "slurm.py").read_text()
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """Stands for the user's."""
+    activate = tmp_path / "environment" / "bin" / "activate"
+    activate.parent.mkdir(parents=True)
+    activate.touch()
+    return activate.parents[1]
+
+
+def filled(text: str, environment: Path) -> str:
+    """A configuration as a user would fill it in."""
+    return re.sub(r"YOUR_\w+", "physics", text.replace("YOUR_ENVIRONMENT", str(environment)))
+
+
+def checked(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
+    path = tmp_path / "site.py"
+    path.write_text(text)
+    status = main(["check", str(path), *options])
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+SHIPPED = sorted(path.stem for path in CONFIGS.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_nothing_is_wrong_with_what_is_shipped_once_it_is_filled_in(
+    name: str, environment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (CONFIGS / f"{name}.py").read_text()
+    status, said = checked(filled(text, environment), tmp_path, capsys)
+    assert status == 0
+    assert re.fullmatch(r"\w+: nothing is found to be wrong\n", said)
+
+
+MISTAKES = [
+    # of the file for Slurm: what is replaced, by what, what is said, and whether it cannot work so
+    ('account="physics"', 'account="<YOUR ACCOUNT>"', "provider.account still holds", True),
+    ('walltime="02:00:00"', 'walltime="2h"', "walltime='2h' is no time", True),
+    ('walltime="02:00:00"', 'walltime="00:01:30"', "Blocks live for 90 s", False),
+    ("launcher=SrunLauncher()", "launcher=SingleNodeLauncher()", "starts workers on the first alone", True),
+    ("init_blocks=1", "init_blocks=5", "must not exceed max_blocks=4", True),
+    ("exclusive=True", "cores_per_node=16", "do not fit into cores_per_node=16: 16 will be started", False),
+    ("exclusive=True", "exclusive=False", "jobs get one core", True),
+    ("max_workers_per_node=32", "available_accelerators=4", "the job asks for none", False),
+    ("max_workers_per_node=32", 'available_accelerators=["0", "0"]', "the job asks for none", False),
+    ("exclusive=True", "gpus_per_node=4", "available_accelerators is not set", False),
+    ("exclusive=True", 'scheduler_options="#SBATCH --gres=gpu:2"', "available_accelerators is not set", False),
+    ("max_workers_per_node=32", 'max_workers_per_node=4, address="127.0.0.1"', "cannot be reached", True),
+    ("exclusive=True", 'scheduler_options="--constraint=a100"', "would run as a command", True),
+    ("exclusive=True", 'scheduler_options="#PBS -l gpus=4"', "is for another batch system", True),
+    ("/bin/activate", "/bin/activte", "which is not here", True),
+    ("max_workers_per_node=32", "drain_period=7200", "is not over before the walltime", True),
+    ("max_workers_per_node=32", "heartbeat_period=120", "is not longer than", True),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "says", "is_error"), MISTAKES)
+def test_a_mistake_is_found(
+    old: str,
+    new: str,
+    says: str,
+    is_error: bool,
+    environment: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = filled(SLURM, environment).replace("import SrunLauncher", "import SingleNodeLauncher, SrunLauncher")
+    assert old in text
+    status, said = checked(text.replace(old, new), tmp_path, capsys)
+    assert says in said
+    assert status == int(is_error)
+    assert ("slurm: error " if is_error else "slurm: perhaps ") in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "is_error"),
+    [
+        (
+            [("exclusive=True", "gpus_per_node=4"), ("max_workers_per_node=32", 'available_accelerators=["0", "0"]')],
+            "asks for 4 GPUs of a node, and workers use 1: the others lie idle",
+            False,
+        ),
+        (
+            [("exclusive=True", "gpus_per_node=2"), ("max_workers_per_node=32", 'available_accelerators=["1", "2"]')],
+            "available_accelerators names 2, and the job's 2 GPUs are 0 to 1",
+            True,
+        ),
+        (
+            [("exclusive=True", "mem_per_node=64"), ("node=32", "node=32, mem_per_worker=4.0")],
+            "do not fit into mem_per_node=64 GB: 16 will be started",
+            False,
+        ),
+        (
+            [("exclusive=True", "mem_per_node=64"), ("node=32", "node=32, context_memory_gb=100")],
+            "is more than mem_per_node=64 GB",
+            True,
+        ),
+        (
+            [('strategy="htex_auto_scale"', 'strategy="none"'), ("init_blocks=1", "init_blocks=0")],
+            "no block will ever",
+            True,
+        ),
+        (
+            [
+                ('strategy="htex_auto_scale"', 'strategy="none"'),
+                ("max_workers_per_node=32", "max_workers_per_node=32, overlap_blocks=1"),
+            ],
+            "overlap_blocks does nothing",
+            True,
+        ),
+    ],
+)
+def test_what_several_options_come_to_is_found(
+    changes: list[tuple[str, str]],
+    says: str,
+    is_error: bool,
+    environment: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = filled(SLURM, environment)
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    status, said = checked(text, tmp_path, capsys)
+    assert status == int(is_error)
+    assert says in said
+
+
+def test_the_script_is_that_which_a_block_would_be(
+    environment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = checked(filled(SLURM, environment), tmp_path, capsys, "--script")
+    assert status == 0
+    assert "#SBATCH --account=physics" in said
+    assert "exec python3 -m parsl_context.pool" in said
+    assert f"source {environment}/bin/activate" in said
+    assert "--cert_dir=CERTIFICATES" in said or "--cert_dir CERTIFICATES" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x = 1", "defines no parsl.Config named 'config'"),
+        ("import parsl\na = parsl.Config()\nb = parsl.Config()", "It defines a, b: name one"),
+        ("raise ValueError('no')", "ValueError"),
+    ],
+)
+def test_a_file_without_a_configuration_is_told_so(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = checked(text, tmp_path, capsys)
+    assert status in (1, 2)
+    assert says in said
