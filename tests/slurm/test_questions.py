@@ -56,19 +56,22 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], li
 def test_one_question_an_interval_is_for_all_blocks(
     asked: Callable[[str], list[str]], load: Load, slurm: Cluster
 ) -> None:
-    """Parsl's interval is a minute; here it is three seconds, and they are counted for nine."""
+    """Parsl's interval is a minute; here it is three seconds. Calls come when all blocks are there: one that is not is
+    given up at once, as Parsl has it, when there are fewer calls than slots.
+    """
     before = time.monotonic()
-    load(
+    executor = load(
         provider={"init_blocks": 4, "max_blocks": 4},
         config={"strategy": "htex_auto_scale", "strategy_period": 0.2, "max_idletime": 60},
         max_workers_per_node=1,
         every_s=3.0,
     )
+    wait_for(lambda: len(executor.connected_managers()) == 4)
     futures = [nap(0.5) for _ in range(40)]
     wait_for(lambda: time.monotonic() - before > 9)
     reasons = [each for each in asked("squeue") if "%r" in each]  # why blocks wait, asked ever more seldom
     assert len(reasons) <= 2
-    assert len(asked("squeue")) - len(reasons) <= 3
+    assert len(asked("squeue")) - len(reasons) <= (time.monotonic() - before) / 3
     jobs = {future.result(timeout=30) for future in futures}
     assert len(jobs) == 4
     looks = [set(each.partition("--job ")[2].split(",")) for each in asked("squeue") if "%r" not in each]
