@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,13 +18,22 @@ from parsl_context.distribute.origins import Version
 from parsl_context.distribute.peers.origin import shared_identity
 from parsl_context.errors import FileFetchError
 from parsl_context.wire.channel import WorkerChannel
-from parsl_context.wire.codec import Decoder, encode
-from parsl_context.wire.transfers import AskFile, AskVersion, FileIs, VersionIs
+from parsl_context.wire.codec import Buffer, Decoder, encode
+from parsl_context.wire.ids import Digest
+from parsl_context.wire.transfers import (
+    LEAST_BYTES,
+    PEERS_VARIABLE,
+    AskContent,
+    AskFile,
+    AskVersion,
+    ContentIs,
+    FileIs,
+    ToDesk,
+    VersionIs,
+)
 
-LEAST_BYTES = 4 << 20  # smaller files are fetched as if there were no other nodes
-_OFF = "PARSL_CONTEXT_PEERS"  # "0": no files from other nodes
 _SCRIPTS = "script "  # begins the identity of a version that the script has, and this node cannot see
-_Answer = TypeVar("_Answer", FileIs, VersionIs)
+_Answer = TypeVar("_Answer", FileIs, VersionIs, ContentIs)
 
 
 class Desk:
@@ -71,10 +81,17 @@ class Desk:
             raise FileFetchError(url=url, reason=f"it is on the host of the script alone, and did not come: {reason}")
         return is_here
 
+    def content(self, digest: Digest) -> Buffer | None:
+        """What the script has sent under a digest; None if it is not to be had."""
+        answer = self._answer(AskContent(digest=digest), ContentIs)
+        return answer[1][0] if answer is not None and answer[1] else None
+
     def _ask(self, ask: AskFile | AskVersion, kind: type[_Answer]) -> _Answer | None:
         """The answer to a question; None if there is nobody to answer it."""
-        if os.environ.get(_OFF) == "0":
-            return None
+        answer = None if os.environ.get(PEERS_VARIABLE) == "0" else self._answer(ask, kind)
+        return None if answer is None else answer[0]
+
+    def _answer(self, ask: ToDesk, kind: type[_Answer]) -> tuple[_Answer, Sequence[Buffer]] | None:
         with contextlib.ExitStack() as closing:
             sock = closing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             try:
@@ -85,4 +102,4 @@ class Desk:
                 frames = channel.receive()
             except OSError:
                 return None
-            return None if frames is None else Decoder[_Answer](kind).decode(frames)[0]
+            return None if frames is None else Decoder[_Answer](kind).decode(frames)

@@ -48,6 +48,8 @@ class CodeBook:
         Finds what the user's code needs; if not given, the one that all executors of this process share.
     on_files
         Called with the addresses of files that a context names, before it is sent.
+    stretches
+        Says of files of modules in which other file nodes find them, if they are not to be sent there.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class CodeBook:
         code: Packager | None = None,
         on_files: Callable[[Iterable[str]], None] = lambda urls: None,
         environments: ContextEnvironments | None = None,
+        stretches: Callable[[Mapping[Digest, bytes]], Mapping[Digest, m.Stretch]] = lambda files: {},
     ) -> None:
         self._on_files = on_files
+        self._stretches = stretches
         self._send = send
         self._in_use = in_use
         self._reuse = reuse
@@ -272,7 +276,7 @@ class CodeBook:
             self._files[context.digest] = files
         self._send_package(packed.package)
         header = () if packed.package is None else (packed.package.digest,)
-        self._store(context.digest, context.name, packed.data, header)
+        self._store(m.Blob(context.digest, context.name, header), packed.data)
         requires = self._requires[context.digest] = tuple(required.digest for required in context.requires)
         options = m.ContextOptions(
             name=context.name,
@@ -292,20 +296,28 @@ class CodeBook:
         """Send a header and what it names."""
         if package is None or package.digest in self._sent:
             return
+        files = {digest: package.content[digest] for digest in package.files if digest not in self._sent}
+        stretches = self._stretches(files)
         for digest, data in package.content.items():
-            self._send_blob(digest, PARTS[0], data, is_file=digest in package.files)
+            is_file = digest in package.files
+            self._send_blob(digest, PARTS[0], data, is_file=is_file, stretch=stretches.get(digest))
         self._send_blob(package.digest, PARTS[1], package.data, tuple(package.content))
 
     def _send_blob(
-        self, digest: Digest, label: str, data: bytes, needs: tuple[Digest, ...] = (), *, is_file: bool = False
+        self,
+        digest: Digest,
+        label: str,
+        data: bytes,
+        needs: tuple[Digest, ...] = (),
+        *,
+        is_file: bool = False,
+        stretch: m.Stretch | None = None,
     ) -> None:
         if digest not in self._sent:
-            self._store(digest, label, data, needs, is_file=is_file)
+            self._store(m.Blob(digest, label, needs, is_file, stretch), data)
             self._sent.add(digest)  # after it was: a signal handler may raise between
 
-    def _store(
-        self, digest: Digest, label: str, data: bytes, needs: tuple[Digest, ...], *, is_file: bool = False
-    ) -> None:
-        if needs:
-            self._needs[digest] = needs
-        self._send(m.StoreBlobs(blobs=[m.Blob(digest, label, needs, is_file)]), [data])
+    def _store(self, blob: m.Blob, data: bytes) -> None:
+        if blob.needs:
+            self._needs[blob.digest] = blob.needs
+        self._send(m.StoreBlobs(blobs=[blob]), [data])

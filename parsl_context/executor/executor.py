@@ -39,6 +39,7 @@ from parsl_context.executor.block_executor import BlockExecutor
 from parsl_context.executor.blocks import check_paths, complete_states, walltime_s
 from parsl_context.executor.cancelling import Cancels
 from parsl_context.executor.client import InterchangeClient
+from parsl_context.executor.code_packs import CodePacks
 from parsl_context.executor.codebook import CodeBook
 from parsl_context.executor.environments import ContextEnvironments
 from parsl_context.executor.outcomes import CallFuture, Outcomes
@@ -245,12 +246,14 @@ class ContextExecutor(BlockExecutor):
             on_block=self._scaling.heard,
             on_sought=self._files.find,
         )
+        self._code_packs = CodePacks(self.logdir, self._files.allow)
         self._codes = CodeBook(
             self._client.send,
             self._digests_in_use,
             self.reuse,
             on_files=self._files.allow,
             environments=environments,
+            stretches=self._code_packs.stretches,
         )
         try:
             ready = self._client.start(self.interchange_launch_cmd, self._interchange_config)
@@ -294,6 +297,7 @@ class ContextExecutor(BlockExecutor):
         self._outcomes.fail_all(ExecutorClosedError(executor=self.label))
         client.close(timeout + self.context_cleanup_timeout)
         self._files.close()
+        self._code_packs.close()
         self._tries.close()
         if self.zmq_monitoring:
             self.zmq_monitoring.close()

@@ -83,7 +83,21 @@ class Content:
         blob, frame = self._blobs[digest]
         for needed in blob.needs:
             self._provide_blob(manager, known, needed)
-        self._managers.send(manager, m.StoreBlobs(blobs=[blob]), [frame])
+        if blob.stretch is not None and not self._managers.is_near(manager):
+            self._managers.send(manager, m.StoreBlobs(blobs=[blob]), [b""])
+        else:
+            self._send_itself(manager, digest)
+
+    def give(self, manager: ManagerId, digest: Digest) -> None:
+        """Send a manager some content itself, which it was to find in a file."""
+        if digest in self._blobs:
+            self._send_itself(manager, digest)
+        else:
+            self._managers.send(manager, m.ContentGone(digest=digest))
+
+    def _send_itself(self, manager: ManagerId, digest: Digest) -> None:
+        blob, frame = self._blobs[digest]
+        self._managers.send(manager, m.StoreBlobs(blobs=[replace(blob, stretch=None)]), [frame])
 
     def forget(self, digests: list[Digest]) -> None:
         """Drop content here and in all managers."""

@@ -91,6 +91,10 @@ class ManagerSide:
         """Name under which managers of this host find the shorter way."""
         return self._local.name
 
+    def is_near(self, manager: ManagerId) -> bool:
+        """Whether a manager is on this host, as far as it has said."""
+        return self._local.has(manager)
+
     def let_go(self, manager: ManagerId) -> None:
         """End a session whose manager ends, too, after it has run its clean-ups."""
         session = self.sessions.pop(manager, None)

@@ -117,6 +117,8 @@ class ManagerReports:
                 | m.FileDropped()
             ):
                 self._transfers.message(manager, message)
+            case m.ContentWanted():
+                self._content.give(manager, message.digest)
             case m.BulkOpen() | m.BulkClosed():
                 session = self._managers.sessions[manager]
                 session.has_road = isinstance(message, m.BulkOpen)

@@ -195,7 +195,7 @@ class Family:
 
     def store(self, blob: m.Blob, frame: Buffer) -> None:
         """Keep content for members. Files are written for all of them at once, or sent to each if that fails."""
-        is_written = blob.is_file and self._write(blob.digest, frame)
+        is_written = blob.is_file and blob.stretch is None and self._write(blob.digest, frame)
         self._blobs[blob.digest] = (blob, None if is_written else frame)
 
     def _write(self, digest: Digest, data: Buffer) -> bool:

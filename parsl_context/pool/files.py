@@ -30,14 +30,18 @@ from typing_extensions import assert_never
 from parsl_context.distribute.desk import listen
 from parsl_context.errors import ParslContextError
 from parsl_context.wire.channel import Channel
-from parsl_context.wire.codec import Decoder, Frames, encode
+from parsl_context.wire.codec import Buffer, Decoder, Frames, encode
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.messages import Digest, FromManager, ManagerId
 from parsl_context.wire.transfers import (
+    AskContent,
     AskFile,
     AskVersion,
     ChunkCame,
     ChunkMissed,
+    ContentGone,
+    ContentIs,
+    ContentWanted,
     FileArrived,
     FileDropped,
     FileFound,
@@ -65,7 +69,7 @@ if TYPE_CHECKING:  # only nodes whose contexts have large files need them
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
-Order: TypeAlias = FileFound | GetChunk | WithdrawChunk | FileStranded
+Order: TypeAlias = FileFound | GetChunk | WithdrawChunk | FileStranded | ContentGone
 _MOST_FILES = 256  # that others are told that they are here
 _MOST_ASKERS = 4096
 _MOST_ADDRESSES = 4
@@ -124,6 +128,7 @@ class NodeFiles:
         self._decoder: Decoder[ToDesk] = Decoder(ToDesk)
         self._askers: set[Channel] = set()
         self._seeking: dict[str, list[Channel]] = {}
+        self._wanting: dict[Digest, list[Channel]] = {}  # content, from the interchange itself
         self._files: OrderedDict[Digest, _NodeFile] = OrderedDict()
         self._arriving: dict[str, Arriving] = {}  # archives that are read as they come, by address
         self._mover: Mover | None = None
@@ -173,6 +178,13 @@ class NodeFiles:
                     self._want(blob, known)
         for url in self._seeking:
             self._send(FileSought(url=url))
+        for digest in self._wanting:
+            self._send(ContentWanted(digest=digest))
+
+    def content_came(self, digest: Digest, content: Buffer) -> None:
+        """The interchange has sent some content, perhaps for somebody who has asked for it."""
+        for asker in self._wanting.pop(digest, ()):
+            asker.send(encode(ContentIs(), [content]))
 
     def message(self, message: Order) -> None:
         """The interchange said something of files."""
@@ -188,6 +200,9 @@ class NodeFiles:
                     self._mover.withdraw(message.blob, message.source, message.chunk)
             case FileStranded():
                 self._fail(message.blob, message.reason, is_known=True)
+            case ContentGone():
+                for asker in self._wanting.pop(message.digest, ()):
+                    asker.send(encode(ContentIs()))
             case _:
                 assert_never(message)
 
@@ -218,6 +233,12 @@ class NodeFiles:
             self._seeking.setdefault(message.url, []).append(asker)
             if is_first:
                 self._send(FileSought(url=message.url))
+            return
+        if isinstance(message, AskContent):
+            is_first = message.digest not in self._wanting
+            self._wanting.setdefault(message.digest, []).append(asker)
+            if is_first:
+                self._send(ContentWanted(digest=message.digest))
             return
         try:
             self._find(asker, message)

@@ -231,6 +231,8 @@ class Manager:
             case m.StoreBlobs():
                 for blob, frame in zip(message.blobs, frames, strict=True):
                     self._family.store(blob, frame)
+                    if blob.stretch is None:
+                        self._files.content_came(blob.digest, frame)
             case m.DeclareContext():
                 self._declare(message)
             case m.ForgetBlobs():
@@ -254,7 +256,7 @@ class Manager:
             case m.BulkRoad():
                 if self._values is not None:
                     self._values.use(message)
-            case m.FileFound() | m.GetChunk() | m.WithdrawChunk() | m.FileStranded():
+            case m.FileFound() | m.GetChunk() | m.WithdrawChunk() | m.FileStranded() | m.ContentGone():
                 self._files.message(message)
             case m.Drain():
                 self._terminate(message.reason)

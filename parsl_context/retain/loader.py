@@ -18,6 +18,7 @@ from parsl_context.content.serialization import unpack_value
 from parsl_context.retain import devices, echoing
 from parsl_context.retain.arguments import resolving
 from parsl_context.retain.carried import carried_in
+from parsl_context.retain.code_packs import CodePacks
 from parsl_context.retain.files import BuildFiles, store_at
 from parsl_context.retain.instances import Instance, Instances, build, resident_bytes
 from parsl_context.retain.local_paths import placing
@@ -71,6 +72,7 @@ class Loader:
         self._blobs: dict[Digest, tuple[str, Buffer]] = {}
         self._folder = Path(code_folder)
         self._find_store = functools.cache(lambda: store_at(node_store))
+        self._packs = CodePacks(self._find_store, self._folder)
         self.carried = carried_in(code_folder)
         self.carried.content = self.content
 
@@ -78,10 +80,12 @@ class Loader:
         """Keep content that later messages name."""
         for blob, frame in zip(message.blobs, frames, strict=True):
             self._blobs[blob.digest] = (blob.label, frame)
+            if blob.stretch is not None:
+                self._packs.expect(blob.digest, blob.stretch)
 
     def content(self, digest: Digest) -> Buffer:
         """Content stored before."""
-        return self._blobs[digest][1]
+        return self._packs.read(digest) if digest in self._packs else self._blobs[digest][1]
 
     def is_isolated(self, digest: Digest) -> bool:
         """Whether calls of a context run in forks of this process."""
@@ -126,6 +130,7 @@ class Loader:
         for digest in digests:
             self.drop(digest)
             self._blobs.pop(digest, None)
+        self._packs.forget(digests)
         self.carried.forget(digests)
 
     def drop(self, digest: Digest) -> None:

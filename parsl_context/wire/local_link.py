@@ -63,6 +63,10 @@ class LocalListener:
         self._is_paused = False
         self._pause_s = _FIRST_PAUSE_S
 
+    def has(self, manager: ManagerId) -> bool:
+        """Whether a manager has a channel here."""
+        return manager in self._channels
+
     def send(self, manager: ManagerId, frames: Frames) -> bool:
         """Send a message; False if this manager has no channel here."""
         channel = self._channels.get(manager)

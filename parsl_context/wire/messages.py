@@ -35,6 +35,8 @@ from parsl_context.wire.ids import WorkerId as WorkerId
 from parsl_context.wire.rows import ContextRow, FileOrigin
 from parsl_context.wire.transfers import ChunkCame as ChunkCame
 from parsl_context.wire.transfers import ChunkMissed as ChunkMissed
+from parsl_context.wire.transfers import ContentGone as ContentGone
+from parsl_context.wire.transfers import ContentWanted as ContentWanted
 from parsl_context.wire.transfers import FileArrived as FileArrived
 from parsl_context.wire.transfers import FileDropped as FileDropped
 from parsl_context.wire.transfers import FileFound as FileFound
@@ -45,7 +47,7 @@ from parsl_context.wire.transfers import FileWanted as FileWanted
 from parsl_context.wire.transfers import GetChunk as GetChunk
 from parsl_context.wire.transfers import WithdrawChunk as WithdrawChunk
 
-PROTOCOL_VERSION = 8
+PROTOCOL_VERSION = 9
 
 
 # --- parts of messages ------------------------------------------------------------------------------------------------
@@ -105,6 +107,14 @@ class Result(Struct, frozen=True, array_like=True, gc=False):
     worker: WorkerId | None = None  # that ran it; None: it does not say
 
 
+class Stretch(Struct, frozen=True, array_like=True, gc=False):
+    """Part of a file that the script has."""
+
+    url: str
+    offset: int  # [bytes]
+    size: int  # [bytes]
+
+
 class Blob(Struct, frozen=True, array_like=True, gc=False):
     """Content sent once and named by its digest afterwards; one frame follows."""
 
@@ -112,6 +122,7 @@ class Blob(Struct, frozen=True, array_like=True, gc=False):
     label: str  # name for people
     needs: tuple[Digest, ...] = ()  # content that it cannot be read without
     is_file: bool = False  # one of the user's modules; workers find it on the node's disk
+    stretch: Stretch | None = None  # where it is as well; on other hosts than the script's the frame is empty then
 
 
 class Environment(Struct, frozen=True, kw_only=True):
@@ -604,6 +615,7 @@ ToManager: TypeAlias = (
     | GetChunk
     | WithdrawChunk
     | FileStranded
+    | ContentGone
     | BulkRoad
     | Drain
     | Shutdown
@@ -812,6 +824,7 @@ FromManager: TypeAlias = (
     | ChunkMissed
     | FileArrived
     | FileDropped
+    | ContentWanted
     | BulkOpen
     | BulkClosed
     | Leaving

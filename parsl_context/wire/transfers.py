@@ -12,6 +12,9 @@ from msgspec import Struct
 
 from parsl_context.wire.ids import Digest, ManagerId
 
+LEAST_BYTES = 4 << 20  # smaller files are fetched as if there were no other nodes
+PEERS_VARIABLE = "PARSL_CONTEXT_PEERS"  # "0": no files from other nodes
+
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
@@ -89,6 +92,12 @@ class FileDropped(Struct, frozen=True, kw_only=True, tag=True):
     blob: Digest
 
 
+class ContentWanted(Struct, frozen=True, kw_only=True, tag=True):
+    """Content that was sent as a stretch of a file, and does not come that way. Answer: `StoreBlobs`, `ContentGone`."""
+
+    digest: Digest
+
+
 # --- interchange -> manager -------------------------------------------------------------------------------------------
 
 
@@ -127,6 +136,12 @@ class FileStranded(Struct, frozen=True, kw_only=True, tag=True):
     reason: str
 
 
+class ContentGone(Struct, frozen=True, kw_only=True, tag=True):
+    """Answer to `ContentWanted`: nobody names it any more."""
+
+    digest: Digest
+
+
 # --- worker <-> manager -----------------------------------------------------------------------------------------------
 
 
@@ -146,6 +161,12 @@ class AskFile(Struct, frozen=True, kw_only=True, tag=True):
     reads_origin: bool  # whether it can be read where it is
 
 
+class AskContent(Struct, frozen=True, kw_only=True, tag=True):
+    """Some content that is not to be had as a part of a file. Answer: `ContentIs`."""
+
+    digest: Digest
+
+
 class VersionIs(Struct, frozen=True, kw_only=True, tag=True):
     """Answer to `AskVersion`."""
 
@@ -161,5 +182,8 @@ class FileIs(Struct, frozen=True, kw_only=True, tag=True):
     reason: str = ""  # why not
 
 
-ToDesk: TypeAlias = AskVersion | AskFile
-FromDesk: TypeAlias = VersionIs | FileIs
+class ContentIs(Struct, frozen=True, kw_only=True, tag=True):
+    """Answer to `AskContent`; one frame follows, unless it is not to be had."""
+
+
+ToDesk: TypeAlias = AskVersion | AskFile | AskContent

@@ -20,6 +20,10 @@ class Links:
     def __init__(self, *names):
         self.sessions = {name: Session(describe_node(SETTINGS, m.ManagerId(name), None)) for name in names}
         self.sent = []
+        self.near = set()
+
+    def is_near(self, manager):
+        return manager in self.near
 
     def send(self, manager, message, frames=None):
         self.sent.append((manager, message, frames))
@@ -100,3 +104,37 @@ def test_the_last_build_error_is_kept_and_told_with_the_number_of_attempts(conte
         content.note_build_error(failure, [host.encode()])
     kept, frames = content.build_error("net", 3)
     assert (kept.host, kept.attempts, frames) == ("n2", 3, [b"n2"])
+
+
+STRETCH = m.Stretch("path:/run/modules", 100, 4)
+
+
+def sent(links):
+    """What was sent, whole."""
+    told, links.sent = links.sent, []
+    return [(manager, message, [bytes(frame) for frame in frames or ()]) for manager, message, frames in told]
+
+
+def test_what_is_in_a_file_is_sent_to_this_host_alone(content, links):
+    content.store(m.Blob("module", "module", is_file=True, stretch=STRETCH), b"code")
+    links.near = {"m1"}
+    content.provide("m1", "module", ())
+    content.provide("m2", "module", ())
+    assert sent(links) == [
+        ("m1", m.StoreBlobs(blobs=[m.Blob("module", "module", is_file=True)]), [b"code"]),
+        ("m2", m.StoreBlobs(blobs=[m.Blob("module", "module", is_file=True, stretch=STRETCH)]), [b""]),
+    ]
+
+
+def test_who_cannot_have_it_from_there_is_sent_it_all_the_same(content, links):
+    content.store(m.Blob("module", "module", is_file=True, stretch=STRETCH), b"code")
+    content.provide("m2", "module", ())
+    sent(links)
+    content.give("m2", "module")
+    content.forget(["module"])
+    content.give("m2", "module")
+    assert sent(links) == [
+        ("m2", m.StoreBlobs(blobs=[m.Blob("module", "module", is_file=True)]), [b"code"]),
+        ("m2", m.ForgetBlobs(digests=["module"]), []),
+        ("m2", m.ContentGone(digest="module"), []),
+    ]
