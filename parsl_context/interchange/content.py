@@ -80,7 +80,7 @@ class Content:
         if digest in known:
             return
         known.add(digest)
-        blob, frame = self._blobs[digest]
+        blob, _ = self._blobs[digest]
         for needed in blob.needs:
             self._provide_blob(manager, known, needed)
         if blob.stretch is not None and not self._managers.is_near(manager):
