@@ -19,9 +19,12 @@ def set_title(role: str) -> None:
     before = os.environ.get(_KEEP_ENVIRONMENT)
     os.environ[_KEEP_ENVIRONMENT] = "1"
     try:
-        from parsl.utils import setproctitle  # imports it
+        # Not from parsl.utils: that would have all of Parsl imported where it was put off.
+        from setproctitle import setproctitle
 
         setproctitle(f"parsl:context-{role}")
+    except ImportError:
+        pass  # processes keep their command lines
     finally:
         # User code uses setproctitle as it likes, and its children inherit the environment.
         if before is None:

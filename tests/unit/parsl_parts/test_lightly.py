@@ -155,3 +155,16 @@ assert type(parsl).__name__ == "module" and parsl.python_app
 )
 def test_what_few_tasks_need_of_parsl_loads_when_one_does(use):
     subprocess.run([sys.executable, "-W", "error", "-c", PARSL_AS_A_ZYGOTE_HAS_IT + use], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("module", "role"), [("interchange.__main__", "interchange"), ("pool.__main__", "manager")])
+def test_a_process_that_somebody_waits_for_has_not_imported_parsl_when_it_has_a_title(module, role):
+    code = (
+        "import sys\n"
+        f"import parsl_context.{module}\n"
+        "from parsl_context.parsl_parts.titles import set_title\n"
+        f"set_title({role!r})\n"
+        "print('parsl.dataflow.dflow' in sys.modules, 'setproctitle' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
