@@ -92,6 +92,7 @@ class InterchangeClient:
         self._on_block = on_block
         self._on_sought = on_sought
         self.process: subprocess.Popen[bytes] | None = None
+        self._command: Sequence[str] = ()
         self._loop = EventLoop()
         ours, self._theirs = socket.socketpair()
         self._channel = Channel(self._loop, ours, self._received, self._interchange_ended, who="the interchange")
@@ -110,33 +111,46 @@ class InterchangeClient:
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="ContextExecutor-client", daemon=True)
 
-    def start(self, command: Sequence[str], config: Callable[[int], InterchangeConfig]) -> m.InterchangeReady:
-        """Start the interchange. Gives what it says when it listens for managers.
+    def launch(
+        self,
+        command: Sequence[str],
+        config: Callable[[int], InterchangeConfig],
+        listener: socket.socket | None = None,
+    ) -> None:
+        """Start the interchange. What is sent from now on reaches it.
 
         Parameters
         ----------
         config
             Makes the configuration from the descriptor of the interchange's end of the link.
-
-        Raises
-        ------
-        RuntimeError
-            If the interchange does not start.
+        listener
+            Where managers connect.
         """
+        self._command = command
+        given = () if listener is None else (listener.fileno(),)
         with self._theirs as theirs:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, pass_fds=(theirs.fileno(),), start_new_session=True
+                command, stdin=subprocess.PIPE, pass_fds=(theirs.fileno(), *given), start_new_session=True
             )
             stdin: IO[bytes] | None = self.process.stdin
             assert stdin is not None
             with contextlib.suppress(BrokenPipeError):  # its death is reported below
                 write_config(config(theirs.fileno()), stdin)
         self._thread.start()
+
+    def wait(self) -> m.InterchangeReady:
+        """What the interchange says when it runs.
+
+        Raises
+        ------
+        RuntimeError
+            If it does not start.
+        """
         try:
             return self._ready.result(timeout=_START_TIMEOUT_S)
         except TimeoutError:
             raise RuntimeError(
-                f"The interchange ({' '.join(command)}) did not start within {_START_TIMEOUT_S:g} s."
+                f"The interchange ({' '.join(self._command)}) did not start within {_START_TIMEOUT_S:g} s."
             ) from None
 
     def submit(self, task: m.Task, frames: Sequence[Buffer], *, is_only: bool = False) -> None:

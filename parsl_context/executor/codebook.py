@@ -296,7 +296,11 @@ class CodeBook:
         """Send a header and what it names."""
         if package is None or package.digest in self._sent:
             return
-        files = {digest: package.content[digest] for digest in package.files if digest not in self._sent}
+        files = {
+            digest: data
+            for digest, data in package.content.items()
+            if digest in package.files and digest not in self._sent
+        }
         stretches = self._stretches(files)
         for digest, data in package.content.items():
             is_file = digest in package.files

@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import shlex
+import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -34,7 +35,7 @@ from parsl_context.errors import (
     VersionsDifferError,
 )
 from parsl_context.executor.accounts import explain_future, print_summary, write_report
-from parsl_context.executor.addresses import check_address
+from parsl_context.executor.addresses import check_address, listen
 from parsl_context.executor.block_executor import BlockExecutor
 from parsl_context.executor.blocks import check_paths, complete_states, walltime_s
 from parsl_context.executor.cancelling import Cancels
@@ -227,6 +228,10 @@ class ContextExecutor(BlockExecutor):
             check_paths(self.label, {**folders, "the certificates": self.cert_dir})
             complete_states(self.provider)
         check_address(self.label, self.address)
+        with listen(self.label, self.address, self.worker_port, self.worker_port_range or _ANY_PORT) as listener:
+            self._start(listener, environments)
+
+    def _start(self, listener: socket.socket | None, environments: ContextEnvironments) -> None:
         BlockProviderExecutor.start(self)  # type: ignore[no-untyped-call]
         self._prepare_certificates()
         self.logconf_path = save_log_config(self._log_config, self.logdir)  # type: ignore[assignment]
@@ -256,25 +261,33 @@ class ContextExecutor(BlockExecutor):
             stretches=self._code_packs.stretches,
         )
         try:
-            ready = self._client.start(self.interchange_launch_cmd, self._interchange_config)
+            self._start_interchange(self._client, listener)
         except BaseException:
+            self._end_all_blocks()
             client, self._client = self._client, None
             client.close(_ENDS_WITHIN_S)
             if self.zmq_monitoring:
                 self.zmq_monitoring.close()
             self._segments.close()
             raise
-        self.worker_port = ready.worker_port
-        if ready.segments != self._segments.proof:
-            logger.warning("Large values travel through sockets: the interchange does not share this host's memory")
-            self._segments.close()
-        self.interchange_proc = self._client.process
-        for context in self.preload.contexts:
-            self.preload(context)
+
+    def _start_interchange(self, client: InterchangeClient, listener: socket.socket | None) -> None:
+        """Start it, and the first blocks meanwhile: their managers can connect before it runs."""
+        if listener is not None:
+            self.worker_port = listener.getsockname()[1]
+        client.launch(self.interchange_launch_cmd, lambda link: self._interchange_config(link, listener), listener)
+        self.interchange_proc = client.process
+        if listener is None:
+            self.worker_port = client.wait().worker_port
         self.initialize_scaling()
         if self.run_id is not None and self.provider is not None:
             # A DataFlowKernel starts us; its scaling would ask for these blocks one period (5 s) later.
             self._scaling.launch_ahead(self.provider.init_blocks)
+        for context in self.preload.contexts:
+            self.preload(context)
+        if client.wait().segments != self._segments.proof:
+            logger.warning("Large values travel through sockets: the interchange does not share this host's memory")
+            self._segments.close()
 
     def shutdown(self, timeout: float = 10.0) -> None:
         """End the interchange, which tells the managers to end, and release everything.
@@ -329,11 +342,12 @@ class ContextExecutor(BlockExecutor):
         )
         self.hub_zmq_port = self.zmq_monitoring.port  # type: ignore[assignment]
 
-    def _interchange_config(self, link_fd: int) -> InterchangeConfig:
+    def _interchange_config(self, link_fd: int, listener: socket.socket | None) -> InterchangeConfig:
         assert self._client is not None
         return InterchangeConfig(
             label=self.label,
             link_fd=link_fd,
+            listener_fd=None if listener is None else listener.fileno(),
             listen_address=self.address,
             worker_port=self.worker_port,
             worker_port_range=self.worker_port_range or _ANY_PORT,

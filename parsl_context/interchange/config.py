@@ -23,6 +23,7 @@ class InterchangeConfig:
 
     label: str  # of the executor
     link_fd: int  # the interchange's end of the link to the executor; open until the process ends
+    listener_fd: int | None  # of a socket at which managers connect; None: it is to be made
     listen_address: str | None  # for managers; None: every address
     worker_port: int | None
     worker_port_range: tuple[int, int]

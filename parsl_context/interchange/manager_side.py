@@ -67,6 +67,7 @@ class ManagerSide:
         address: str | None,
         port: int | None,
         port_range: tuple[int, int],
+        listener_fd: int | None,
         on_message: Callable[[Frames], None],
         on_lost: Callable[[ManagerId, str], None],
         on_gone: Callable[[ManagerId], None],
@@ -75,7 +76,7 @@ class ManagerSide:
         self.socket.set_hwm(0)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self.port = self._bind(address or "*", port, port_range)
+        self.port = self._bind(address or "*", port, port_range, listener_fd)
         self.sessions: dict[ManagerId, Session] = {}
         self.leaving: set[ManagerId] = set()
         self._pending: set[ManagerId] = set()  # managers with calls to send
@@ -113,7 +114,9 @@ class ManagerSide:
         else:
             self.gone(manager)
 
-    def _bind(self, address: str, port: int | None, port_range: tuple[int, int]) -> int:
+    def _bind(self, address: str, port: int | None, port_range: tuple[int, int], listener_fd: int | None) -> int:
+        if listener_fd is not None:
+            self.socket.setsockopt(zmq.USE_FD, listener_fd)
         if port:
             self.socket.bind(tcp_url(address, port))
             return port

@@ -87,6 +87,7 @@ class Interchange:
             address=config.listen_address,
             port=config.worker_port,
             port_range=config.worker_port_range,
+            listener_fd=config.listener_fd,
             on_message=self._from_manager,
             on_lost=self._lose_manager,
             on_gone=self._manager_gone,

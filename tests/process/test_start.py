@@ -1,15 +1,18 @@
 """What stands between a user and the first result: imports, and blocks that wait to be asked for."""
 
+import os
 import socket
 import subprocess
 import sys
 import time
 
 import parsl
+import psutil
 import pytest
 from parsl.providers import LocalProvider
 
 from parsl_context import ConfigurationError, ContextExecutor
+from tests.process.conftest import wait_for
 
 MANAGER = "parsl_context.pool.__main__, parsl_context.pool.manager"
 
@@ -89,10 +92,31 @@ def test_an_address_that_is_not_of_this_host_is_refused_before_anything_starts(r
         executor.start()
 
 
-def test_nothing_is_left_of_an_executor_whose_interchange_ends_as_it_starts(run_dir, make_executor):
+def test_a_port_that_is_taken_is_refused_before_anything_starts(run_dir, make_executor):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        executor = make_executor(worker_port=taken.getsockname()[1])
+        port = taken.getsockname()[1]
+        executor = make_executor(worker_port=port)
         executor.run_dir = str(run_dir)
-        with pytest.raises(RuntimeError, match="The interchange ended as it started"):
+        with pytest.raises(ConfigurationError, match=f"Port {port}, .* executor 'contexts' .* is in use"):
             executor.start()
     executor.shutdown()  # to no effect; the fixture looks for what is left
+
+
+def test_nothing_is_left_of_an_executor_whose_interchange_ends_as_it_starts(run_dir, make_executor):
+    executor = make_executor(interchange_launch_cmd=["sh", "-c", "sleep 1; exit 3"])
+    with pytest.raises(RuntimeError, match="The interchange ended as it started, status 3"):
+        parsl.load(parsl.Config(executors=[executor], run_dir=str(run_dir), usage_tracking=0))
+    parsl.clear()
+    (job,) = executor.blocks_to_job_id.values()  # of a block that was launched meanwhile
+    wait_for(lambda: not psutil.pid_exists(int(job)) or psutil.Process(int(job)).status() == psutil.STATUS_ZOMBIE)
+    executor.shutdown()
+
+
+def test_blocks_do_not_wait_for_the_interchange(run_dir, make_executor):
+    slow = f"sleep 3; date +%s.%N > {run_dir}/listens; exec {sys.executable} -m parsl_context.interchange"
+    executor = make_executor(interchange_launch_cmd=["sh", "-c", slow])
+    with parsl.load(parsl.Config(executors=[executor], run_dir=str(run_dir), usage_tracking=0)):
+        assert executor.submit(os.getppid, {}).result(timeout=30) != os.getpid()
+        assert len(executor.connected_managers()) == 1
+    (log,) = run_dir.rglob("manager.log")
+    assert float(log.read_text().split()[0]) < float((run_dir / "listens").read_text())
