@@ -17,6 +17,10 @@ config = Config(
             # One worker runs one call at a time. Each keeps a context of its own: count
             # the memory of one, times the workers, before you raise this.
             max_workers_per_node=4,
+            # Each worker builds a context for itself. reuse="node" has the workers of
+            # this machine share one, copied when written to: try it where memory is
+            # short.
+            reuse="memory",
             # Everything stays on this machine, so listen here only.
             address="127.0.0.1",
             # With GPUs, name them; each worker then sees exactly one:
@@ -27,9 +31,13 @@ config = Config(
                 # Commands to run before the workers start, as for an environment of
                 # their own:
                 # worker_init="source ~/envs/science/bin/activate",
+                # Copies of files that contexts read from elsewhere go to a folder in
+                # TMPDIR, or /tmp: `export PARSL_CONTEXT_STORE=...` names another.
             ),
         )
     ],
     # Parsl looks after the blocks as often. The first are there at once.
     strategy_period=0.5,  # [s]; 5 if not given
+    # A database of calls and nodes (pip install "parsl[monitoring]"):
+    # monitoring=parsl.MonitoringHub(),
 )

@@ -1,8 +1,9 @@
 """Blocks of nodes from PBS Pro or OpenPBS.
 
-Values in capitals are yours to fill in; your centre's documentation has them. The
-script that loads this runs on the login node and must stay alive, in tmux or as a job
-of its own.
+Values in capitals are yours to fill in; your centre's documentation has them. Then
+`parsl-context check pbs.py --submit` says whether nodes are as expected. The script
+that loads this runs on the login node and must stay alive, in tmux or as a job of its
+own.
 """
 
 from parsl.config import Config
@@ -17,9 +18,11 @@ config = Config(
             label="pbs",
             # One worker for each GPU of a node, which it alone sees. On nodes without
             # GPUs: max_workers_per_node=32, at most the cores divided by what one call
-            # uses, and the memory divided
-            # by what one context takes.
+            # uses, and the memory divided by what one context takes.
             available_accelerators=4,
+            # A context on a GPU belongs to one worker. On nodes without, reuse="node"
+            # has workers share what lies in memory, copied when written to.
+            reuse="memory",
             # Pin each worker to cores of its own; matters when a call uses several
             # threads.
             cpu_affinity="block",
@@ -33,7 +36,14 @@ config = Config(
                 # Runs on the first node of the block before its workers start: make the
                 # same Python environment active as here. mpiexec must pass the
                 # variables on to the others, as most do.
-                worker_init="source YOUR_ENVIRONMENT/bin/activate",
+                # Temporary files, and copies of files that contexts read, lie on the
+                # node's own disk: name it, if it is not /tmp. PBS's own TMPDIR goes
+                # with each job.
+                worker_init="""
+source YOUR_ENVIRONMENT/bin/activate
+export TMPDIR=/tmp
+export PARSL_CONTEXT_STORE=/tmp/parsl-context-$USER
+""",
                 walltime="02:00:00",
                 nodes_per_block=2,
                 cpus_per_node=64,
@@ -59,4 +69,6 @@ config = Config(
     # Give idle blocks back one by one, rather than all or none.
     strategy="htex_auto_scale",
     max_idletime=600,  # [s]
+    # A database of calls and nodes (pip install "parsl[monitoring]"):
+    # monitoring=parsl.MonitoringHub(),
 )

@@ -1,8 +1,9 @@
 """Blocks of nodes from Slurm.
 
-Values in capitals are yours to fill in; your centre's documentation has them. The
-script that loads this runs on the login node and must stay alive, in tmux or as a job
-of its own.
+Values in capitals are yours to fill in; your centre's documentation has them. Then
+`parsl-context check slurm.py --submit` says whether nodes are as expected. The script
+that loads this runs on the login node and must stay alive, in tmux or as a job of its
+own.
 """
 
 from parsl.config import Config
@@ -19,6 +20,9 @@ config = Config(
             # its memory divided by what one context takes. With GPUs, one for each:
             # available_accelerators=4 replaces this line.
             max_workers_per_node=32,
+            # Each worker builds a context for itself. reuse="node" has the workers of a
+            # node share one, copied when written to: try it where memory is short.
+            reuse="memory",
             # Pin each worker to cores of its own; matters when a call uses several
             # threads.
             cpu_affinity="block",
@@ -32,7 +36,16 @@ config = Config(
                 # Runs once for each block, on its first node, before srun starts the
                 # managers: make the same Python environment active as here. srun passes
                 # its variables on.
-                worker_init="source YOUR_ENVIRONMENT/bin/activate",
+                # Temporary files, and copies of files that contexts read, lie on the
+                # node's own disk: name it, if it is not /tmp.
+                worker_init="""
+source YOUR_ENVIRONMENT/bin/activate
+export TMPDIR=/tmp
+export PARSL_CONTEXT_STORE=/tmp/parsl-context-$USER
+""",
+                # All cores of a node. srun of newer Slurms hands out one to each
+                # manager unless it is told the number, too (`launcher`).
+                cores_per_node=32,
                 walltime="02:00:00",
                 nodes_per_block=2,
                 # Blocks come when tasks wait (up to max_blocks) and go when idle. A
@@ -42,9 +55,8 @@ config = Config(
                 min_blocks=0,
                 max_blocks=4,
                 # One manager on each node of the block.
-                launcher=SrunLauncher(),
-                # Whole nodes; set to False, and cores_per_node and mem_per_node as
-                # well, to share them.
+                launcher=SrunLauncher(overrides="--cpus-per-task=32"),
+                # Whole nodes; set to False, and mem_per_node as well, to share them.
                 exclusive=True,
                 # With GPUs: gpus_per_node=4,
                 # Anything else for sbatch:
@@ -57,4 +69,6 @@ config = Config(
     # Give idle blocks back one by one, rather than all or none.
     strategy="htex_auto_scale",
     max_idletime=600,  # [s]
+    # A database of calls and nodes (pip install "parsl[monitoring]"):
+    # monitoring=parsl.MonitoringHub(),
 )

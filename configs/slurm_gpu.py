@@ -26,13 +26,22 @@ config = Config(
                 account="YOUR_ACCOUNT",
                 partition="YOUR_GPU_PARTITION",
                 gpus_per_node=4,
-                worker_init="source YOUR_ENVIRONMENT/bin/activate",
+                # All cores of a node. srun of newer Slurms hands out one to each
+                # manager unless it is told the number, too (`launcher`).
+                cores_per_node=64,
+                # Temporary files, and copies of files that contexts read, lie on the
+                # node's own disk: name it, if it is not /tmp.
+                worker_init="""
+source YOUR_ENVIRONMENT/bin/activate
+export TMPDIR=/tmp
+export PARSL_CONTEXT_STORE=/tmp/parsl-context-$USER
+""",
                 walltime="02:00:00",
                 nodes_per_block=1,
                 init_blocks=1,
                 max_blocks=4,
                 # Also for one node: what srun has started hears of preemption in time.
-                launcher=SrunLauncher(),
+                launcher=SrunLauncher(overrides="--cpus-per-task=64"),
                 exclusive=True,
             ),
             # A network takes long to load: the next block is ready when one ends.
@@ -42,4 +51,6 @@ config = Config(
     retries=2,
     strategy="htex_auto_scale",
     max_idletime=600,  # [s]
+    # A database of calls and nodes (pip install "parsl[monitoring]"):
+    # monitoring=parsl.MonitoringHub(),
 )

@@ -28,16 +28,21 @@ config = Config(
             provider=SlurmProvider(
                 account="YOUR_ACCOUNT",
                 partition="YOUR_PARTITION",
-                # Copies of files that contexts read lie on the node's own disk.
+                # Temporary files, and copies of files that contexts read, lie on the
+                # node's own disk: name it, if it is not /tmp.
                 worker_init="""
 source YOUR_ENVIRONMENT/bin/activate
+export TMPDIR=/tmp
 export PARSL_CONTEXT_STORE=/tmp/parsl-context-$USER
 """,
+                # All cores of a node. srun of newer Slurms hands out one to each
+                # manager unless it is told the number, too (`launcher`).
+                cores_per_node=64,
                 walltime="06:00:00",
                 nodes_per_block=256,
                 init_blocks=1,
                 max_blocks=1,
-                launcher=SrunLauncher(),
+                launcher=SrunLauncher(overrides="--cpus-per-task=64"),
                 exclusive=True,
             ),
         )
@@ -45,4 +50,6 @@ export PARSL_CONTEXT_STORE=/tmp/parsl-context-$USER
     retries=2,
     # The block is asked for at once, and stays until its walltime or the end.
     strategy="none",
+    # A database of calls and nodes (pip install "parsl[monitoring]"):
+    # monitoring=parsl.MonitoringHub(),
 )

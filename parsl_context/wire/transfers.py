@@ -187,3 +187,4 @@ class ContentIs(Struct, frozen=True, kw_only=True, tag=True):
 
 
 ToDesk: TypeAlias = AskVersion | AskFile | AskContent
+FromDesk: TypeAlias = VersionIs | FileIs | ContentIs

@@ -88,3 +88,8 @@ def test_an_environment_is_copied_to_nodes(runs: Callable[..., tuple[str, str, s
     )
     assert prefix == str(disk / "environment")
     assert store == str(disk / "parsl-context")
+
+
+def test_blocks_that_follow_each_other_run_calls(runs: Callable[..., tuple[str, str, str]]) -> None:
+    prefix, *_ = runs("walltime.py", (r"YOUR_ENVIRONMENT", str(BIN.parent)))
+    assert prefix == str(BIN.parent)
