@@ -76,7 +76,7 @@ class Recorder:
     def broke(self, place: _AtPlace, reason: str) -> None:
         """A build failed."""
 
-    def died(self, died: m.WorkerDied, task: TaskId | None) -> None:
+    def died(self, died: m.WorkerDied) -> None:
         """A worker died."""
 
     def file(self, manager: ManagerId, url: str, took_s: float | None, chunks: dict[ManagerId, int]) -> None:
@@ -227,10 +227,10 @@ class LogRecorder(Recorder):
             )
         )
 
-    def died(self, died: m.WorkerDied, task: TaskId | None) -> None:
+    def died(self, died: m.WorkerDied) -> None:
         reason = f"exit status {died.exit_code}" if died.signal is None else f"signal {died.signal}"
         number = self._managers[died.manager]
-        self._add(r.WorkerDied(at=self._now, manager=number, worker=died.worker, reason=reason, task=task))
+        self._add(r.WorkerDied(at=self._now, manager=number, worker=died.worker, reason=reason))
 
     def file(self, manager: ManagerId, url: str, took_s: float | None, chunks: dict[ManagerId, int]) -> None:
         number = self._managers.get(manager, 0)

@@ -83,10 +83,11 @@ class ManagerReports:
             case m.TaskRefused():
                 self._driver.fail_task(manager, message.task, m.Unservable(reason=message.reason))
             case m.WorkerFell():
-                logger.warning("Worker %d of manager %s died", message.died.worker, manager)
-                self._recorder.died(message.died, message.task)
-                if message.task is not None:
+                if message.task is not None:  # the worker's death was told before
                     self._driver.fail_task(manager, message.task, message.died)
+                else:
+                    logger.warning("Worker %d of manager %s died", message.died.worker, manager)
+                    self._recorder.died(message.died)
             case m.ContextUp() | m.ContextDown() | m.ContextUnshareable():
                 self._holding_changed(manager, message)
             case m.BuildSlow():

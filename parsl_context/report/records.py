@@ -251,7 +251,6 @@ class WorkerDied(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True
     manager: int
     worker: WorkerId
     reason: str
-    task: TaskId | None = None
 
 
 class FileCame(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

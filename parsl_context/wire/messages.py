@@ -771,7 +771,7 @@ class TaskRefused(Struct, frozen=True, kw_only=True, tag=True):
 class WorkerFell(Struct, frozen=True, kw_only=True, tag=True):
     """A worker died; `task`, if any, may have run."""
 
-    task: TaskId | None
+    task: TaskId | None  # None: that it died; sent once, and first
     died: WorkerDied
 
 
@@ -948,7 +948,7 @@ class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
     """A context function raised; `task`, the call that needed it, has not run. Or a hook did, before `WorkerUp`."""
 
     context: Digest
-    task: TaskId | None
+    task: TaskId | None  # None: that it died; sent once, and first
     error: Payload
     kinds: tuple[str, ...]  # Python's own classes that it belongs to, the narrowest first
     text: str = ""  # in a line
