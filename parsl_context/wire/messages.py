@@ -948,7 +948,7 @@ class LoadFailed(Struct, frozen=True, kw_only=True, tag=True):
     """A context function raised; `task`, the call that needed it, has not run. Or a hook did, before `WorkerUp`."""
 
     context: Digest
-    task: TaskId | None  # None: that it died; sent once, and first
+    task: TaskId | None
     error: Payload
     kinds: tuple[str, ...]  # Python's own classes that it belongs to, the narrowest first
     text: str = ""  # in a line
