@@ -396,10 +396,10 @@ class Family:
             if not is_clean and not any(map(_may_clean_up, self._by_pid.values())):
                 is_clean = True
                 on_clean()
+            self._hear()
             self.reap()
             time.sleep(0.005)
         for member in list(self._by_pid.values()):
-            member.channel.read()  # which clean-up it is in
             self._end_late(member)
         self._await_ends(processes.LEFT_GRACE_S)
         if not is_clean:
@@ -411,6 +411,11 @@ class Family:
             processes.kill(self._zygote_pid)  # it has nothing left to do, and may be stopped
             os.waitpid(self._zygote_pid, 0)
         self._leftovers.end_all()
+
+    def _hear(self) -> None:
+        """Take what members say while the loop does not run: which clean-up they are in. Unheard, they would block."""
+        for member in list(self._by_pid.values()):
+            member.channel.read()
 
     def _await_ends(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s

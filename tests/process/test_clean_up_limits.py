@@ -175,3 +175,21 @@ def test_the_end_waits_where_there_is_a_clean_up(load: Load, run_dir: Path, kind
     parsl.dfk().cleanup()
     assert (time.monotonic() - begun < 3.0) != cleans_up
     assert Path(run_dir, "cleaned").exists() == cleans_up
+
+
+def noted_end(path: str, number: int) -> Any:
+    yield number
+    with Path(path).open("a") as file:
+        file.write(f"{number}\n")
+
+
+def test_a_worker_that_holds_very_many_contexts_cleans_all_of_them_up(load: Load, run_dir: Path) -> None:
+    """It tells of each clean-up, in more messages than a socket takes that nobody reads."""
+    executor = load(max_workers_per_node=1, context_cleanup_timeout=LIMIT_S)
+    noted, many = context(noted_end), range(400)
+    apps = [context_app(context=noted(str(run_dir / "ended"), number))(lambda held: held) for number in many]
+    futures = [app() for app in apps]
+    assert [future.result(timeout=60) for future in futures] == list(many)
+    parsl.dfk().cleanup()
+    assert sorted(map(int, (run_dir / "ended").read_text().split())) == list(many)
+    assert "is killed" not in managers_log(executor)
