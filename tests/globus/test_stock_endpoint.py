@@ -11,11 +11,11 @@ import parsl
 import pytest
 from globus_compute_sdk import Executor
 from globus_compute_sdk.errors import TaskExecutionFailed
-from globus_compute_sdk.serialize import ComputeSerializer, PureSourceTextInspect
 from parsl.config import Config
 
 from parsl_context.globus import GlobusContextExecutor
 from parsl_context.testing.globus import LocalService
+from tests.globus.conftest import as_text
 
 WITHIN_S = 120
 
@@ -32,11 +32,6 @@ def contexts(stock: LocalService, tmp_path: Path) -> Iterator[GlobusContextExecu
     executor = GlobusContextExecutor(stock.executor(), label="globus")
     with parsl.load(Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), initialize_logging=False)):
         yield executor
-
-
-def as_text(service: LocalService) -> Executor:
-    """An executor that sends ordinary functions as text, because the endpoint has not the modules of ours."""
-    return service.executor(serializer=ComputeSerializer(strategy_code=PureSourceTextInspect()))
 
 
 # --- through the SDK

@@ -81,6 +81,7 @@ def apps_in(folder: str) -> dict[str, Any]:
 
     @context_app(context=network(folder))
     def slow(weights: list[int], seconds: float, walltime: float | None = None) -> None:
+        mark(folder, "slow")
         time.sleep(seconds)
 
     @context_app(context=network(folder))
