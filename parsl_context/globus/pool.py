@@ -59,7 +59,9 @@ class NodeManager(Manager):  # type: ignore[misc]
         self._executor = executor
         self._of_executor = worker_count
         self.worker_count = 0  # that it starts itself
-        self.pending_result_queue = queue.Queue()
+        # Parsl's are of another process, which is gone first where a job is told to end, and stays where this is killed.
+        self._mp_manager.shutdown()
+        self.pending_result_queue, self.monitoring_queue = queue.Queue(), queue.Queue()
         self.task_scheduler = _Passing(executor, self.pending_result_queue)
 
     def create_reg_message(self) -> dict[str, Any]:
@@ -153,7 +155,9 @@ def _executor(args: argparse.Namespace, folder: pathlib.Path) -> EndpointExecuto
             "worker_debug": args.debug,
             "cores_per_worker": float(args.cores_per_worker),
             "mem_per_worker": None if args.mem_per_worker in (None, "None") else float(args.mem_per_worker),
-            "max_workers_per_node": None if args.max_workers_per_node == float("inf") else int(args.max_workers_per_node),
+            "max_workers_per_node": None
+            if args.max_workers_per_node == float("inf")
+            else int(args.max_workers_per_node),
             "cpu_affinity": args.cpu_affinity,
             "available_accelerators": args.available_accelerators,
             "provider": LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
@@ -211,7 +215,9 @@ def _count_of_workers(executor: EndpointExecutor) -> int:
             return int(count)
         time.sleep(_POLL_S)
     reason = executor.executor_exception or TimeoutError(f"no worker has come within {_STARTS_WITHIN_S:.0f} s")
-    raise BadStateException(executor, RuntimeError(f"Our pool did not start; its log is in {executor.logdir}: {reason}"))
+    raise BadStateException(
+        executor, RuntimeError(f"Our pool did not start; its log is in {executor.logdir}: {reason}")
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import inference
 import psutil
 import pytest
 import yaml
+from globus_compute_endpoint.engines import GlobusComputeEngine
 from globus_compute_sdk import Executor
 from globus_compute_sdk.errors import TaskExecutionFailed
 from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 
+from parsl_context import ConfigurationError, ContextExecutor
 from parsl_context.testing.globus import Broker, LocalEndpoint, LocalService
 from tests.globus.conftest import as_text, environment_of, wait_for
 
@@ -31,7 +34,13 @@ def launch_command() -> str:
 
 
 @pytest.fixture(scope="module")
-def service(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the endpoint and its workers write."""
+    return tmp_path_factory.mktemp("endpoint") / "launched"
+
+
+@pytest.fixture(scope="module")
+def service(broker: Broker, folder: Path) -> Iterator[LocalService]:
     """The service of a stock endpoint with two of our workers, which are in an environment of their own."""
     environment = environment_of("GLOBUS_ENDPOINT_ENVIRONMENT", Path(".venv-endpoint"))
     engine = {
@@ -43,9 +52,15 @@ def service(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "provider": PROVIDER,
     }
     config = yaml.safe_dump({"display_name": "ours below", "heartbeat_period": 5, "engine": engine})
-    folder = tmp_path_factory.mktemp("endpoint") / "launched"
-    with LocalService(broker.url) as service, LocalEndpoint(service, folder, environment, config):
-        yield service
+    with LocalService(broker.url) as service:
+        with LocalEndpoint(service, folder, environment, config):
+            yield service
+        wait_for(lambda: not processes_in(folder))
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Processes whose command names a folder."""
+    return [each for each in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(each.info["cmdline"] or ())]
 
 
 @pytest.fixture
@@ -92,3 +107,22 @@ def test_a_worker_that_is_killed_fails_its_call_alone(sdk: Executor, service: Lo
         lost.result(WITHIN_S)
     assert sdk.submit(plain, 2).result(WITHIN_S)[0] == 20, "and the next one is built for anew"
     assert marks.count("built") == 2
+
+
+def test_an_engine_that_would_start_another_interchange_is_refused(tmp_path: Path) -> None:
+    engine = GlobusComputeEngine(executor=ContextExecutor(address="127.0.0.1"))
+    with pytest.raises(ConfigurationError, match="use ContextEngine"):
+        engine.start(endpoint_id=uuid.uuid4(), run_dir=str(tmp_path))
+
+
+def test_a_manager_that_is_killed_takes_its_workers_along(sdk: Executor, folder: Path, marks: Any) -> None:
+    """The last test: an endpoint gives up when the only block that it has had is killed."""
+    plain = inference.apps_in(marks.folder)["plain"].as_globus_function()
+    _, pid = sdk.submit(plain, 1).result(WITHIN_S)
+    worker = psutil.Process(pid)
+    pool = [worker, *(each for each in worker.parents() if each.name().startswith("parsl:"))]
+    [manager] = [each for each in processes_in(folder) if "parsl_context.globus.pool" in each.cmdline()]
+    below = manager.children(recursive=True)
+    manager.kill()
+    _, left = psutil.wait_procs([*pool, *below], timeout=30)
+    assert not left
