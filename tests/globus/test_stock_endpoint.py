@@ -113,6 +113,22 @@ def test_maps_keys_and_blocks(contexts: GlobusContextExecutor, marks: Any) -> No
     assert (marks.count("built"), marks.count("block")) == (3, 1)
 
 
+def test_a_context_that_is_found_is_kept(contexts: GlobusContextExecutor, sdk: Executor, marks: Any) -> None:
+    looked_up = inference.apps_in(marks.folder)["looked_up"]
+    answers = [looked_up(word).result(WITHIN_S) for word in ("one", "three")]
+    answers.append(sdk.submit(looked_up.as_globus_function(), "two").result(WITHIN_S))
+    assert [length for length, _ in answers] == [3, 5, 3]
+    assert len({where for _, where in answers}) == 1, "one worker, one table"
+
+
+def test_calls_of_a_map_run_together(contexts: GlobusContextExecutor, sdk: Executor, marks: Any) -> None:
+    together = inference.apps_in(marks.folder)["together"]
+    assert list(together.map(range(6), chunksize=6)) == [*((10 * x, 4) for x in range(4)), (40, 2), (50, 2)]
+    assert together(7).result(WITHIN_S) == (70, 1)
+    assert sdk.submit(together.as_globus_function(), 8).result(WITHIN_S) == (80, 1)
+    assert marks.count("built") == 1
+
+
 def test_an_ordinary_app_runs_beside_them(stock: LocalService, tmp_path: Path) -> None:
     executor = GlobusContextExecutor(as_text(stock))
     with parsl.load(Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), initialize_logging=False)):
