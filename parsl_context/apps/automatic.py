@@ -35,13 +35,13 @@ class LiteralFiles(Keys):
 
     def __init__(self, paths: Sequence[str], signature: inspect.Signature) -> None:
         super().__init__((), signature, ())
-        self._paths = tuple(paths)
+        self.paths = tuple(paths)
 
     def take(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[dict[str, Any], tuple[Any, ...], dict[str, Any]]:
         """How the files are now, and the arguments of the call."""
-        return {_FILES: tuple(map(_stamp, self._paths))}, args, kwargs
+        return {_FILES: tuple(map(_stamp, self.paths))}, args, kwargs
 
 
 def parts_of(function: Any, check: int = 0) -> tuple[Split, EitherWay, Context | KeyedContext, Keys | None]:

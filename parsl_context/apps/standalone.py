@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from parsl.app.app import AppBase
@@ -16,9 +18,12 @@ from parsl_context.apps.decorator import ContextDecorator
 from parsl_context.apps.keys import KeyedContext, Keys
 from parsl_context.apps.portable import context_dirty
 from parsl_context.errors import ConfigurationError
-from parsl_context.retain.undivided import EitherWay
+from parsl_context.retain.batches import Batching
+from parsl_context.retain.terms import Terms
+from parsl_context.retain.undivided import EitherWay, LeadingWork
 from parsl_context.standalone.building import Builder, Half, Pid
 from parsl_context.standalone.function import StandaloneFunction
+from parsl_context.standalone.own_texts import extra_text
 
 CODECS = ("source", "bytecode")
 MAX_CONTEXTS = 16  # that one process keeps
@@ -52,7 +57,7 @@ def standalone_function(
         )
     taking = _TakingApart(is_compiled=codec == "bytecode")
     taking.add_app(call)
-    parts = taking.builder.finish()
+    parts = {**taking.builder.finish(), "extras": {name: extra_text(name) for name in sorted(taking.extras)}}
     affinity = hashlib.sha256("\n".join(each["key"] for each in parts["contexts"]).encode()).hexdigest()[:32]
     doc = inspect.getdoc(call.body) or ""
     return StandaloneFunction(call.__name__, doc, parts, affinity, taking.builder.named, max_contexts)
@@ -64,6 +69,7 @@ class _TakingApart:
         self._apps: dict[int, int] = {}  # their places in the program, by the id of the body
         self._contexts: dict[int, int] = {}
         self._alive: list[Any] = []
+        self.extras: set[str] = set()
 
     def add_app(self, call: ContextCall) -> int:
         """The place of an app in the program."""
@@ -75,10 +81,14 @@ class _TakingApart:
         told: dict[str, Any] = {"name": call.__name__, "names": list(call.names), "keys": [], "of_body": []}
         apps.append(told)
         self._add_halves(call)
-        where = f"The body of {call.__name__}"
-        told["body"] = self.builder.pack(call.body, where)
-        told["contexts"] = [self._add_context(context) for context in call.contexts]
-        if call.keys is not None:
+        where, body = f"The body of {call.__name__}", call.body
+        either = body if isinstance(body, EitherWay) else None
+        told["body"] = self.builder.pack(body if either is None else either.body, where)
+        told["whole"] = None if either is None else self.builder.pack(either.whole, where)
+        told["terms"] = None if either is None else self._terms(either.terms)
+        told["contexts"] = [self._add_context(context, call.keys) for context in call.contexts]
+        told["batching"] = self._batching(call.batching)
+        if call.keys is not None and either is None:
             told["keys"] = list(call.keys.names)
             told["of_body"] = list(inspect.signature(call.body).parameters)
             told["signature"] = self.builder.pack(_parameters(call.keys), f"{where}, its defaults,")
@@ -89,10 +99,25 @@ class _TakingApart:
         if split is None:
             return
         kept = tuple(inspect.signature(split.body).parameters)[1:]
-        self.builder.add_half(split.context, Half(split.function, "context", split.keys, split.names))
-        self.builder.add_half(split.body, Half(split.function, "body", kept, split.names))
+        places = tuple(each.place for each in split.verdicts)
+        self.builder.add_half(split.context, Half(split.function, "context", split.keys, split.names, places))
+        self.builder.add_half(split.body, Half(split.function, "body", kept, split.names, places))
+        if split.verdicts:
+            self.builder.add_half(split.function, Half(split.function, "whole"))
 
-    def _add_context(self, context: Context | KeyedContext) -> int:
+    def _terms(self, terms: Terms) -> dict[str, Any]:
+        """What must hold for calls to share variables, in an order that is the same in every process."""
+        self.extras.add("terms")
+        told = {each.name: getattr(terms, each.name) for each in dataclasses.fields(terms)}
+        return {name: _ordered(value) for name, value in told.items()}
+
+    def _batching(self, batching: Batching | None) -> dict[str, Any] | None:
+        if batching is None:
+            return None
+        self.extras.add("batches")
+        return {"size": batching.size, "retries": batching.retries, "shared": list(batching.shared)}
+
+    def _add_context(self, context: Context | KeyedContext, told_apart: Keys | None = None) -> int:
         if id(context) in self._contexts:
             with self.builder.using(("context", self._contexts[id(context)])):
                 return self._contexts[id(context)]
@@ -101,6 +126,7 @@ class _TakingApart:
         self._alive.append(context)
         options, where = context.options, f"Context {context.name}"
         args: tuple[Any, ...] = ()
+        paths = list(told_apart.paths) if isinstance(told_apart, LiteralFiles) else []
         if isinstance(context, KeyedContext):
             kwargs = context.kwargs
         else:
@@ -108,14 +134,20 @@ class _TakingApart:
         told: dict[str, Any] = {
             "key": context.digest,
             "name": context.name,
-            "keys": list(context.keys) if isinstance(context, KeyedContext) else [],
+            "keys": list(context.keys) if isinstance(context, KeyedContext) and not paths else [],
+            "paths": paths,
             "max_uses": 1 if options.isolation == "call" else options.max_uses,
             "max_age_s": options.max_age_s,
             "is_kept": options.reuse not in ("none", "disk"),
         }
         contexts.append(told)
         with self.builder.using(("context", number)):
-            told["function"] = self.builder.pack(context.function.function, f"The function of {where.lower()}")
+            function = context.function.function
+            leading = function if isinstance(function, LeadingWork) else None
+            told["terms"] = None if leading is None else self._terms(leading.terms)
+            told["function"] = self.builder.pack(
+                leading.function if leading else function, f"The function of {where.lower()}"
+            )
             told["args"] = self.builder.pack((args, kwargs), f"{where}, its arguments,")
         return number
 
@@ -148,14 +180,21 @@ def _check(call: ContextCall) -> None:
     ConfigurationError
     """
     reason = None
-    if isinstance(call.body, EitherWay) or isinstance(call.keys, LiteralFiles):
-        reason = "its context is found by itself (discover=True). Write the set-up as a block: with context:"
-    elif call.batching is not None:
-        reason = "its calls run together (batch=). Give it lists, without batch="
+    if isinstance(call.body, EitherWay) and call.body.check:
+        reason = "some of its calls run both ways and are compared (check=), which workers of ours do. Leave check= out"
     elif call.late:
         reason = "its contexts wait for futures among their arguments. Give their results"
     if reason is not None:
         raise ConfigurationError(f"{call.__name__} cannot be one function for an endpoint: {reason}.")
+
+
+def _ordered(value: Any) -> Any:
+    """Built-in types alone, and no sets, whose order differs from process to process."""
+    if isinstance(value, Mapping):
+        return {name: _ordered(value[name]) for name in sorted(value)}
+    if isinstance(value, frozenset | set):
+        return sorted(map(_ordered, value))
+    return tuple(map(_ordered, value)) if isinstance(value, tuple) else value
 
 
 def _parameters(keys: Keys) -> list[tuple[str, int, bool, Any]]:

@@ -1,4 +1,4 @@
-"""Where the interchange listens for managers: at a socket that is there before it, so that blocks need not wait."""
+"""Whether the interchange is ours, and where it listens: its socket is there before it, so blocks need not wait."""
 
 from __future__ import annotations
 
@@ -7,11 +7,29 @@ import errno
 import ipaddress
 import random
 import socket
+from collections.abc import Sequence
 
 from parsl_context.errors import ConfigurationError
 
+_STOCK = ("interchange.py", "parsl.executors.high_throughput.interchange")  # of Parsl, and of Globus Compute's engines
 _TRIES = 100
 _BACKLOG = 4096  # managers that connect before the interchange runs, or while it is busy
+
+
+def check_interchange(label: str, command: Sequence[str]) -> None:
+    """Refuse a command that starts Parsl's own interchange, which does not know contexts.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    if any(part.rpartition("/")[2] in _STOCK for part in command):
+        raise ConfigurationError(
+            f"Executor {label!r} was told to start Parsl's interchange ({' '.join(command)}), which cannot speak with it. "
+            "GlobusComputeEngine does so with any executor: within a Globus Compute endpoint use ContextEngine, with the "
+            "options of the executor, or `python -m parsl_context.globus.pool` as the launch_cmd of a stock engine. "
+            "Elsewhere leave interchange_launch_cmd out."
+        )
 
 
 def check_address(label: str, address: str | None) -> None:

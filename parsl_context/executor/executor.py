@@ -35,7 +35,7 @@ from parsl_context.errors import (
     VersionsDifferError,
 )
 from parsl_context.executor.accounts import explain_future, print_summary, write_report
-from parsl_context.executor.addresses import check_address, listen
+from parsl_context.executor.addresses import check_address, check_interchange, listen
 from parsl_context.executor.block_executor import BlockExecutor
 from parsl_context.executor.blocks import check_paths, complete_states, walltime_s
 from parsl_context.executor.cancelling import Cancels
@@ -208,7 +208,7 @@ class ContextExecutor(BlockExecutor):
         ------
         ConfigurationError
             If the label or a folder has a name with which blocks cannot be launched, the address is not one of this
-            host, or it was started before.
+            host, the interchange is Parsl's own, or it was started before.
         """
         if self._was_started:
             raise ConfigurationError(
@@ -228,6 +228,7 @@ class ContextExecutor(BlockExecutor):
             check_paths(self.label, {**folders, "the certificates": self.cert_dir})
             complete_states(self.provider)
         check_address(self.label, self.address)
+        check_interchange(self.label, self.interchange_launch_cmd)
         with listen(self.label, self.address, self.worker_port, self.worker_port_range or _ANY_PORT) as listener:
             self._start(listener, environments)
 

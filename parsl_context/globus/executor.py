@@ -115,7 +115,7 @@ def _told(call: ContextCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> d
     told: dict[str, Any] = {}
     if call.chunked:
         told["chunk"] = RESULTS
-    if call.keys is not None:
+    if call.keys is not None and call.keys.names:  # files that a context reads are looked at there
         # An endpoint that runs our executor looks for it; the function itself, on any endpoint, does not.
         digests = [context.digest for context in _settled(call, args, kwargs).known]
         told["key"] = f"{KEY_MARK} {short_digest(*map(str.encode, digests))}"

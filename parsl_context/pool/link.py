@@ -69,7 +69,9 @@ def find_interchange(
     tried = ", ".join(sockets.values())
     raise InterchangeNotFound(
         f"No interchange answered within {timeout_s:g} s at {tried}. Set address= of the executor to one that "
-        "compute nodes can reach, and check that a firewall lets the worker ports through."
+        "compute nodes can reach, and check that a firewall lets the worker ports through. Parsl's own interchange, as "
+        "a stock Globus Compute engine has it, does not answer: there the launch_cmd is "
+        "`python -m parsl_context.globus.pool`."
     )
 
 

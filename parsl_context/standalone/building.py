@@ -42,17 +42,20 @@ class Half:
     whole : function
         The function as it was written.
     kind : str
-        "context" or "body".
+        "context", "body", or "whole" for all of it.
     keys : tuple of str
         Parameters that it has.
     names : tuple of str
         Variables that flow.
+    places : tuple of str
+        Where each statement of the function goes, if it has no block: "context", "both" or "body".
     """
 
     whole: types.FunctionType
     kind: str
-    keys: tuple[str, ...]
-    names: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 @dataclass
@@ -264,6 +267,7 @@ class Builder:
             "half": half and half.kind,
             "keys": half and list(half.keys),
             "names": half and list(half.names),
+            "places": half and list(half.places),
             "decorators": decorators,
             "now": bool(decorators),
             "cells": cells,
@@ -279,6 +283,7 @@ class Builder:
         return {
             **_place(text, kind.__qualname__, space),
             "half": None,
+            "places": None,
             "decorators": list(text.decorators),
             "now": True,
             "cells": {},

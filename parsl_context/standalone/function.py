@@ -9,11 +9,9 @@ Its text is a stub with the runtime and the program as constants:
 
 from __future__ import annotations
 
-import ast
 import base64
 import functools
 import hashlib
-import importlib.resources
 import inspect
 import io
 import linecache
@@ -25,12 +23,13 @@ from typing import Any
 
 from parsl_context.errors import CarriedCodeError
 from parsl_context.standalone.building import PROTOCOL
+from parsl_context.standalone.own_texts import text_of
 
 TOLD = "__parsl_context__"  # keyword of calls by an executor of ours; see `runtime.programs`
 MARK = "parsl-context"  # before a function's affinity, in its text
 KEY_MARK = "parsl-context-key"  # before what stands for the values of keys, in the arguments of a call
 MAX_BYTES = 10 * 1000 * 1000  # Globus Compute refuses tasks, function and arguments together, that are larger
-_RUNTIME = ("store", "sources", "modules", "files", "keys", "programs")  # in the order in which they are run
+_RUNTIME = ("store", "sources", "modules", "files", "keys", "extras", "programs")  # in the order in which they are run
 _OWN = "parsl_context.standalone.runtime"
 
 _STUB = '''\
@@ -81,6 +80,7 @@ class StandaloneFunction:
         packed = zlib.compress(_pickled(program), 6)
         self.digest = hashlib.sha256(packed).hexdigest()[:32]
         self.affinity = affinity
+        name = name if name.isidentifier() else "app"  # of a lambda
         self.definitions = dict(named)  # of the script, by the digests that results name
         self.source = _STUB.format(
             name=name,
@@ -114,11 +114,7 @@ class StandaloneFunction:
 @functools.cache
 def runtime_text() -> str:
     """The modules of the runtime as one text, without docstrings and with the imports between them left out."""
-    texts = []
-    for name in _RUNTIME:
-        text = importlib.resources.files(_OWN).joinpath(f"{name}.py").read_text()
-        texts.append(_without_own_imports(text))
-    return "from __future__ import annotations\nimport __future__\n" + "\n".join(texts)
+    return text_of((_OWN, name) for name in _RUNTIME)
 
 
 @functools.cache
@@ -134,17 +130,6 @@ def _pickled(program: Mapping[str, Any]) -> bytes:
     pickler.fast = True
     pickler.dump(dict(program))
     return out.getvalue()
-
-
-def _without_own_imports(text: str) -> str:
-    lines = text.splitlines(keepends=True)
-    for node in ast.parse(text).body:
-        is_own = isinstance(node, ast.ImportFrom) and str(node.module).startswith((_OWN, "__future__"))
-        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if is_own or is_text:
-            for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-                lines[line - 1] = ""
-    return "".join(lines)
 
 
 def _function_of(source: str, name: str, file: str) -> Callable[..., Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from globus_compute_sdk import Executor
+from globus_compute_sdk.serialize import ComputeSerializer, PureSourceTextInspect
 
 from parsl_context.testing.globus import Broker, LocalEndpoint, LocalService
 
@@ -31,6 +34,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def environment_of(name: str, default: Path) -> Path:
     """A virtual environment that `make test-globus` has made."""
     return Path(os.environ.get(name, default))
+
+
+def as_text(service: LocalService) -> Executor:
+    """An executor that sends ordinary functions as text, because the endpoint has not the modules of ours."""
+    return service.executor(serializer=ComputeSerializer(strategy_code=PureSourceTextInspect()))
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
+    """Wait until something holds."""
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, f"waited for {timeout_s} s"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

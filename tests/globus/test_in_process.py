@@ -29,3 +29,14 @@ def test_eight_first_calls_at_once_make_one_build(engine: ThreadPoolEngine, mark
         futures = [executor.submit(function, x) for x in range(8)]
         assert [future.result(30)[0] for future in futures] == [10 * x for x in range(8)]
     assert marks.count("built") == 1
+
+
+def test_apps_with_batches_and_found_contexts_are_functions_too(engine: ThreadPoolEngine, marks: Any) -> None:
+    apps = inference.apps_in(marks.folder)
+    with offline_executor(engine) as executor:
+        together, looked_up = (apps[name].as_globus_function() for name in ("together", "looked_up"))
+        assert [executor.submit(together, x).result(30) for x in (1, 2)] == [(10, 1), (20, 1)]
+        found = [executor.submit(looked_up, word).result(30) for word in ("one", "three", "two")]
+    assert [length for length, _ in found] == [3, 5, 3]
+    assert len({where for _, where in found}) == 1
+    assert marks.count("built") == 1

@@ -10,11 +10,11 @@ from typing import Any
 import inference
 import parsl
 import pytest
-from globus_compute_sdk.serialize import ComputeSerializer, PureSourceTextInspect
 from parsl.config import Config
 
 from parsl_context.globus import GlobusContextExecutor
 from parsl_context.testing.globus import Broker, LocalEndpoint, LocalService
+from tests.globus.conftest import as_text
 
 WITHIN_S = 120
 TWO_WORKERS = """\
@@ -58,8 +58,7 @@ def test_calls_go_where_their_context_is_warm(ours: LocalService, marks: Any, tm
 
 def test_it_serves_the_sdk_and_ordinary_functions(ours: LocalService, marks: Any) -> None:
     function = inference.apps_in(marks.folder)["plain"].as_globus_function()
-    serializer = ComputeSerializer(strategy_code=PureSourceTextInspect())
-    with ours.executor(serializer=serializer) as executor:
+    with as_text(ours) as executor:
         assert [executor.submit(function, x).result(WITHIN_S)[0] for x in (1, 2, 3)] == [10, 20, 30]
         assert executor.submit(inference.double, 4).result(WITHIN_S) == 8
     assert marks.count("built") == 1

@@ -11,11 +11,11 @@ import parsl
 import pytest
 from globus_compute_sdk import Executor
 from globus_compute_sdk.errors import TaskExecutionFailed
-from globus_compute_sdk.serialize import ComputeSerializer, PureSourceTextInspect
 from parsl.config import Config
 
 from parsl_context.globus import GlobusContextExecutor
 from parsl_context.testing.globus import LocalService
+from tests.globus.conftest import as_text
 
 WITHIN_S = 120
 
@@ -32,11 +32,6 @@ def contexts(stock: LocalService, tmp_path: Path) -> Iterator[GlobusContextExecu
     executor = GlobusContextExecutor(stock.executor(), label="globus")
     with parsl.load(Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), initialize_logging=False)):
         yield executor
-
-
-def as_text(service: LocalService) -> Executor:
-    """An executor that sends ordinary functions as text, because the endpoint has not the modules of ours."""
-    return service.executor(serializer=ComputeSerializer(strategy_code=PureSourceTextInspect()))
 
 
 # --- through the SDK
@@ -116,6 +111,22 @@ def test_maps_keys_and_blocks(contexts: GlobusContextExecutor, marks: Any) -> No
     assert [apps["sized"](2, size=size).result(WITHIN_S) for size in (3, 5, 3)] == [6, 10, 6]
     assert [apps["block"](x).result(WITHIN_S) for x in (1, 2)] == [("mini", 1), ("mini", 2)]
     assert (marks.count("built"), marks.count("block")) == (3, 1)
+
+
+def test_a_context_that_is_found_is_kept(contexts: GlobusContextExecutor, sdk: Executor, marks: Any) -> None:
+    looked_up = inference.apps_in(marks.folder)["looked_up"]
+    answers = [looked_up(word).result(WITHIN_S) for word in ("one", "three")]
+    answers.append(sdk.submit(looked_up.as_globus_function(), "two").result(WITHIN_S))
+    assert [length for length, _ in answers] == [3, 5, 3]
+    assert len({where for _, where in answers}) == 1, "one worker, one table"
+
+
+def test_calls_of_a_map_run_together(contexts: GlobusContextExecutor, sdk: Executor, marks: Any) -> None:
+    together = inference.apps_in(marks.folder)["together"]
+    assert list(together.map(range(6), chunksize=6)) == [*((10 * x, 4) for x in range(4)), (40, 2), (50, 2)]
+    assert together(7).result(WITHIN_S) == (70, 1)
+    assert sdk.submit(together.as_globus_function(), 8).result(WITHIN_S) == (80, 1)
+    assert marks.count("built") == 1
 
 
 def test_an_ordinary_app_runs_beside_them(stock: LocalService, tmp_path: Path) -> None:

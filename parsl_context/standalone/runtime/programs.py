@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import io
 import pickle
@@ -10,9 +11,17 @@ import sys
 import threading
 import types
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from parsl_context.standalone.runtime.extras import (
+    BATCHES_GIVEN,
+    Found,
+    Together,
+    extra_module,
+    is_library_here,
+    stamps_of,
+)
 from parsl_context.standalone.runtime.files import file_here, files
 from parsl_context.standalone.runtime.keys import digest_of_keys, signature_of, take_keys
 from parsl_context.standalone.runtime.modules import _stand_in, carried_modules, context, stand_in
@@ -70,6 +79,7 @@ class Program:
         self.parts = parts
         self._units = [carried_modules.add(*unit) for unit in parts["units"]]
         self._apps: dict[int, _App] = {}
+        self._extras: dict[str, Any] = {}
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a call."""
@@ -111,13 +121,28 @@ class Program:
         """A context, kept at least as long as `use`."""
         told = self.parts["contexts"][number]
         given = {name: (keys or {})[name] for name in told["keys"] if name in (keys or {})}
-        key = f"{told['key']} {digest_of_keys(given)}" if told["keys"] else told["key"]
+        apart = given or stamps_of(told["paths"])
+        key = f"{told['key']} {digest_of_keys(apart)}" if told["keys"] or apart else told["key"]
 
         def make(within: Use) -> Any:
+            function = self.value(told["function"])
+            if told["terms"] is not None:
+                return self.found(told["terms"], told["name"]).made(function)
             args, kwargs = self.value(told["args"], within)
-            return self.value(told["function"])(*args, **kwargs, **given)
+            return function(*args, **kwargs, **given)
 
         return store.take(key, Terms(told["max_uses"], told["max_age_s"], told["is_kept"]), make, use)
+
+    def found(self, terms: Mapping[str, Any], name: str) -> Found:
+        """What a context that was found asks for."""
+        own = [unit.top for unit in self._units] + [space for space, _ in self.parts["spaces"]]
+        return Found(self.extra("terms", {"is_library": functools.partial(is_library_here, own)}), terms, name)
+
+    def extra(self, name: str, given: Mapping[str, Any]) -> Any:
+        """A module of parsl-context that this function carries."""
+        if name not in self._extras:
+            self._extras[name] = extra_module(name, self.parts["extras"][name], given)
+        return self._extras[name]
 
     def definition(self, digest: str) -> Any:
         """A function or class."""
@@ -201,6 +226,7 @@ class _App:
         self._names = told["names"]
         self._leading = self._names.count(None)
         self._signature = signature_of(program.value(told["signature"])) if told["keys"] else None
+        self._together: Together | None = None
         self.__name__ = told["name"]
 
     @property
@@ -214,14 +240,11 @@ class _App:
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        use = Use()
-        store.now.uses.append(use)
-        try:
+        if self._told["batching"] is not None:
+            return self._run_together([(args, kwargs)])[0].get()
+        with _using() as use:
             run, args, kwargs = self._bound(use, args, kwargs)
             return run(*args, **kwargs)
-        finally:
-            store.now.uses.pop()
-            store.release(use)
 
     def chunk(self, results: str, calls: Any, goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
         """Results of calls, one after the other; errors among them if it goes on.
@@ -233,15 +256,42 @@ class _App:
         """
         kwargs.pop("parsl_resource_specification", None)
         found: list[Any] = []
-        for args in calls:
+        for outcome in self._outcomes(calls, kwargs):
             try:
-                found.append(self(*args, **kwargs))
+                found.append(outcome())
             except Exception as error:
                 if not goes_on:
                     error.__dict__[results] = found
                     raise
                 found.append((_TOLD, error))
         return found
+
+    def _outcomes(self, calls: Any, kwargs: dict[str, Any]) -> Iterator[Callable[[], Any]]:
+        """Calls, each to be made or, if they run together, to be taken from those that were made."""
+        if self._told["batching"] is None:
+            yield from (functools.partial(self, *args, **kwargs) for args in calls)
+            return
+        size = self._told["batching"]["size"] or len(calls)
+        for start in range(0, len(calls), size):
+            rows = [(args, dict(kwargs)) for args in calls[start : start + size]]
+            yield from (outcome.get for outcome in self._run_together(rows))
+
+    def _run_together(self, rows: list[Any]) -> list[Any]:
+        """Outcomes of calls whose keys are the same."""
+        if self._together is None:
+            module = self._program.extra("batches", BATCHES_GIVEN)
+            self._together = Together(module, self._told["batching"], self.body, self._names)
+        with _using() as use:
+            given = []
+            for args, kwargs in rows:
+                keys, args, kwargs = self._taken(args, kwargs)
+                given.append((args, kwargs))
+            body, first, named = self._filled(use, keys)
+
+            def run(*args: Any, **kwargs: Any) -> Any:
+                return body(*first, *args, **kwargs, **named)
+
+            return self._together.run(run, given, self.__name__)
 
     def warm(self) -> int:
         """Build its contexts, if they do not wait for keys. Gives how many there are."""
@@ -257,14 +307,39 @@ class _App:
         """Give its contexts up, whatever the values of their keys. Gives how many there were."""
         return sum(store.unload(self._program.parts["contexts"][number]["key"]) for number in self._told["contexts"])
 
-    def _bound(self, use: Use, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The body with its contexts filled in, and the arguments that it gets."""
-        keys: dict[str, Any] = {}
-        if self._signature is not None:
-            keys, args, kwargs = take_keys(self._signature, self._told["keys"], self._told["of_body"], args, kwargs)
+    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The values of keys, and the other arguments."""
+        if self._signature is None:
+            return {}, args, kwargs
+        return take_keys(self._signature, self._told["keys"], self._told["of_body"], args, kwargs)
+
+    def _filled(self, use: Use, keys: dict[str, Any]) -> Any:
+        """The body, and the contexts that it gets first and by name."""
         values = [self._program.instance(number, use, keys) for number in self._told["contexts"]]
         named = dict(zip(self._names[self._leading :], values[self._leading :], strict=True))
-        return self.body, (*values[: self._leading], *args), {**kwargs, **named}
+        return self.body, tuple(values[: self._leading]), named
+
+    def _bound(self, use: Use, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The body with its contexts filled in, and the arguments that it gets."""
+        keys, args, kwargs = self._taken(args, kwargs)
+        body, first, named = self._filled(use, keys)
+        if self._told["whole"] is None:
+            return body, (*first, *args), {**kwargs, **named}
+        whole = self._program.value(self._told["whole"])
+        found = self._program.found(self._told["terms"], self.__name__)
+        return found.run, (first[0], body, whole, args, kwargs), {}
+
+
+@contextlib.contextmanager
+def _using() -> Iterator[Use]:
+    """What a call uses is kept, at least as long as the call takes."""
+    use = Use()
+    store.now.uses.append(use)
+    try:
+        yield use
+    finally:
+        store.now.uses.pop()
+        store.release(use)
 
 
 class _Unpickler(pickle.Unpickler):

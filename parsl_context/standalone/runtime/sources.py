@@ -37,7 +37,9 @@ def run_definition(told: Mapping[str, Any], names: dict[str, Any], cells: Mappin
         node = _as_function(node.value)
     if isinstance(node, ast.FunctionDef):
         _strip(node)
-        if told["half"] == "context":
+        if told["places"]:
+            _take_found_half(node, told)
+        elif told["half"] == "context":
             _take_context_half(node, told["keys"], told["names"])
         elif told["half"] == "body":
             _take_body_half(node, told["keys"], told["names"])
@@ -91,8 +93,44 @@ def _block_at(node: ast.FunctionDef) -> int:
 
 def _take_context_half(node: ast.FunctionDef, keys: list[str], names: list[str]) -> None:
     block: Any = node.body[_block_at(node)]
+    _be_context(node, block.body, keys, names)
+
+
+def _take_body_half(node: ast.FunctionDef, kept: list[str], names: list[str]) -> None:
+    at = _block_at(node)
+    block: Any = node.body[at]
+    told = sorted({name for each in ast.walk(block) if isinstance(each, ast.Global) for name in each.names})
+    first = f"global {', '.join(told)}" if told else ""
+    _be_body(node, first, node.body[at + 1 :], block, kept, names)
+
+
+def _take_found_half(node: ast.FunctionDef, told: Mapping[str, Any]) -> None:
+    """Take the statements of a half, by where each of the function's goes."""
+    places = told["places"]
+    placed = list(zip(node.body[len(node.body) - len(places) :], places, strict=True))  # behind a docstring
+    if told["half"] == "body":
+        rest = [each for each, place in placed if place != "context"]
+        rest = rest or [ast.copy_location(ast.Pass(), node)]
+        _be_body(node, "", rest, rest[0], told["keys"], told["names"])
+    elif told["half"] == "context":
+        last = max(number for number, place in enumerate(places) if place == "context")
+        moved = [_unless_it_fails(each) for each, place in placed[: last + 1] if place != "body"]
+        _be_context(node, moved, [], told["names"])
+
+
+def _unless_it_fails(node: ast.stmt) -> ast.stmt:
+    """An import that fails in the context fails in the body, too, which says so."""
+    if not isinstance(node, (ast.Import, ast.ImportFrom)):
+        return node
+    made: Any = _statements("try:\n    pass\nexcept Exception:\n    pass", node)[0]
+    made.body = [node]
+    tried: ast.stmt = made
+    return tried
+
+
+def _be_context(node: ast.FunctionDef, statements: list[ast.stmt], keys: list[str], names: list[str]) -> None:
     last = f"return {{name: value for name, value in locals().items() if name in {names!r}}}"
-    node.body = [*block.body, *_statements(last, block.body[-1])]
+    node.body = [*statements, *_statements(last, statements[-1])]
     node.args = ast.arguments(
         posonlyargs=[],
         args=[],
@@ -104,22 +142,20 @@ def _take_context_half(node: ast.FunctionDef, keys: list[str], names: list[str])
     )
 
 
-def _take_body_half(node: ast.FunctionDef, kept: list[str], names: list[str]) -> None:
-    at = _block_at(node)
-    block: Any = node.body[at]
-    told = sorted({name for each in ast.walk(block) if isinstance(each, ast.Global) for name in each.names})
-    lines = [f"global {', '.join(told)}"] if told else []
-    lines += [f"if {name!r} in {_CONTEXT}: {name} = {_CONTEXT}[{name!r}]" for name in names]
-    node.body = [*_statements("\n".join([*lines, "pass"]), block), *node.body[at + 1 :]]
+def _be_body(
+    node: ast.FunctionDef, first: str, statements: list[ast.stmt], at: ast.stmt, kept: list[str], names: list[str]
+) -> None:
+    lines = [f"if {name!r} in {_CONTEXT}: {name} = {_CONTEXT}[{name!r}]" for name in names]
+    node.body = [*_statements("\n".join([first, *lines, "pass"]), at), *statements]
     given = node.args
-    first = _argument(_CONTEXT, node)
+    own = _argument(_CONTEXT, node)
     positional = [*given.posonlyargs, *given.args]
     names_with = [each.arg for each in positional][len(positional) - len(given.defaults) :]
     defaults = dict(zip(names_with, given.defaults, strict=True))
     given.defaults = [value for name, value in defaults.items() if name in kept]
     given.posonlyargs = [each for each in given.posonlyargs if each.arg in kept]
     given.args = [each for each in given.args if each.arg in kept]
-    (given.posonlyargs if given.posonlyargs else given.args).insert(0, first)
+    (given.posonlyargs if given.posonlyargs else given.args).insert(0, own)
     named = [pair for pair in zip(given.kwonlyargs, given.kw_defaults, strict=True) if pair[0].arg in kept]
     given.kwonlyargs = [each for each, _ in named]
     given.kw_defaults = [value for _, value in named]

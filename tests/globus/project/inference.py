@@ -81,6 +81,7 @@ def apps_in(folder: str) -> dict[str, Any]:
 
     @context_app(context=network(folder))
     def slow(weights: list[int], seconds: float, walltime: float | None = None) -> None:
+        mark(folder, "slow")
         time.sleep(seconds)
 
     @context_app(context=network(folder))
@@ -89,7 +90,23 @@ def apps_in(folder: str) -> dict[str, Any]:
 
         return pytest.__version__
 
-    return {each.__name__: each for each in (predict, plain, large, patient, sized, block, slow, needy)}
+    @context_app(context=network(folder), batch=4)
+    def together(weights: list[int], xs: list[int]) -> list[tuple[int, int]]:
+        return [(len(weights) * x, len(xs)) for x in xs]
+
+    return {
+        each.__name__: each for each in (predict, plain, large, patient, sized, block, slow, needy, together, looked_up)
+    }
+
+
+@context_app(discover=True)
+def looked_up(word: str) -> tuple[int, str]:
+    """Its context is found: there is no mark of builds, but the table has an identity."""
+    import os
+
+    table = {each: len(each) for each in "one two three".split()}
+    where = f"{os.getpid()} {id(table)}"
+    return table[word], where
 
 
 def double(x):  # type: ignore[no-untyped-def]

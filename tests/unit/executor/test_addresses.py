@@ -1,11 +1,11 @@
-"""The socket at which managers find the interchange is there before the interchange is."""
+"""Which interchanges an executor starts; and that the socket at which managers find one is there before it."""
 
 import socket
 
 import pytest
 
 from parsl_context.errors import ConfigurationError
-from parsl_context.executor.addresses import listen
+from parsl_context.executor.addresses import check_interchange, listen
 
 RANGE = (20_000, 60_000)
 
@@ -57,3 +57,20 @@ def test_of_a_range_another_is_taken_while_there_is_one():
         for _ in range(5):
             with listen("contexts", "127.0.0.1", None, (port, port + 5)) as server:
                 assert server.getsockname()[1] in range(port + 1, port + 5)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["interchange.py"],
+        ["/opt/parsl/bin/interchange.py"],
+        ["globus-compute-endpoint", "python-exec", "parsl.executors.high_throughput.interchange"],
+    ],
+)
+def test_parsls_own_interchange_is_refused_with_what_to_use(command: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"'ours' .*use ContextEngine.*leave interchange_launch_cmd out"):
+        check_interchange("ours", command)
+
+
+def test_ours_is_taken_whatever_starts_it() -> None:
+    check_interchange("ours", ["globus-compute-endpoint", "python-exec", "parsl_context.interchange"])

@@ -115,23 +115,6 @@ def test_compiled_code_is_an_option() -> None:
         total.as_globus_function(codec="json")
 
 
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (lambda: context_app(context=numbers(), batch=4)(lambda values, x: x), "batch="),
-        (lambda: context_app(discover=True)(_found), "discover=True"),
-    ],
-)
-def test_an_app_that_needs_our_executor_is_refused(make: Any, reason: str) -> None:
-    with pytest.raises(ConfigurationError, match=reason):
-        make().as_globus_function()
-
-
-def _found(x: int) -> int:
-    table = [value * value for value in range(100)]
-    return len(table) + x
-
-
 def test_an_executor_of_ours_gets_outcomes_that_name_the_classes_of_the_script(cell: Any) -> None:
     from parsl_context.globus.outcomes import unsealed
 
