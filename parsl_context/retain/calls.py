@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ RESULTS = "_parsl_context_results"  # attribute of an exception
 
 # The instances of this worker; set when the worker starts, None in any other process.
 resident: Instances | None = None
+# What a worker makes of an exception of a body that is no `Exception`; set with `resident`.
+exit_error: Callable[[BaseException], Exception] | None = None
 
 
 class BodyCall:
@@ -139,13 +142,8 @@ def run_batches(
         for outcome in together([(args, kwargs) for args in chunk[start : start + step]]):
             if outcome.error is None:
                 found.append(outcome.value)
-            elif not isinstance(outcome.error, Exception):
-                raise outcome.error
-            elif goes_on:
-                found.append(Raised(outcome.error))
             else:
-                outcome.error.__dict__[RESULTS] = found.sendable()
-                raise outcome.error
+                found.end(outcome.error)
     return found
 
 
@@ -162,14 +160,16 @@ def run_chunk(
     """
     kwargs.pop("parsl_resource_specification", None)  # of the task; each call has it by default, or its item says it
     found = ChunkResults(goes_on=goes_on)
+    pid = os.getpid()
     for args in chunk:
         try:
             found.append(body(*args, **kwargs))
-        except Exception as error:
-            if not goes_on:
-                error.__dict__[RESULTS] = found.sendable()
+        except BaseException as error:
+            if os.getpid() != pid:
                 raise
-            found.append(Raised(error))
+            found.end(error)
+        if os.getpid() != pid:
+            break  # a child that the body forked has come back: the other calls are the parent's
     return found
 
 
@@ -179,6 +179,22 @@ class ChunkResults(list[Any]):
     def __init__(self, results: Sequence[Any] = (), *, goes_on: bool) -> None:
         super().__init__(results)
         self._goes_on = goes_on
+
+    def end(self, error: BaseException) -> None:
+        """A call has raised. What else than an `Exception` it raises ends no other call, where it ends no process.
+
+        Raises
+        ------
+        BaseException
+            The error of the call, with the results before it, if nothing goes on after one.
+        """
+        raised = error if isinstance(error, Exception) or exit_error is None else exit_error(error)
+        if not isinstance(raised, Exception):
+            raise raised
+        if not self._goes_on:
+            raised.__dict__[RESULTS] = self.sendable()
+            raise raised
+        self.append(Raised(raised))
 
     def sendable(self) -> list[Any]:
         """The results, where one that cannot be sent counts as an error of its call alone.

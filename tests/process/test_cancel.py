@@ -20,7 +20,7 @@ from parsl.dataflow.errors import DependencyError, JoinError
 from parsl.dataflow.futures import AppFuture
 from parsl.executors import ThreadPoolExecutor
 
-from parsl_context import ContextExecutor, ContextSerializationError, WorkerLost, context, context_app
+from parsl_context import BodyExitError, ContextExecutor, ContextSerializationError, WorkerLost, context, context_app
 from tests.process.conftest import wait_for
 
 pytestmark = pytest.mark.process
@@ -243,6 +243,55 @@ def test_a_worker_that_dies_costs_its_own_task_alone(load: Load, ordered: bool) 
     assert sorted(each for each in found if isinstance(each, int)) == [0, 1, 2, 6, 7, 8]
     notes = [each.__notes__ for each in lost]  # type: ignore[attr-defined]
     assert notes == [[f"item {i} of the map: {i}"] for i in (3, 4, 5)]
+
+
+@context_app(context=offset)
+def leaving(offset: int, x: int) -> int:
+    if x % 10 == 7:
+        raise [SystemExit, KeyboardInterrupt, GeneratorExit][x // 10](f"no {x}")
+    return x
+
+
+@pytest.mark.parametrize("chunksize", [1, 4, 30])
+def test_a_call_that_leaves_costs_its_own_item_alone(load: Load, chunksize: int) -> None:
+    """As a call by itself, whose worker lives on: so does the rest of its task."""
+    load(max_workers_per_node=1)
+    found = list(leaving.map(range(30), chunksize=chunksize, return_exceptions=True))
+    for i, value in enumerate(found):
+        if i % 10 == 7:
+            assert type(value) is BodyExitError
+            assert f"no {i}" in str(value.__cause__)
+            assert value.__notes__ == [f"item {i} of the map: {i}"]  # type: ignore[attr-defined]
+        else:
+            assert value == i
+    results, taken = leaving.map(range(30), chunksize=chunksize), []
+    with pytest.raises(BodyExitError, match="no 7") as raised:
+        taken.extend(iter_to(results, taken))
+    assert taken == list(range(7))
+    assert "item 7 of the map: 7" in raised.value.__notes__
+
+
+@context_app(context=offset)
+def forking(offset: int, folder: str, x: int) -> int:
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    else:
+        if x == 2:
+            raise ValueError("in the child")
+        with open(f"{folder}/{x}", "a") as file:
+            file.write("x")
+    return x
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_child_that_comes_back_from_a_call_makes_no_other_calls(load: Load, run_dir: Path, goes_on: bool) -> None:
+    load(max_workers_per_node=1)
+    folder = run_dir / "marks"
+    folder.mkdir()
+    found = forking.map([str(folder)] * 4, range(4), chunksize=4, return_exceptions=goes_on)
+    assert list(found) == list(range(4))
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"0": "x", "1": "x", "3": "x"}
 
 
 @context_app(context=offset)
