@@ -15,6 +15,7 @@ from parsl_context.retain.drift import checked, may_say
 from parsl_context.retain.instances import Instances
 from parsl_context.wire.messages import AUTO_BATCH, Digest
 
+Item = tuple[Any, ...] | Raised  # arguments of a call, or why they could not be sent
 RESULTS = "_parsl_context_results"  # attribute of an exception
 
 # The instances of this worker; set when the worker starts, None in any other process.
@@ -79,7 +80,7 @@ class BodyCall:
 class ChunkCall(BodyCall):
     """Many calls of one body in one task, for `map`."""
 
-    def __call__(self, chunk: Sequence[tuple[Any, ...]], goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
+    def __call__(self, chunk: Sequence[Item], goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
         return run_chunk(self._bound(), chunk, kwargs, goes_on=goes_on)
 
 
@@ -122,13 +123,13 @@ class BatchCall(BodyCall):
 class BatchChunkCall(BatchCall):
     """Many calls in one task, for `map`, of an app whose calls run together."""
 
-    def __call__(self, chunk: Sequence[tuple[Any, ...]], goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
+    def __call__(self, chunk: Sequence[Item], goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
         return run_batches(self.together, chunk, kwargs, self._batching.size, goes_on=goes_on)
 
 
 def run_batches(
     together: Callable[[Sequence[Row]], Sequence[Outcome]],
-    chunk: Sequence[tuple[Any, ...]],
+    chunk: Sequence[Item],
     kwargs: dict[str, Any],
     size: int | None,
     *,
@@ -139,7 +140,11 @@ def run_batches(
     found = ChunkResults(goes_on=goes_on)
     step = size or AUTO_BATCH
     for start in range(0, len(chunk), step):
-        for outcome in together([(args, kwargs) for args in chunk[start : start + step]]):
+        part = chunk[start : start + step]
+        rows = [(args, kwargs) for args in part if not isinstance(args, Raised)]
+        ran = iter(together(rows) if rows else ())
+        for args in part:
+            outcome = Outcome(error=args.exception()) if isinstance(args, Raised) else next(ran)
             if outcome.error is None:
                 found.append(outcome.value)
             else:
@@ -147,9 +152,7 @@ def run_batches(
     return found
 
 
-def run_chunk(
-    body: Callable[..., Any], chunk: Sequence[tuple[Any, ...]], kwargs: dict[str, Any], *, goes_on: bool
-) -> list[Any]:
+def run_chunk(body: Callable[..., Any], chunk: Sequence[Item], kwargs: dict[str, Any], *, goes_on: bool) -> list[Any]:
     """Results of calls, one after the other.
 
     Parameters
@@ -162,6 +165,9 @@ def run_chunk(
     found = ChunkResults(goes_on=goes_on)
     pid = os.getpid()
     for args in chunk:
+        if isinstance(args, Raised):
+            found.end(args.exception())
+            continue
         try:
             found.append(body(*args, **kwargs))
         except BaseException as error:

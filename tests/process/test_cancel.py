@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import parsl
 import psutil
@@ -312,6 +313,32 @@ def test_a_result_that_cannot_be_sent_costs_its_own_item_alone(load: Load, chunk
     with pytest.raises(ContextSerializationError, match=r"The result of the call, of type re\.Match"):
         taken.extend(iter_to(results, taken))
     assert taken == [0]
+
+
+@context_app(context=offset, batch=2)
+def paired(offset: int, x: list[object]) -> list[object]:
+    return x
+
+
+@context_app(context=offset)
+def echoed(offset: int, x: object) -> object:
+    return x
+
+
+@pytest.mark.parametrize("each", [echoed, paired])
+@pytest.mark.parametrize("chunksize", [1, 2, 4])
+def test_an_argument_that_cannot_be_sent_costs_its_own_item_alone(load: Load, each: Any, chunksize: int) -> None:
+    load(max_workers_per_node=1)
+    items = [0, {"key": (i for i in range(3))}, 2, 3]
+    found = list(each.map(items, chunksize=chunksize, return_exceptions=True))
+    assert [type(value) for value in found] == [int, ContextSerializationError, int, int]
+    assert f"Argument 0 of a call of {each.__name__}, of type builtins.dict, ['key']," in str(found[1])
+    assert found[1].__notes__[0].startswith("item 1 of the map: {'key'")
+    results, taken = each.map(items, chunksize=chunksize), []
+    with pytest.raises(ContextSerializationError) as raised:
+        taken.extend(iter_to(results, taken))
+    assert taken == [0]
+    assert raised.value.__notes__[0].startswith("item 1 of the map: {'key'")
 
 
 @pytest.mark.parametrize("how", ["close", "break", "error"])
