@@ -82,7 +82,7 @@ _CREATE_THERE = (
 
 
 class ContextSerializationError(ParslContextError, SerializationError):
-    """A context or a body cannot be sent to a worker, or a result cannot be sent back.
+    """A context, a body or an argument cannot be sent to a worker, or a result cannot be sent back.
 
     Attributes
     ----------

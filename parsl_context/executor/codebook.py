@@ -18,12 +18,22 @@ from parsl_context.apps.app import ContextApp
 from parsl_context.apps.context import Context, ContextFunction
 from parsl_context.content.carrying import Needs
 from parsl_context.content.modules import is_installed
-from parsl_context.content.serialization import pack_app
+from parsl_context.content.serialization import pack_app, pack_value
 from parsl_context.discover.packages import Package, Packager, packager
+from parsl_context.errors import CarriedCodeError
 from parsl_context.executor.environments import ContextEnvironments
-from parsl_context.executor.packing import Code, Packed, PackedContext, Packer, with_required
+from parsl_context.executor.packing import (
+    Code,
+    Packed,
+    PackedContext,
+    Packer,
+    cannot_send,
+    unsendable,
+    with_required,
+)
 from parsl_context.executor.wrappers import Layers, key_of
 from parsl_context.wire import messages as m
+from parsl_context.wire.codec import Buffer
 from parsl_context.wire.messages import Digest
 
 MAX_FUNCTIONS = 1024
@@ -116,8 +126,30 @@ class CodeBook:
             return self._app(function, layers), args, kwargs
         return self._remember((key_of(function), id(settled)), pack), args, kwargs
 
-    def arguments(self, needs: Needs, code: Code) -> tuple[Digest, ...]:
-        """What the arguments of a call need and do not find with its code, to be named by the call."""
+    def pack_arguments(
+        self, function: Callable[..., Any], code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bytes, Sequence[Buffer], tuple[Digest, ...]]:
+        """The arguments of a call, packed, and what they need and do not find with its code, to be named by the call.
+
+        Raises
+        ------
+        CarriedCodeError, ContextSerializationError
+            If they cannot be sent. Of many calls in one task, those whose arguments cannot are sent as errors.
+        """
+        found: list[Needs] = []
+        try:
+            stream, buffers = pack_value((args, kwargs), found.append)
+            return stream, buffers, self._arguments(found[0], code) if found else ()
+        except CarriedCodeError:
+            raise
+        except Exception as error:
+            rows = unsendable(function, args[0]) if code.chunked else {}
+            if not rows:
+                raise cannot_send(function, args, kwargs, error) from error
+        calls = [rows.get(place, row) for place, row in enumerate(args[0])]
+        return self.pack_arguments(function, code, (calls, *args[1:]), kwargs)
+
+    def _arguments(self, needs: Needs, code: Code) -> tuple[Digest, ...]:
         if code.covers(needs):
             return ()
         key = needs.key

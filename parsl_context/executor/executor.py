@@ -19,16 +19,12 @@ from parsl.executors.errors import BadStateException
 from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD, HighThroughputExecutor, HTEXFuture
 from parsl.executors.status_handling import BlockProviderExecutor
 from parsl.providers import LocalProvider
-from parsl.serialize.errors import SerializationError
 
 from parsl_context.apps.context import Context, ContextFunction, as_context
 from parsl_context.apps.options import UNKEPT_LEVELS, check_build_timeout, check_environment, check_reuse
-from parsl_context.content.carrying import Needs
 from parsl_context.content.exceptions import another, with_text
-from parsl_context.content.serialization import pack_value
 from parsl_context.distribute.places import NodeStoreArgument, check_node_store, to_option
 from parsl_context.errors import (
-    CarriedCodeError,
     ConfigurationError,
     ExecutorClosedError,
     InterchangeLost,
@@ -405,14 +401,7 @@ class ContextExecutor(BlockExecutor):
         check_values(resource_specification)
         client, codes = self._accepting()
         code, args, kwargs = codes.code(func, args, kwargs)
-        try:
-            found: list[Needs] = []
-            stream, buffers = pack_value((args, kwargs), found.append)
-            needs = codes.arguments(found[0], code) if found else ()
-        except CarriedCodeError:
-            raise
-        except Exception as error:
-            raise SerializationError(getattr(func, "__name__", repr(func))) from error
+        stream, buffers, needs = codes.pack_arguments(func, code, args, kwargs)
         payload, frames = self._segments.make_payload(stream, buffers)
         task = m.Task(
             TaskId(next(self._task_ids)),

@@ -16,7 +16,10 @@ from parsl_context.apps.options import UNKEPT_LEVELS
 from parsl_context.content.carried import pack_code
 from parsl_context.content.carrying import Needs, carry
 from parsl_context.content.digests import digest_bytes
+from parsl_context.content.exceptions import Raised
 from parsl_context.content.modules import Home, home_of
+from parsl_context.content.places import fails, place_of_failure
+from parsl_context.content.serialization import pack_value
 from parsl_context.discover.large import LARGE_BYTES, large_values
 from parsl_context.discover.packages import Package, Packager
 from parsl_context.discover.watching import NOTHING, Watch, observer
@@ -25,6 +28,10 @@ from parsl_context.executor.environments import ContextEnvironments
 from parsl_context.wire.messages import Batch, Digest
 
 logger = logging.getLogger(f"parsl.{__name__}")
+_CREATE_WHERE_USED = (
+    "Pass data. Objects that cannot travel (connections, locks, open files, device handles) are created where they are "
+    "used: in the function, or in a context."
+)
 
 
 @dataclass(frozen=True)
@@ -244,6 +251,34 @@ def _watch(function: ContextFunction) -> Watch:
     names, name = function.place
     is_in_file = home_of(function.__module__) is Home.CARRIED
     return Watch(((names, name, names[name]),), observer.epoch if is_in_file else None)
+
+
+def unsendable(function: Callable[..., Any], rows: Sequence[tuple[Any, ...]]) -> dict[int, Raised]:
+    """Of many calls in one task, the places of those whose arguments cannot be pickled, with what stands for each."""
+    found: dict[int, Raised] = {}
+    for place, row in enumerate(rows):
+        try:
+            pack_value(row)
+        except Exception as cause:
+            error = cannot_send(function, row, {}, cause)
+            error.__cause__ = cause
+            found[place] = Raised(error)
+    return found
+
+
+def cannot_send(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], cause: Exception
+) -> ContextSerializationError:
+    """The error of a call whose arguments cannot be pickled: names the first that cannot, and the place in it."""
+    name = getattr(function, "__name__", repr(function))
+    named = [(f"Argument {place}", value) for place, value in enumerate(args)]
+    named += [(f"Argument {key!r}", value) for key, value in kwargs.items()]
+    for text, value in named:
+        if fails(pack_value, value):
+            kind = f"{type(value).__module__}.{type(value).__qualname__}"
+            part = f"{text} of a call of {name}, of type {kind}{place_of_failure(pack_value, value) or ','}"
+            return ContextSerializationError(part, cause, _CREATE_WHERE_USED)
+    return ContextSerializationError(f"What a call of {name} was given", cause, _CREATE_WHERE_USED)
 
 
 @contextlib.contextmanager

@@ -119,6 +119,7 @@ class Worker:
         self._ran_long = False
         self.echoes_all = False  # what is printed goes to the script
         resident_calls.resident = instances
+        resident_calls.exit_error = self._exit_error
 
     def limit(self, limits: LimitValues) -> None:
         """Have calls run within limits that contexts have set where they were built."""
@@ -449,10 +450,13 @@ class Worker:
 
     def _pack_raised(self, error: BaseException) -> bytes:
         """What user code raised, as the error of its call."""
-        if isinstance(error, Exception):
-            return pack_error(error)
-        where = self._where()
-        return pack_error(BodyExitError(cause=error, pid=os.getpid(), exit_code=status_of(error), **where))
+        return pack_error(error if isinstance(error, Exception) else self._exit_error(error))
+
+    def _exit_error(self, error: BaseException) -> BodyExitError:
+        """What else than an `Exception` user code raised, as the error of its call."""
+        if isinstance(error, ManagerGone):
+            raise error
+        return BodyExitError(cause=error, pid=os.getpid(), exit_code=status_of(error), **self._where())
 
     def _evaluate(self, task: m.Task, payload: list[Buffer]) -> Any:
         try:

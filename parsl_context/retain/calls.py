@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,10 +15,13 @@ from parsl_context.retain.drift import checked, may_say
 from parsl_context.retain.instances import Instances
 from parsl_context.wire.messages import AUTO_BATCH, Digest
 
+Item = tuple[Any, ...] | Raised  # arguments of a call, or why they could not be sent
 RESULTS = "_parsl_context_results"  # attribute of an exception
 
 # The instances of this worker; set when the worker starts, None in any other process.
 resident: Instances | None = None
+# What a worker makes of an exception of a body that is no `Exception`; set with `resident`.
+exit_error: Callable[[BaseException], Exception] | None = None
 
 
 class BodyCall:
@@ -76,7 +80,7 @@ class BodyCall:
 class ChunkCall(BodyCall):
     """Many calls of one body in one task, for `map`."""
 
-    def __call__(self, chunk: Sequence[tuple[Any, ...]], goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
+    def __call__(self, chunk: Sequence[Item], goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
         return run_chunk(self._bound(), chunk, kwargs, goes_on=goes_on)
 
 
@@ -119,13 +123,13 @@ class BatchCall(BodyCall):
 class BatchChunkCall(BatchCall):
     """Many calls in one task, for `map`, of an app whose calls run together."""
 
-    def __call__(self, chunk: Sequence[tuple[Any, ...]], goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
+    def __call__(self, chunk: Sequence[Item], goes_on: bool = False, /, **kwargs: Any) -> list[Any]:
         return run_batches(self.together, chunk, kwargs, self._batching.size, goes_on=goes_on)
 
 
 def run_batches(
     together: Callable[[Sequence[Row]], Sequence[Outcome]],
-    chunk: Sequence[tuple[Any, ...]],
+    chunk: Sequence[Item],
     kwargs: dict[str, Any],
     size: int | None,
     *,
@@ -136,22 +140,19 @@ def run_batches(
     found = ChunkResults(goes_on=goes_on)
     step = size or AUTO_BATCH
     for start in range(0, len(chunk), step):
-        for outcome in together([(args, kwargs) for args in chunk[start : start + step]]):
+        part = chunk[start : start + step]
+        rows = [(args, kwargs) for args in part if not isinstance(args, Raised)]
+        ran = iter(together(rows) if rows else ())
+        for args in part:
+            outcome = Outcome(error=args.exception()) if isinstance(args, Raised) else next(ran)
             if outcome.error is None:
                 found.append(outcome.value)
-            elif not isinstance(outcome.error, Exception):
-                raise outcome.error
-            elif goes_on:
-                found.append(Raised(outcome.error))
             else:
-                outcome.error.__dict__[RESULTS] = found.sendable()
-                raise outcome.error
+                found.end(outcome.error)
     return found
 
 
-def run_chunk(
-    body: Callable[..., Any], chunk: Sequence[tuple[Any, ...]], kwargs: dict[str, Any], *, goes_on: bool
-) -> list[Any]:
+def run_chunk(body: Callable[..., Any], chunk: Sequence[Item], kwargs: dict[str, Any], *, goes_on: bool) -> list[Any]:
     """Results of calls, one after the other.
 
     Parameters
@@ -162,14 +163,19 @@ def run_chunk(
     """
     kwargs.pop("parsl_resource_specification", None)  # of the task; each call has it by default, or its item says it
     found = ChunkResults(goes_on=goes_on)
+    pid = os.getpid()
     for args in chunk:
+        if isinstance(args, Raised):
+            found.end(args.exception())
+            continue
         try:
             found.append(body(*args, **kwargs))
-        except Exception as error:
-            if not goes_on:
-                error.__dict__[RESULTS] = found.sendable()
+        except BaseException as error:
+            if os.getpid() != pid:
                 raise
-            found.append(Raised(error))
+            found.end(error)
+        if os.getpid() != pid:
+            break  # a child that the body forked has come back: the other calls are the parent's
     return found
 
 
@@ -179,6 +185,22 @@ class ChunkResults(list[Any]):
     def __init__(self, results: Sequence[Any] = (), *, goes_on: bool) -> None:
         super().__init__(results)
         self._goes_on = goes_on
+
+    def end(self, error: BaseException) -> None:
+        """A call has raised. What else than an `Exception` it raises ends no other call, where it ends no process.
+
+        Raises
+        ------
+        BaseException
+            The error of the call, with the results before it, if nothing goes on after one.
+        """
+        raised = error if isinstance(error, Exception) or exit_error is None else exit_error(error)
+        if not isinstance(raised, Exception):
+            raise raised
+        if not self._goes_on:
+            raised.__dict__[RESULTS] = self.sendable()
+            raise raised
+        self.append(Raised(raised))
 
     def sendable(self) -> list[Any]:
         """The results, where one that cannot be sent counts as an error of its call alone.

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import parsl
 import psutil
@@ -20,7 +21,7 @@ from parsl.dataflow.errors import DependencyError, JoinError
 from parsl.dataflow.futures import AppFuture
 from parsl.executors import ThreadPoolExecutor
 
-from parsl_context import ContextExecutor, ContextSerializationError, WorkerLost, context, context_app
+from parsl_context import BodyExitError, ContextExecutor, ContextSerializationError, WorkerLost, context, context_app
 from tests.process.conftest import wait_for
 
 pytestmark = pytest.mark.process
@@ -246,6 +247,55 @@ def test_a_worker_that_dies_costs_its_own_task_alone(load: Load, ordered: bool) 
 
 
 @context_app(context=offset)
+def leaving(offset: int, x: int) -> int:
+    if x % 10 == 7:
+        raise [SystemExit, KeyboardInterrupt, GeneratorExit][x // 10](f"no {x}")
+    return x
+
+
+@pytest.mark.parametrize("chunksize", [1, 4, 30])
+def test_a_call_that_leaves_costs_its_own_item_alone(load: Load, chunksize: int) -> None:
+    """As a call by itself, whose worker lives on: so does the rest of its task."""
+    load(max_workers_per_node=1)
+    found = list(leaving.map(range(30), chunksize=chunksize, return_exceptions=True))
+    for i, value in enumerate(found):
+        if i % 10 == 7:
+            assert type(value) is BodyExitError
+            assert f"no {i}" in str(value.__cause__)
+            assert value.__notes__ == [f"item {i} of the map: {i}"]  # type: ignore[attr-defined]
+        else:
+            assert value == i
+    results, taken = leaving.map(range(30), chunksize=chunksize), []
+    with pytest.raises(BodyExitError, match="no 7") as raised:
+        taken.extend(iter_to(results, taken))
+    assert taken == list(range(7))
+    assert "item 7 of the map: 7" in raised.value.__notes__
+
+
+@context_app(context=offset)
+def forking(offset: int, folder: str, x: int) -> int:
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    else:
+        if x == 2:
+            raise ValueError("in the child")
+        with open(f"{folder}/{x}", "a") as file:
+            file.write("x")
+    return x
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_child_that_comes_back_from_a_call_makes_no_other_calls(load: Load, run_dir: Path, goes_on: bool) -> None:
+    load(max_workers_per_node=1)
+    folder = run_dir / "marks"
+    folder.mkdir()
+    found = forking.map([str(folder)] * 4, range(4), chunksize=4, return_exceptions=goes_on)
+    assert list(found) == list(range(4))
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"0": "x", "1": "x", "3": "x"}
+
+
+@context_app(context=offset)
 def unsendable(offset: int, x: int) -> object:
     if x == 3:
         raise KeyError(x)
@@ -263,6 +313,32 @@ def test_a_result_that_cannot_be_sent_costs_its_own_item_alone(load: Load, chunk
     with pytest.raises(ContextSerializationError, match=r"The result of the call, of type re\.Match"):
         taken.extend(iter_to(results, taken))
     assert taken == [0]
+
+
+@context_app(context=offset, batch=2)
+def paired(offset: int, x: list[object]) -> list[object]:
+    return x
+
+
+@context_app(context=offset)
+def echoed(offset: int, x: object) -> object:
+    return x
+
+
+@pytest.mark.parametrize("each", [echoed, paired])
+@pytest.mark.parametrize("chunksize", [1, 2, 4])
+def test_an_argument_that_cannot_be_sent_costs_its_own_item_alone(load: Load, each: Any, chunksize: int) -> None:
+    load(max_workers_per_node=1)
+    items = [0, {"key": (i for i in range(3))}, 2, 3]
+    found = list(each.map(items, chunksize=chunksize, return_exceptions=True))
+    assert [type(value) for value in found] == [int, ContextSerializationError, int, int]
+    assert f"Argument 0 of a call of {each.__name__}, of type builtins.dict, ['key']," in str(found[1])
+    assert found[1].__notes__[0].startswith("item 1 of the map: {'key'")
+    results, taken = each.map(items, chunksize=chunksize), []
+    with pytest.raises(ContextSerializationError) as raised:
+        taken.extend(iter_to(results, taken))
+    assert taken == [0]
+    assert raised.value.__notes__[0].startswith("item 1 of the map: {'key'")
 
 
 @pytest.mark.parametrize("how", ["close", "break", "error"])

@@ -215,6 +215,18 @@ def test_what_cannot_be_sent_is_named(wire):
     assert wire.labels == []
 
 
+def test_an_argument_that_cannot_be_sent_is_named_with_the_place_in_it(wire):
+    given = [1, {"locks": [threading.Lock(), (i for i in range(3))]}]
+    func = script("def f(*args, **kwargs): 1", "f")
+    code = wire.code(func)
+    with pytest.raises(
+        ContextSerializationError, match=r"^Argument 1 of a call of f, of type builtins.dict, \['locks'\]\[1\],"
+    ):
+        wire.book.pack_arguments(func, code, tuple(given), {})
+    with pytest.raises(ContextSerializationError, match=r"^Argument 'x' of a call of f, .*: cannot pickle 'generator'"):
+        wire.book.pack_arguments(func, code, (1,), {"y": 2, "x": given[1]})
+
+
 def test_threads_that_call_one_app_send_it_once(wire):
     func, start = app(model("a")), threading.Barrier(8)
     with ThreadPoolExecutor(8) as threads:
