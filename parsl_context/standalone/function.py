@@ -49,7 +49,11 @@ def {name}(*args, **kwargs):
     return runtime.call({digest!r}, program, {max_contexts}, args, kwargs)
 '''
 
-_REBUILD = "[names for names in [{}] if not exec(text, names)][0][name]"
+# Compiled once in a process, as soon as the runtime is there: the text is long, and comes with every call.
+_REBUILD = (
+    "__import__('sys').modules[runtime].function_of(text, name) if runtime in __import__('sys').modules "
+    "else [names for names in [{}] if not exec(text, names)][0][name]"
+)
 
 
 class StandaloneFunction:
@@ -105,7 +109,7 @@ class StandaloneFunction:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Whoever reads it gets a plain function, and needs nothing but built-in names.
-        return eval, (_REBUILD, {"text": self.source, "name": self.__name__})
+        return eval, (_REBUILD, {"text": self.source, "name": self.__name__, "runtime": runtime_name()})
 
     def __repr__(self) -> str:
         return f"<StandaloneFunction {self.__name__}: {len(self.source) / 1000:.0f} kB, {self.digest[:12]}>"

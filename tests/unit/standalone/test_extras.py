@@ -74,7 +74,7 @@ def test_variables_that_must_not_be_shared_are_made_by_each_call(caplog: pytest.
     assert "run undivided: rows is used up" in record.getMessage()
 
 
-def test_what_cannot_be_made_ahead_fails_as_the_function_does(cell: Any, tmp_path: Path) -> None:
+def test_files_that_a_context_reads_are_looked_at_with_every_call(cell: Any, tmp_path: Path) -> None:
     names = run(
         cell,
         f"""
@@ -88,11 +88,12 @@ def test_what_cannot_be_made_ahead_fails_as_the_function_does(cell: Any, tmp_pat
         """,
     )
     function = names.read.as_globus_function()
-    with pytest.raises(FileNotFoundError):
-        function(1)
     for words, length in (("one", 4), ("three", 6)):
         (tmp_path / "words.txt").write_text(words)
         assert function(1) == length, "it is another context when the file is another one"
+    (tmp_path / "words.txt").unlink()
+    with pytest.raises(FileNotFoundError):
+        function(1)
 
 
 def test_equal_programs_have_equal_digests_in_every_process(tmp_path: Path) -> None:

@@ -44,6 +44,12 @@ def test_it_is_a_plain_function_to_those_who_look() -> None:
     assert type(pickle.loads(pickle.dumps(function, 4))) is type(test_it_is_a_plain_function_to_those_who_look)
 
 
+def test_a_process_compiles_it_once_however_often_it_arrives() -> None:
+    packed = pickle.dumps(total.as_globus_function(), 4)
+    assert pickle.loads(packed)(2) == 6
+    assert pickle.loads(packed) is pickle.loads(packed)
+
+
 def test_equal_apps_make_equal_functions() -> None:
     again = context_app(context=numbers())(total.body)
     other = context_app(context=numbers(4))(total.body)
@@ -94,6 +100,11 @@ def test_a_value_that_cannot_travel_is_named() -> None:
     locked = context_app(context=context(lambda lock: lock)([LOCK]))(total.body)
     with pytest.raises(ContextSerializationError, match=r"cannot pickle '_thread\.lock' object"):
         locked.as_globus_function()
+
+
+def test_the_body_may_be_a_lambda() -> None:
+    made = context_app(context=numbers())(lambda values, x: sum(values) * x)
+    assert made.as_globus_function()(2) == 6
 
 
 def test_code_without_text_is_refused_with_a_way_out() -> None:
