@@ -19,7 +19,7 @@ import queue
 import signal
 import time
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.errors import BadStateException
@@ -41,7 +41,7 @@ _POLL_S = 0.1
 _BLOCKS_EVERY_S = 5.0  # how often it is looked whether our pool is there, as by endpoints
 
 
-class NodeManager(Manager):  # type: ignore[misc]
+class NodeManager(Manager):
     """Parsl's manager, whose tasks an executor runs.
 
     Parameters
@@ -59,10 +59,12 @@ class NodeManager(Manager):  # type: ignore[misc]
         self._executor = executor
         self._of_executor = worker_count
         self.worker_count = 0  # that it starts itself
-        # Parsl's are of another process, which is gone first where a job is told to end, and stays where this is killed.
+        # Parsl's are of another process, which is gone first where a job is told to end, and stays where this one is
+        # killed.
         self._mp_manager.shutdown()
-        self.pending_result_queue, self.monitoring_queue = queue.Queue(), queue.Queue()
-        self.task_scheduler = _Passing(executor, self.pending_result_queue)
+        results: Any = queue.Queue()
+        self.pending_result_queue, self.monitoring_queue = results, cast(Any, queue.Queue())
+        self.task_scheduler = _Passing(executor, results)
 
     def create_reg_message(self) -> dict[str, Any]:
         """What the interchange gets to know of this node."""
@@ -82,10 +84,10 @@ class NodeManager(Manager):  # type: ignore[misc]
         self._stop_event.set()
 
 
-class _Passing(TaskScheduler):  # type: ignore[misc]
+class _Passing(TaskScheduler):
     """Where a manager puts its tasks, and gets results."""
 
-    def __init__(self, executor: EndpointExecutor, results: queue.Queue[bytes | None]) -> None:
+    def __init__(self, executor: EndpointExecutor, results: Any) -> None:
         super().__init__(results, results)
         self._executor = executor
 
@@ -147,6 +149,7 @@ def main() -> None:
 
 def _executor(args: argparse.Namespace, folder: pathlib.Path) -> EndpointExecutor:
     """The executor of this node. Its block is a process here, in the job that this is in."""
+    provider = LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1)  # type: ignore[no-untyped-call]
     executor = EndpointExecutor(
         **{
             "label": "pool",
@@ -160,13 +163,13 @@ def _executor(args: argparse.Namespace, folder: pathlib.Path) -> EndpointExecuto
             else int(args.max_workers_per_node),
             "cpu_affinity": args.cpu_affinity,
             "available_accelerators": args.available_accelerators,
-            "provider": LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
+            "provider": provider,
             **dict(map(_option, args.option)),
         }
     )
     executor.run_dir = str(folder)
-    executor.provider.script_dir = str(folder / "submit_scripts")
-    os.makedirs(executor.provider.script_dir, exist_ok=True)
+    provider.script_dir = str(folder / "submit_scripts")
+    os.makedirs(provider.script_dir, exist_ok=True)
     return executor
 
 
@@ -215,7 +218,7 @@ def _count_of_workers(executor: EndpointExecutor) -> int:
             return int(count)
         time.sleep(_POLL_S)
     reason = executor.executor_exception or TimeoutError(f"no worker has come within {_STARTS_WITHIN_S:.0f} s")
-    raise BadStateException(
+    raise BadStateException(  # type: ignore[no-untyped-call]
         executor, RuntimeError(f"Our pool did not start; its log is in {executor.logdir}: {reason}")
     )
 

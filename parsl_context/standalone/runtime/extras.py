@@ -58,7 +58,7 @@ class Found:
         if reason is not None:
             self._say(reason)
             return None
-        return made, self._terms.pictures(function.__globals__)  # type: ignore[attr-defined]
+        return made, self._terms.pictures(function.__globals__)
 
     def run(
         self,
@@ -69,7 +69,7 @@ class Found:
         kwargs: dict[str, Any],
     ) -> Any:
         """Run a call: with the variables, or undivided."""
-        if made is None or made[1] != self._terms.pictures(body.__globals__):  # type: ignore[attr-defined]
+        if made is None or made[1] != self._terms.pictures(body.__globals__):
             return whole(*args, **kwargs)
         return body(made[0], *args, **kwargs)
 

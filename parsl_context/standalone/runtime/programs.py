@@ -282,7 +282,7 @@ class _App:
             module = self._program.extra("batches", BATCHES_GIVEN)
             self._together = Together(module, self._told["batching"], self.body, self._names)
         with _using() as use:
-            given = []
+            given, keys = [], dict[str, Any]()
             for args, kwargs in rows:
                 keys, args, kwargs = self._taken(args, kwargs)
                 given.append((args, kwargs))

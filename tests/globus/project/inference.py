@@ -104,7 +104,7 @@ def looked_up(word: str) -> tuple[int, str]:
     """Its context is found: there is no mark of builds, but the table has an identity."""
     import os
 
-    table = {each: len(each) for each in "one two three".split()}
+    table = {each: len(each) for each in ("one", "two", "three")}
     where = f"{os.getpid()} {id(table)}"
     return table[word], where
 

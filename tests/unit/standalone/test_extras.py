@@ -107,7 +107,8 @@ def test_equal_programs_have_equal_digests_in_every_process(tmp_path: Path) -> N
                 table = {word: len(word) for word in ("a", "bb", "ccc")}
                 other = dict(zip("abc", (1, 2, 3)))
                 names = sorted(other)
-                return table.get(text), table.keys(), table.values(), other.get(text), names.index(text), names.count(text)
+                tables = table.get(text), table.keys(), table.values(), other.get(text)
+                return tables, names.index(text), names.count(text)
 
             print(counted.as_globus_function().digest)
             """
