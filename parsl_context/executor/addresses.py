@@ -21,10 +21,10 @@ def check_interchange(label: str, command: Sequence[str]) -> None:
     """
     if any(part.rpartition("/")[2] in _STOCK for part in command):
         raise ConfigurationError(
-            f"Executor {label!r} was told to start Parsl's interchange ({' '.join(command)}), which cannot speak with it. "
-            "GlobusComputeEngine does so with any executor: within a Globus Compute endpoint use ContextEngine, with the "
-            "options of the executor, or `python -m parsl_context.globus.pool` as the launch_cmd of a stock engine. "
-            "Elsewhere leave interchange_launch_cmd out."
+            f"Executor {label!r} was told to start Parsl's interchange ({' '.join(command)}), which does not know its "
+            "messages. GlobusComputeEngine does so with any executor: within a Globus Compute endpoint use "
+            "ContextEngine, with the options of the executor, or `python -m parsl_context.globus.pool` as the "
+            "launch_cmd of a stock engine. Elsewhere leave interchange_launch_cmd out."
         )
 
 

@@ -41,7 +41,7 @@ _POLL_S = 0.1
 _BLOCKS_EVERY_S = 5.0  # how often it is looked whether our pool is there, as by endpoints
 
 
-class NodeManager(Manager):  # type: ignore[misc]
+class NodeManager(Manager):
     """Parsl's manager, whose tasks an executor runs.
 
     Parameters
@@ -59,10 +59,12 @@ class NodeManager(Manager):  # type: ignore[misc]
         self._executor = executor
         self._of_executor = worker_count
         self.worker_count = 0  # that it starts itself
-        # Parsl's are of another process, which is gone first where a job is told to end, and stays where this is killed.
+        # Parsl's are of another process. That is gone first where a job is told to end, and stays if this is killed.
         self._mp_manager.shutdown()
-        self.pending_result_queue, self.monitoring_queue = queue.Queue(), queue.Queue()
-        self.task_scheduler = _Passing(executor, self.pending_result_queue)
+        results: Any = queue.Queue()
+        messages: Any = queue.Queue()
+        self.pending_result_queue, self.monitoring_queue = results, messages
+        self.task_scheduler = _Passing(executor, results)
 
     def create_reg_message(self) -> dict[str, Any]:
         """What the interchange gets to know of this node."""
@@ -82,10 +84,10 @@ class NodeManager(Manager):  # type: ignore[misc]
         self._stop_event.set()
 
 
-class _Passing(TaskScheduler):  # type: ignore[misc]
+class _Passing(TaskScheduler):
     """Where a manager puts its tasks, and gets results."""
 
-    def __init__(self, executor: EndpointExecutor, results: queue.Queue[bytes | None]) -> None:
+    def __init__(self, executor: EndpointExecutor, results: Any) -> None:
         super().__init__(results, results)
         self._executor = executor
 
@@ -147,6 +149,8 @@ def main() -> None:
 
 def _executor(args: argparse.Namespace, folder: pathlib.Path) -> EndpointExecutor:
     """The executor of this node. Its block is a process here, in the job that this is in."""
+    provider = LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1)  # type: ignore[no-untyped-call]
+    is_bounded = args.max_workers_per_node != float("inf")
     executor = EndpointExecutor(
         **{
             "label": "pool",
@@ -155,18 +159,16 @@ def _executor(args: argparse.Namespace, folder: pathlib.Path) -> EndpointExecuto
             "worker_debug": args.debug,
             "cores_per_worker": float(args.cores_per_worker),
             "mem_per_worker": None if args.mem_per_worker in (None, "None") else float(args.mem_per_worker),
-            "max_workers_per_node": None
-            if args.max_workers_per_node == float("inf")
-            else int(args.max_workers_per_node),
+            "max_workers_per_node": int(args.max_workers_per_node) if is_bounded else None,
             "cpu_affinity": args.cpu_affinity,
             "available_accelerators": args.available_accelerators,
-            "provider": LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
+            "provider": provider,
             **dict(map(_option, args.option)),
         }
     )
     executor.run_dir = str(folder)
-    executor.provider.script_dir = str(folder / "submit_scripts")
-    os.makedirs(executor.provider.script_dir, exist_ok=True)
+    provider.script_dir = str(folder / "submit_scripts")
+    os.makedirs(provider.script_dir, exist_ok=True)
     return executor
 
 
@@ -215,9 +217,8 @@ def _count_of_workers(executor: EndpointExecutor) -> int:
             return int(count)
         time.sleep(_POLL_S)
     reason = executor.executor_exception or TimeoutError(f"no worker has come within {_STARTS_WITHIN_S:.0f} s")
-    raise BadStateException(
-        executor, RuntimeError(f"Our pool did not start; its log is in {executor.logdir}: {reason}")
-    )
+    error = RuntimeError(f"Our pool did not start; its log is in {executor.logdir}: {reason}")
+    raise BadStateException(executor, error)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

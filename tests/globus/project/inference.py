@@ -104,7 +104,7 @@ def looked_up(word: str) -> tuple[int, str]:
     """Its context is found: there is no mark of builds, but the table has an identity."""
     import os
 
-    table = {each: len(each) for each in "one two three".split()}
+    table = {each: len(each) for each in ("one", "two", "three")}
     where = f"{os.getpid()} {id(table)}"
     return table[word], where
 
@@ -112,6 +112,15 @@ def looked_up(word: str) -> tuple[int, str]:
 def double(x):  # type: ignore[no-untyped-def]
     """What an ordinary app is."""
     return 2 * x
+
+
+def who(seconds):  # type: ignore[no-untyped-def]  # sent as text, alone
+    """Which process runs it, for so long that others take the next."""
+    import os
+    import time
+
+    time.sleep(seconds)
+    return os.getpid()
 
 
 def what_is_there():  # type: ignore[no-untyped-def]  # sent as text, alone
