@@ -309,7 +309,7 @@ class ContextApp(AppBase):
         Raises
         ------
         ConfigurationError
-            If the app needs an executor of ours: its context is found by itself, or its calls run together.
+            If the app needs an executor of ours: its calls are compared (``check=``), or its contexts wait for futures.
         CarriedCodeError, ContextSerializationError
             If something that it needs cannot travel, or all of it is too large for Globus Compute.
         """

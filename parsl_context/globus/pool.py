@@ -19,7 +19,7 @@ import queue
 import signal
 import time
 from concurrent.futures import Future
-from typing import Any, cast
+from typing import Any
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.errors import BadStateException
@@ -59,11 +59,11 @@ class NodeManager(Manager):
         self._executor = executor
         self._of_executor = worker_count
         self.worker_count = 0  # that it starts itself
-        # Parsl's are of another process, which is gone first where a job is told to end, and stays where this one is
-        # killed.
+        # Parsl's are of another process. That is gone first where a job is told to end, and stays if this is killed.
         self._mp_manager.shutdown()
         results: Any = queue.Queue()
-        self.pending_result_queue, self.monitoring_queue = results, cast(Any, queue.Queue())
+        messages: Any = queue.Queue()
+        self.pending_result_queue, self.monitoring_queue = results, messages
         self.task_scheduler = _Passing(executor, results)
 
     def create_reg_message(self) -> dict[str, Any]:
@@ -150,6 +150,7 @@ def main() -> None:
 def _executor(args: argparse.Namespace, folder: pathlib.Path) -> EndpointExecutor:
     """The executor of this node. Its block is a process here, in the job that this is in."""
     provider = LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1)  # type: ignore[no-untyped-call]
+    is_bounded = args.max_workers_per_node != float("inf")
     executor = EndpointExecutor(
         **{
             "label": "pool",
@@ -158,9 +159,7 @@ def _executor(args: argparse.Namespace, folder: pathlib.Path) -> EndpointExecuto
             "worker_debug": args.debug,
             "cores_per_worker": float(args.cores_per_worker),
             "mem_per_worker": None if args.mem_per_worker in (None, "None") else float(args.mem_per_worker),
-            "max_workers_per_node": None
-            if args.max_workers_per_node == float("inf")
-            else int(args.max_workers_per_node),
+            "max_workers_per_node": int(args.max_workers_per_node) if is_bounded else None,
             "cpu_affinity": args.cpu_affinity,
             "available_accelerators": args.available_accelerators,
             "provider": provider,
@@ -218,9 +217,8 @@ def _count_of_workers(executor: EndpointExecutor) -> int:
             return int(count)
         time.sleep(_POLL_S)
     reason = executor.executor_exception or TimeoutError(f"no worker has come within {_STARTS_WITHIN_S:.0f} s")
-    raise BadStateException(  # type: ignore[no-untyped-call]
-        executor, RuntimeError(f"Our pool did not start; its log is in {executor.logdir}: {reason}")
-    )
+    error = RuntimeError(f"Our pool did not start; its log is in {executor.logdir}: {reason}")
+    raise BadStateException(executor, error)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from parsl.config import Config
 
 from parsl_context.globus import GlobusContextExecutor
 from parsl_context.testing.globus import Broker, LocalEndpoint, LocalService
-from tests.globus.conftest import as_text
+from tests.globus.conftest import as_text, wait_for
 
 WITHIN_S = 120
 TWO_WORKERS = """\
@@ -69,3 +69,28 @@ def test_a_build_that_fails_says_so_and_is_tried_again(ours: LocalService, marks
     executor = GlobusContextExecutor(ours.executor())
     with parsl.load(Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), initialize_logging=False)):
         assert patient().result(WITHIN_S) == 2, "the first attempt was made ahead of the call"
+
+
+def test_two_contexts_on_two_managers_are_built_once_each(broker: Broker, marks: Any, tmp_path: Path) -> None:
+    config = TWO_WORKERS.replace("max_workers_per_node: 2", "max_workers_per_node: 1").replace(
+        "_blocks: 1", "_blocks: 2"
+    )
+    command = ("python", "-m", "parsl_context.globus.endpoint")
+    apps = inference.apps_in(marks.folder)
+    kinds = [apps[name].as_globus_function() for name in ("plain", "block")]
+    with (
+        LocalService(broker.url) as service,
+        LocalEndpoint(service, tmp_path / "two", Path(sys.prefix), config, command),
+        as_text(service) as ordinary,
+        service.executor() as executor,
+    ):
+        pids = set()
+        while len(pids) < 2:  # both are there
+            pids |= {future.result(WITHIN_S) for future in [ordinary.submit(inference.who, 0.2) for _ in range(4)]}
+        busy = executor.submit(apps["slow"].as_globus_function(), 3.0)  # where `plain` is at home, from now on
+        wait_for(lambda: marks.count("slow"), WITHIN_S)
+        executor.submit(kinds[1], 1).result(WITHIN_S)
+        busy.result(WITHIN_S)
+        for each in kinds * 4:  # one at a time: both managers are free
+            executor.submit(each, 1).result(WITHIN_S)
+    assert (marks.count("built"), marks.count("block")) == (1, 1)

@@ -22,15 +22,15 @@ from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 from parsl_context import ConfigurationError, ContextExecutor
 from parsl_context.testing.globus import Broker, LocalEndpoint, LocalService
 from tests.globus.conftest import as_text, environment_of, wait_for
+from tests.globus.test_templates import rendered
 
-TEMPLATE = Path(__file__).parents[2] / "configs" / "globus" / "launch_cmd.yaml"
 WITHIN_S = 120
 PROVIDER = {"type": "LocalProvider", "init_blocks": 1, "min_blocks": 1, "max_blocks": 1}
 
 
 def launch_command() -> str:
     """As in the template, which sites copy."""
-    return str(yaml.safe_load(TEMPLATE.read_text())["engine"]["launch_cmd"])
+    return str(yaml.safe_load(rendered("launch_cmd"))["engine"]["launch_cmd"])
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import time
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,16 @@ import globus_compute_endpoint.engines
 import inference
 import psutil
 import pytest
-from globus_compute_endpoint.endpoint.config.utils import load_config_yaml
+from globus_compute_endpoint.endpoint.config.config import CoreEndpointConfig
+from globus_compute_endpoint.endpoint.config.utils import (
+    load_config_yaml,
+    load_user_config_schema,
+    load_user_config_template,
+    render_config_user_template,
+)
+from globus_compute_endpoint.endpoint.identity_mapper import MappedPosixIdentity
 from globus_compute_sdk import Executor
+from jsonschema import ValidationError
 
 from parsl_context.globus import ContextEngine
 from parsl_context.testing.globus import Broker, LocalEndpoint, LocalService
@@ -30,14 +40,50 @@ engine:
 """
 
 
-@pytest.mark.parametrize("name", ["stock", "ours"])
-def test_a_template_is_what_endpoints_take(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def rendered(name: str, **options: Any) -> str:
+    """A template as endpoints make it, for a user that has given options."""
+    me = MappedPosixIdentity(pwd.getpwuid(os.getuid()), "6b1a3a9c-0000-0000-0000-000000000000", [])
+    path = TEMPLATES / f"{name}.yaml"
+    schema = load_user_config_schema(TEMPLATES / "user_config_schema.json")
+    text = load_user_config_template(path.with_suffix(".yaml.j2"))  # it looks for one without the last part, too
+    return render_config_user_template(CoreEndpointConfig(), text, path, me, schema, options)
+
+
+@pytest.fixture
+def _with_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(globus_compute_endpoint.engines, "ContextEngine", ContextEngine, raising=False)
-    config = load_config_yaml((TEMPLATES / f"{name}.yaml").read_text())
+
+
+@pytest.mark.usefixtures("_with_ours")
+@pytest.mark.parametrize(("name", "kept"), [("stock", 1), ("ours", 0), ("launch_cmd", 1)])
+def test_a_template_is_what_endpoints_take(name: str, kept: int) -> None:
+    config = load_config_yaml(rendered(name))
+    provider = config.engine.executor.provider
     assert config.idle_heartbeats_soft == 240
-    assert type(config.engine).__name__ == {"stock": "GlobusComputeEngine", "ours": "ContextEngine"}[name]
-    assert config.engine.executor.provider.min_blocks == {"stock": 1, "ours": 0}[name]
-    assert name == "stock" or config.engine.executor.context_max_idletime == 3600
+    assert type(config.engine).__name__ == ("ContextEngine" if name == "ours" else "GlobusComputeEngine")
+    assert (provider.min_blocks, provider.max_blocks) == (kept, 4)
+    assert (provider.account, provider.walltime) == ("ACCOUNT", "04:00:00")
+    assert name != "ours" or config.engine.executor.context_max_idletime == 3600
+    assert name != "launch_cmd" or "--block_id={{block_id}}" in config.engine.executor.launch_cmd
+
+
+@pytest.mark.usefixtures("_with_ours")
+@pytest.mark.parametrize("name", ["stock", "ours", "launch_cmd"])
+def test_users_choose_what_the_schema_allows(name: str) -> None:
+    config = load_config_yaml(rendered(name, account="physics", walltime="01:30:00", min_blocks=0, max_blocks=2))
+    provider = config.engine.executor.provider
+    assert (provider.account, provider.walltime) == ("physics", "01:30:00")
+    assert (provider.min_blocks, provider.max_blocks) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_blocks": 100}, {"min_blocks": "1"}, {"account": "a\n  worker_init: rm"}, {"worker_init": "rm"}],
+    ids=lambda options: next(iter(options)),
+)
+def test_users_choose_nothing_else(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        rendered("ours", **options)
 
 
 def call(executor: Executor, function: Any) -> tuple[int, float]:

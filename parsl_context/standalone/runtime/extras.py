@@ -58,7 +58,7 @@ class Found:
         if reason is not None:
             self._say(reason)
             return None
-        return made, self._terms.pictures(function.__globals__)
+        return made, self._terms.pictures(_globals_of(function))
 
     def run(
         self,
@@ -69,7 +69,7 @@ class Found:
         kwargs: dict[str, Any],
     ) -> Any:
         """Run a call: with the variables, or undivided."""
-        if made is None or made[1] != self._terms.pictures(body.__globals__):
+        if made is None or made[1] != self._terms.pictures(_globals_of(body)):
             return whole(*args, **kwargs)
         return body(made[0], *args, **kwargs)
 
@@ -77,6 +77,11 @@ class Found:
         logging.getLogger("parsl-context").warning(
             "Calls of %s run undivided: %s", self._name, reason, exc_info=with_error
         )
+
+
+def _globals_of(function: Any) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = function.__globals__
+    return found
 
 
 def stamps_of(paths: Sequence[str]) -> list[tuple[str, int, int]]:

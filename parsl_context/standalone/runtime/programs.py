@@ -282,16 +282,13 @@ class _App:
             module = self._program.extra("batches", BATCHES_GIVEN)
             self._together = Together(module, self._told["batching"], self.body, self._names)
         with _using() as use:
-            given, keys = [], dict[str, Any]()
-            for args, kwargs in rows:
-                keys, args, kwargs = self._taken(args, kwargs)
-                given.append((args, kwargs))
-            body, first, named = self._filled(use, keys)
+            taken = [self._taken(args, kwargs) for args, kwargs in rows]
+            body, first, named = self._filled(use, taken[0][0])
 
             def run(*args: Any, **kwargs: Any) -> Any:
                 return body(*first, *args, **kwargs, **named)
 
-            return self._together.run(run, given, self.__name__)
+            return self._together.run(run, [row for _, *row in taken], self.__name__)
 
     def warm(self) -> int:
         """Build its contexts, if they do not wait for keys. Gives how many there are."""

@@ -114,6 +114,15 @@ def double(x):  # type: ignore[no-untyped-def]
     return 2 * x
 
 
+def who(seconds):  # type: ignore[no-untyped-def]  # sent as text, alone
+    """Which process runs it, for so long that others take the next."""
+    import os
+    import time
+
+    time.sleep(seconds)
+    return os.getpid()
+
+
 def what_is_there():  # type: ignore[no-untyped-def]  # sent as text, alone
     """What a worker has, asked as any function."""
     import importlib.util
