@@ -92,7 +92,7 @@ class ContextSerializationError(ParslContextError, SerializationError):
 
     def __init__(self, part: str, cause: BaseException, advice: str = _CREATE_THERE) -> None:
         self.part = part
-        reason = sentence(f"{type(cause).__name__}: {cause}")
+        reason = sentence(_told(cause))
         ParslError.__init__(self, f"{part} cannot be serialized: {reason} {advice}")
 
     def __str__(self) -> str:
@@ -144,7 +144,7 @@ class ContextBuildError(ParslContextError):
         self.__cause__ = cause
 
     def _text(self, cause: BaseException | None) -> str:
-        reason = f"{type(cause).__name__}: {cause}" if cause is not None else "unknown reason"
+        reason = _told(cause) if cause is not None else "unknown reason"
         tries = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
         text = (
             f"Context {self.context} could not be built after {tries}, the last on manager {self.manager} "

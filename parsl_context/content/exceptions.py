@@ -338,4 +338,5 @@ def _set(error: BaseException, name: str, value: object) -> None:
 
 
 def _shown(error: BaseException) -> str:
-    return f"{type(error).__name__}: {text_of(error)}"
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

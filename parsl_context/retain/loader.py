@@ -222,7 +222,7 @@ def kinds_of(error: BaseException) -> tuple[str, ...]:
 def in_a_line(error: BaseException) -> str:
     """What an error is, for logs."""
     try:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
+        text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     except BaseException:  # its `__str__` is the user's, and may raise anything
         text = type(error).__name__
     return text if len(text) <= _LINE else f"{text[:_LINE]}..."

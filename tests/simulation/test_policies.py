@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from parsl_context.wire.messages import Digest
 from tests.simulation import workloads
 from tests.simulation.bound import offline_bound
 from tests.simulation.checks import check
 from tests.simulation.policies import ALL
 from tests.simulation.simulator import OURS, Policy, Simulation, Tally
-from tests.simulation.world import World
+from tests.simulation.world import Call, Content, World
 
 
 def run(world: World, policy: Policy) -> Tally:
@@ -53,3 +54,15 @@ def test_workers_that_share_contexts_are_not_idle_beside_work() -> None:
     tally = simulation.run()
     assert tally.ended == len(world.calls)
     assert tally.makespan_s <= 1.2 * offline_bound(world)
+
+
+@pytest.mark.parametrize(("slots", "managers"), [(8, 1), (32, 1), (8, 4)])
+def test_calls_much_longer_than_one_before_have_all_workers(slots: int, managers: int) -> None:
+    """A script tries one call, which is quick, then makes those that it is about: within a fifth of a call's time."""
+    net, run_s = Digest("net"), 5.0
+    tried = Call((net,), 0.0002, code=Digest("f"))
+    calls = [tried] + [Call((net,), run_s, at_s=2.0, code=Digest("f"))] * (3 * slots * managers)
+    world = World("a quick one first", [Content(net, 0.1)], calls, workloads.nodes(managers, slots))
+    tally = run(world, OURS)
+    assert tally.ended == len(calls)
+    assert tally.makespan_s <= offline_bound(world) + run_s / 5

@@ -59,6 +59,14 @@ SAMPLES = {
     e.MessageError: e.MessageError("A malformed message of 2 frames arrived."),
 }
 
+
+class Textless(Exception):
+    """As code of the user's may raise it."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
 WAYS_TO_TRAVEL = {
     **{f"pickle {n}": lambda error, n=n: pickle.loads(pickle.dumps(error, n)) for n in range(3, 6)},
     "as pickled": lambda error: error.__reduce__()[0](*error.__reduce__()[1]),  # whoever else may hook into pickle
@@ -138,6 +146,9 @@ def test_code_that_catches_what_parsl_raises_goes_on_working(ours, known):
             ["SystemExit: no such model.", "worker 3", "node7", "4711", "lives on"],
         ),
         (body_exit(KeyboardInterrupt()), ["raised KeyboardInterrupt."]),
+        (build_error(MemoryError()), ["block 2): MemoryError."]),
+        (build_error(Textless()), ["block 2): Textless: <it has no text: RuntimeError was raised for it>."]),
+        (e.ContextSerializationError("It", Textless()), ["It cannot be serialized: Textless: <it has no text"]),
         (SAMPLES[e.ManagerLost], ["m-07", "node7", "block 2", "no heartbeat", "retries="]),
         (SAMPLES[e.ContextSerializationError], ["Argument 'db'", "TypeError: a lock", "inside the context function"]),
         (build_error(ValueError("odd")), ["classifier('a.pt')", "3 attempts", "m-07", "node7", "block 2", "odd"]),

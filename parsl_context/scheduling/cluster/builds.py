@@ -61,7 +61,10 @@ class Builds:
         if self._is_barred(line, now):
             return False
         build = self.build(line)
-        if worth_a_build(waiting=line.backlog, holders=line.serving, run=line.run, build=build):
+        run = line.run
+        if line.quiet_since is not None:  # it takes at least as long as those have that run
+            run = Estimate(max(run.or_prior(0.0), now - line.quiet_since))
+        if worth_a_build(waiting=line.backlog, holders=line.serving, run=run, build=build):
             return True
         line.enough = math.floor(
             line.serving * build.or_prior(BUILD_PRIOR_S) / max(1e-6, line.run.or_prior(RUN_PRIOR_S))

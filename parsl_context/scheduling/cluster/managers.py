@@ -68,9 +68,11 @@ class ClusterPair(Pair):
         Calls of the line that ended there.
     used_at : float, optional
         When the last of them did. [s]
+    quiet_since : float
+        When the last of them did, or the manager was sent one while it held none. [s]
     """
 
-    __slots__ = ("calls", "capacity", "held", "surplus", "templates", "used_at", "warm")
+    __slots__ = ("calls", "capacity", "held", "quiet_since", "surplus", "templates", "used_at", "warm")
 
     line: ClusterLine
     holder: Manager
@@ -79,6 +81,7 @@ class ClusterPair(Pair):
         super().__init__(line, holder)
         self.warm = self.templates = self.capacity = self.held = self.surplus = self.calls = 0
         self.used_at: float | None = None
+        self.quiet_since = 0.0
 
     @property
     def is_full(self) -> bool:
@@ -108,11 +111,13 @@ class ClusterLine(Line[Call]):
         The longest time for which they, or batches of them, have taken a worker.
     batches : Batches or None
         How its calls run together, if they may.
+    quiet_since : float or None
+        Since when calls run that take much longer than `run`; None: none do. [s]
     """
 
     __slots__ = (
-        "_rank", "batches", "building", "enough", "is_watched", "longest", "progress_at", "refused", "run", "shortest",
-        "surplus", "total_capacity", "total_surplus", "wanting", "work_s",
+        "_rank", "batches", "building", "enough", "is_watched", "longest", "progress_at", "quiet_since", "refused",
+        "run", "shortest", "surplus", "total_capacity", "total_surplus", "wanting", "work_s",
     )  # fmt: skip
 
     pairs: dict[Manager, ClusterPair]  # type: ignore[assignment]
@@ -128,6 +133,7 @@ class ClusterLine(Line[Call]):
         self.shortest = Floor()
         self.longest = Ceiling()
         self.progress_at = 0.0  # when a call of it ended last
+        self.quiet_since: float | None = None
         self.refused: dict[ManagerId, str] = {}  # where its contexts cannot be held together, and why
         self.enough = 0  # backlog that was worth a build when that was last considered
         self.wanting: float | None = None  # how late its calls are, as the list of lines that want a build has it

@@ -81,6 +81,8 @@ class ClusterPlacement:
         call.sent_at = now
         manager.take(call)
         manager.idle_since = None
+        if not pair.held:
+            pair.quiet_since = now
         line.change_held(pair, 1)
         pair.was_served = True
         if manager.free + (manager.prefetch or 0) <= 0:
@@ -212,7 +214,7 @@ class ClusterPlacement:
                 return False
         elif free <= 0 or held >= capacity:
             first = line.queue.first()
-            if first is None or line.lane.fresh or line.lane.in_order:
+            if first is None or line.lane.fresh or line.lane.in_order or line.quiet_since is not None:
                 return False
             depth = math.ceil(level * lookahead(self._books.run_of(first.code), _horizon_s(manager)))
             if free + depth * manager.slots <= 0 or held >= capacity * (1 + depth):
@@ -298,7 +300,7 @@ class ClusterPlacement:
 
     def _look_at(self, line: ClusterLine, now: float) -> list[Action]:
         line.is_watched = False
-        actions = self.place_all(line, now)
+        actions = self._relieve_quiet(line, now) + self.place_all(line, now)
         if line.total_surplus and not line.waiting:
             idle = self._find_idle(line, now)
             if idle is not None:
@@ -327,6 +329,21 @@ class ClusterPlacement:
         if not pair.surplus or pair.holder.prefetch is not None or run_s < _SLOW * _horizon_s(pair.holder):
             return []
         return _reclaim(pair, pair.surplus)
+
+    def _relieve_quiet(self, line: ClusterLine, now: float) -> list[Action]:
+        """Take back what waits at managers where nothing of the line has ended for much longer than it should have.
+
+        The calls that run there are longer than those before, and what waits behind them counts against slots that are
+        idle, where more instances could be built.
+        """
+        actions: list[Action] = []
+        for pair in list(itertools.islice(line.surplus, CHOICES)):
+            manager = pair.holder
+            if manager.prefetch is None and now - pair.quiet_since >= _SLOW * _horizon_s(manager):
+                line.quiet_since = min(pair.quiet_since, line.quiet_since or math.inf)
+                line.surplus.move_to_end(pair)
+                actions += _reclaim(pair, pair.surplus)
+        return actions
 
     def open_line(self, lane: Lane) -> ClusterLine:
         line = self._books.lines[lane] = ClusterLine(lane)

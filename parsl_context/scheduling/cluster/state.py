@@ -207,7 +207,8 @@ class ClusterState:
         line.longest.add(event.run_s)
         self._books.shortest.add(event.run_s)
         self._builds.reckon(line)
-        line.progress_at = now
+        line.progress_at = pair.quiet_since = now
+        line.quiet_since = None
         if not call.ahead:
             manager.transit.add(max(0.0, now - call.sent_at - event.run_s))
         pair.calls += event.calls * call.size

@@ -779,3 +779,23 @@ def test_calls_that_turn_out_to_be_long_do_not_wait_at_a_manager() -> None:
     back = cluster.TasksReturned(manager=M1, tasks=taken[0].tasks)
     assert state.handle(back, now=3.0) == [], "one runs there, and no other is sent"
     assert state.waiting == 6
+
+
+def test_what_waits_behind_a_call_that_goes_on_and_on_is_taken_back_and_idle_slots_build() -> None:
+    state = make({M1: 4}, warm={M1: A}, build_s=0.1)
+    submit(state, 1, A)
+    end(state, M1, 1, run_s=0.0001, now=1.01)
+    for number in range(2, 12):
+        submit(state, number, A, now=2.0)
+    assert len(end(state, M1, 2, run_s=0.0001, now=2.001)) == 9, "one runs, and the others wait behind it"
+    actions: list[cluster.Action] = []
+    while not actions and (now := state.next_deadline()) < 5.0:
+        actions = state.handle(cluster.Tick(), now=now)
+    (taken,) = actions
+    assert isinstance(taken, TakeBack)
+    assert len(taken.tasks) == 8
+    back = cluster.TasksReturned(manager=M1, tasks=taken.tasks)
+    ordered = state.handle(back, now=now)
+    assert ordered == [order(number, M1, A) for number in range(3)]
+    state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(1), context=A), now=now)
+    assert settle(state, M1, A, now=now) == [SendTask(task=TaskId(4), manager=M1)], "none is sent ahead"
