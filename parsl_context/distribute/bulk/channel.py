@@ -20,7 +20,8 @@ from parsl_context.distribute.peers.pace import Pace
 from parsl_context.errors import MessageError, PayloadLostError
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.messages import Segment
-from parsl_context.wire.segments import Arrival, Segments
+from parsl_context.wire.segment_files import Arrival
+from parsl_context.wire.segments import Segments
 
 _FRAMES_PER_TURN = 8  # in each direction, before others get their turn
 _OLDEST_EVERY = 4  # pieces
