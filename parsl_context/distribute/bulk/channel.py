@@ -115,6 +115,7 @@ class BulkChannel:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Segment)
         self.is_closed = False
+        self.sent = self.received = 0  # [bytes]
         loop.watch(sock, self._readable)
 
     def hello(self) -> None:
@@ -197,6 +198,7 @@ class BulkChannel:
                     sent = self._socket.send(self._out)
                 except BlockingIOError:
                     return False
+                self.sent += sent
                 self._out = self._out[sent:] if sent < len(self._out) else None
             self._pace.adjust(time.monotonic())
         return self._out is None and not self._notes and not self._departures
@@ -251,6 +253,7 @@ class BulkChannel:
             self.close("it was closed by the other side")
             return False
         self._filled += count
+        self.received += count
         if self._head is not None:
             self._wake_for(len(target) - self._filled)
         if self._filled < len(target):
