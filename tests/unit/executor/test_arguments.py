@@ -94,10 +94,10 @@ def test_equal_bytes_elsewhere_in_memory_are_the_same(calls):
 
 def test_what_differs_between_calls_goes_beside_it(calls):
     big, small = some(), some(2, 100_000)
-    tasks = [calls.submit(small, {"big": big, "own": some(number), "again": big.copy()}, b"x") for number in (3, 4)]
+    tasks = [calls.submit({"big": big, "own": some(number), "again": big.copy()}, small, b"x") for number in (3, 4)]
     for number, task in zip((3, 4), tasks, strict=True):
-        first, names, last = calls.read(task)
-        assert np.array_equal(first, small)
+        names, between, last = calls.read(task)
+        assert np.array_equal(between, small)
         assert np.array_equal(names["big"], big)
         assert np.array_equal(names["own"], some(number))
         assert np.array_equal(names["again"], big)
