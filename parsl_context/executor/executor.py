@@ -32,6 +32,7 @@ from parsl_context.errors import (
 )
 from parsl_context.executor.accounts import explain_future, print_summary, write_report
 from parsl_context.executor.addresses import check_address, check_interchange, listen
+from parsl_context.executor.arguments import Arguments
 from parsl_context.executor.block_executor import BlockExecutor
 from parsl_context.executor.blocks import check_paths, complete_states, walltime_s
 from parsl_context.executor.cancelling import Cancels
@@ -188,7 +189,8 @@ class ContextExecutor(BlockExecutor):
         self._client: InterchangeClient | None = None
         self._codes: CodeBook | None = None
         self._segments = Segments()
-        self._outcomes = Outcomes(self.tasks, self._segments)
+        self._arguments = Arguments(self._segments)
+        self._outcomes = Outcomes(self.tasks, self._segments, self._arguments)
         self._cancels = Cancels(self.tasks, self._send_cancels, self._outcomes.drop_arguments, self._gets_answers)
         self._task_ids = itertools.count(1)
         self._printer = Printer()
@@ -236,7 +238,8 @@ class ContextExecutor(BlockExecutor):
             self._start_monitoring()
         self._tries = Tries(Path(self.logdir, "events"))
         self._segments = create_segments()
-        self._outcomes = Outcomes(self.tasks, self._segments)
+        self._arguments = Arguments(self._segments)
+        self._outcomes = Outcomes(self.tasks, self._segments, self._arguments)
         self._cancels = Cancels(self.tasks, self._send_cancels, self._outcomes.drop_arguments, self._gets_answers)
         self._client = InterchangeClient(
             on_result=self._outcomes.result,
@@ -311,6 +314,7 @@ class ContextExecutor(BlockExecutor):
         self._tries.close()
         if self.zmq_monitoring:
             self.zmq_monitoring.close()
+        self._arguments.close()
         self._segments.close()
         BlockProviderExecutor.shutdown(self)
         if self.summary and self.record_events:
@@ -402,9 +406,10 @@ class ContextExecutor(BlockExecutor):
         client, codes = self._accepting()
         code, args, kwargs = codes.code(func, args, kwargs)
         stream, buffers, needs = codes.pack_arguments(func, code, args, kwargs)
-        payload, frames = self._segments.make_payload(stream, buffers)
+        task_id = TaskId(next(self._task_ids))
+        payload, frames = self._arguments.make_payload(task_id, stream, buffers)
         task = m.Task(
-            TaskId(next(self._task_ids)),
+            task_id,
             code.digest,
             code.contexts,
             payload,
@@ -425,17 +430,17 @@ class ContextExecutor(BlockExecutor):
         `context` may name another function to run it, under "task_executor", and a "resource_spec".
         """
         client, _ = self._accepting()
-        payload, frames = self._segments.make_payload(pickle.dumps((context, buffer)))
         resources = context.get("resource_spec")
         check_values(resources)
         task_id = TaskId(next(self._task_ids))
+        payload, frames = self._arguments.make_payload(task_id, pickle.dumps((context, buffer)))
         task = m.Task(task_id, None, (), payload, priority=priority(resources), resources=resources or None)
         return self._send(client, task, frames, ())
 
     def _send(
         self, client: InterchangeClient, task: m.Task, frames: Sequence[Buffer], names: tuple[Digest, ...]
     ) -> HTEXFuture:
-        future = CallFuture(task.id, names, task.payload if task.payload.segment is not None else None)
+        future = CallFuture(task.id, names, task.payload if task.payload.segments else None)
         future.withdraw = self._withdraw_one
         future.why_waiting = self.why_waiting
         try:
@@ -446,7 +451,7 @@ class ContextExecutor(BlockExecutor):
             return future
         except BaseException:  # of a signal handler too (Ctrl-C): nobody will have the future
             self.tasks.pop(task.id, None)
-            self._segments.drop(task.payload)
+            self._arguments.drop(task.id, task.payload)
             raise
 
     def withdraw(self, futures: Iterable[Future[Any]], *, waits: bool = False) -> None:

@@ -16,6 +16,7 @@ from parsl_context.apps.futures import TIMEOUTS, note_why
 from parsl_context.content.exceptions import Raised, another
 from parsl_context.content.serialization import unpack_value
 from parsl_context.errors import PayloadLostError
+from parsl_context.executor.arguments import Arguments
 from parsl_context.executor.failures import as_result, cannot_unpickle, exception_of, remote_exception
 from parsl_context.wire import messages as m
 from parsl_context.wire.codec import Buffer
@@ -88,12 +89,15 @@ class Outcomes:
     calls
         Futures of the calls whose outcome is open; one that gets its outcome is taken out.
     segments
-        Where large arguments and results are.
+        Where large results are.
+    arguments
+        Of the calls.
     """
 
-    def __init__(self, calls: MutableMapping[Any, Future[Any]], segments: Segments) -> None:
+    def __init__(self, calls: MutableMapping[Any, Future[Any]], segments: Segments, arguments: Arguments) -> None:
         self._calls = calls
         self._segments = segments
+        self._arguments = arguments
 
     def result(self, result: m.Result, frames: Sequence[Buffer]) -> None:
         """A call ran."""
@@ -138,9 +142,8 @@ class Outcomes:
 
     def drop_arguments(self, future: Future[Any]) -> None:
         """The call has ended; whoever reads its arguments now has them already."""
-        arguments: m.Payload | None = getattr(future, "arguments", None)
-        if arguments is not None:
-            self._segments.drop(arguments)
+        if isinstance(future, CallFuture) and future.arguments is not None:
+            self._arguments.drop(future.parsl_executor_task_id, future.arguments)
 
 
 def _settle(future: Future[Any], value: Any = None, *, error: BaseException | None = None) -> None:

@@ -228,10 +228,10 @@ class ClusterDriver:
         self, task: m.Task, frames: Sequence[Buffer], *, has_road: bool
     ) -> tuple[m.Task, Sequence[Buffer]]:
         """A call as a manager can take it that does not share the segments."""
-        segment = task.payload.segment
-        if segment is None or (has_road and takes_road(segment.sizes)):
+        segment, shared = task.payload.segment, task.payload.shared
+        if (segment is None or (has_road and takes_road(segment.sizes))) and (has_road or not shared):
             return task, frames
-        return self._segments.spread(task)
+        return self._segments.spread(task, frames, keeps_shared=has_road)
 
     def _fail(self, tasks: list[TaskId], cause: m.Cause, frames: Sequence[Buffer] = ()) -> None:
         self._executor.send(m.TasksFailed(tasks=tasks, cause=cause), frames)

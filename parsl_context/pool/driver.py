@@ -238,7 +238,7 @@ class NodeDriver:
         first = self.tasks.pop(task, None)
         self.stopping.discard(task)
         mates = self.mates.pop(task, ())
-        gone = [call for call in (first, *mates) if call is not None and call[0].payload.segment is not None]
+        gone = [call for call in (first, *mates) if call is not None and call[0].payload.segments]
         if gone:
             self.on_gone(gone)
         return [task, *(mate.id for mate, _ in mates)]

@@ -6,18 +6,22 @@ told. Where the road for that is not open, values travel in frames, by way of th
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from parsl_context.errors import PayloadLostError
 from parsl_context.pool.link import InterchangeLink
+from parsl_context.scheduling.kept import KEPT_SHARE, Kept
 from parsl_context.scheduling.node.arrivals import Arrivals
 from parsl_context.wire import messages as m
 from parsl_context.wire.bulk import ROAD_CLOSED_S, BulkClosed, BulkOpen, BulkRoad, takes_road
 from parsl_context.wire.codec import Buffer
 from parsl_context.wire.eventloop import EventLoop, Timer
 from parsl_context.wire.messages import Segment, TaskId
+from parsl_context.wire.segment_files import end_of
 from parsl_context.wire.segments import Segments
 
 if TYPE_CHECKING:  # nodes that share the memory do without
@@ -64,6 +68,8 @@ class FarValues:
         self._is_open = False
         self._again: Timer | None = None
         self._has_warned = False  # that there is no road
+        self._kept = Kept(KEPT_SHARE * segments.space_bytes())  # what calls have in common
+        self._expiry: Timer | None = None
 
     def use(self, way: BulkRoad) -> None:
         """The interchange says where the road begins."""
@@ -73,11 +79,11 @@ class FarValues:
 
     def expect(self, batch: Batch) -> bool:
         """Whether something of these calls must come first; then they are admitted later."""
-        missing = {
-            segment.name: segment
-            for task, _ in batch
-            if (segment := task.payload.segment) is not None and not self._segments.has(segment)
-        }
+        for task, _ in batch:
+            for shared in task.payload.shared:
+                self._kept.use(shared.segment.name, end_of(shared.segment), task.id, recurs=shared.recurs)
+        named = itertools.chain.from_iterable(task.payload.segments for task, _ in batch)
+        missing = {segment.name: segment for segment in named if not self._segments.has(segment)}
         if not missing:
             return False
         first = batch[0][0].id
@@ -117,8 +123,12 @@ class FarValues:
 
     def drop(self, batch: Batch) -> None:
         """Calls have ended here; nobody reads their arguments any more."""
+        gone: list[str] = []
         for task, _ in batch:
             self._segments.drop(task.payload)
+            gone += self._kept.release((each.segment.name for each in task.payload.shared), task.id, time.monotonic())
+        self._remove(gone)
+        self._arm()
 
     def forget_session(self) -> None:
         """The interchange has given all calls up, and says anew where the road begins."""
@@ -126,6 +136,7 @@ class FarValues:
         for batch in self._calls.values():
             self.drop(batch)
         self._calls, self._arrivals = {}, Arrivals()
+        self._remove(self._kept.forget())
         self._way = None
         self.close()
 
@@ -186,6 +197,9 @@ class FarValues:
                 return
             if lack is None:
                 self._came(segment)
+            elif lack.is_ours and (gone := self._kept.give_up()):
+                self._remove(gone)  # there may be room now
+                self._want(segment)
             else:
                 self._missing(segment, lack)
 
@@ -198,8 +212,8 @@ class FarValues:
         is_wanted = self._arrivals.wanted(segment.name)
         for first in self._arrivals.came(segment.name):
             self._admit(self._calls.pop(first))
-        if not is_wanted:
-            self._segments.drop(m.Payload(b"", 0, segment))
+        if not is_wanted and segment.name not in self._kept:
+            self._segments.remove(segment.name)
 
     def _missing(self, segment: Segment, lack: Lack) -> None:
         """Calls whose arguments do not come this way go back: they are sent again in frames, or their end is known."""
@@ -214,6 +228,22 @@ class FarValues:
             for task in tasks:
                 self.drop(self._calls.pop(task))
             self._link.send(m.TasksReturned(tasks=tasks))
+
+    # --- what calls have in common
+
+    def _arm(self) -> None:
+        """Wake up when something that no call names is to go."""
+        if self._expiry is None and (at := self._kept.next_deadline()) is not None:
+            self._expiry = self._loop.call_later(max(0.0, at - time.monotonic()), self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        self._remove(self._kept.expire(time.monotonic()))
+        self._arm()
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._segments.remove(name)
 
     # --- outcomes
 

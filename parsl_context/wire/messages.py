@@ -60,16 +60,32 @@ class Segment(Struct, frozen=True, array_like=True, gc=False):
     sizes: tuple[int, ...]  # of the stream and its buffers, in order. [bytes]
 
 
+class Shared(Struct, frozen=True, array_like=True, gc=False):
+    """Buffers of a payload in a segment of their own, which other calls may name too."""
+
+    segment: Segment
+    places: tuple[int, ...]  # of its buffers among the stream and the buffers of the payload
+    recurs: bool  # calls before this one had the same bytes
+
+
 class Payload(Struct, frozen=True, array_like=True, gc=False):
     """A pickle stream with its out-of-band buffers.
 
     A short stream travels inside the header; otherwise `inline` is empty and the stream is the first frame. Within a
-    host all of a large payload is in a `segment`, and no frame belongs to it.
+    host all of a large payload is in a `segment`, and no frame belongs to it. Buffers of arguments that are large, and
+    so may be those of other calls, are left out of both and come back in from `shared`.
     """
 
     inline: bytes
     frames: int  # frames of the message that belong to this payload, in order
     segment: Segment | None = None
+    shared: tuple[Shared, ...] = ()
+
+    @property
+    def segments(self) -> list[Segment]:
+        """All that it names."""
+        found = [shared.segment for shared in self.shared]
+        return found if self.segment is None else [self.segment, *found]
 
 
 AUTO_BATCH = 256  # calls in a batch at the most whose size is chosen

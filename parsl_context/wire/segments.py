@@ -27,7 +27,7 @@ import secrets
 import stat
 import tempfile
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -35,6 +35,7 @@ from msgspec.structs import replace
 from parsl_context.errors import PayloadLostError
 from parsl_context.wire.codec import Buffer, Frames, Item, make_payload, open_payload
 from parsl_context.wire.messages import Payload, Result, Segment, TaskId
+from parsl_context.wire.segment_files import Arrival, end_of, new_file, places_of, write_at
 
 logger = logging.getLogger(f"parsl.{__name__}")
 
@@ -47,7 +48,6 @@ _MAPS = 64  # at a time: each holds a descriptor
 _KEPT_FREE = 0.1
 _FREE_TO_MAP = 0.5
 _SMALLEST_BYTES = 1 << 28  # of a file system worth using
-_ALIGNMENT = 64  # of buffers in a segment: a cache line
 
 _PREFIX = "parsl-context-segments-"
 _TOKEN = "token"
@@ -96,7 +96,8 @@ class Segments:
         PayloadLostError
             If it is in a segment that is gone.
         """
-        return open_payload(payload, frames) if payload.segment is None else self._open(payload.segment)
+        parts = open_payload(payload, frames) if payload.segment is None else self._open(payload.segment)
+        return self._with_shared(parts, payload) if payload.shared else parts
 
     def take_payload(self, payload: Payload, frames: Sequence[Buffer]) -> Frames:
         """As `open_payload`, by the last reader: the segment goes, the buffers stay."""
@@ -117,17 +118,53 @@ class Segments:
             return result, frames
         return replace(result, payload=Payload(b"", 0, segment)), ()
 
-    def spread(self, item: Item) -> tuple[Item, Sequence[Buffer]]:
-        """A call or an outcome with its segment in frames, uncopied, for who does not share the directory.
+    def write(self, buffers: Sequence[Buffer]) -> Segment | None:
+        """A segment of buffers that calls may have in common; None if there is no room, or they are small."""
+        return None if self._directory is None else self._write(buffers, None)
+
+    @contextlib.contextmanager
+    def reading(self, segment: Segment) -> Iterator[Callable[[int, int], bytes]]:
+        """Gives what reads bytes of a segment, from a place on and so many.
+
+        Raises
+        ------
+        OSError
+            If it is gone.
+        """
+        file = os.open(f"{self.path}/{segment.name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            yield lambda start, size: os.pread(file, size, start)
+        finally:
+            os.close(file)
+
+    def has_room(self, size: int) -> bool:
+        """Whether a segment can be written. [bytes]"""
+        return self._directory is not None and self._free_share(size) >= _KEPT_FREE
+
+    def spread(
+        self, item: Item, frames: Sequence[Buffer] = (), *, keeps_shared: bool = False
+    ) -> tuple[Item, Sequence[Buffer]]:
+        """A call or an outcome with its segments in frames, uncopied, for who does not share the directory.
+
+        Parameters
+        ----------
+        frames
+            Those that it has already.
+        keeps_shared
+            Segments that calls have in common are named still.
 
         Raises
         ------
         PayloadLostError
-            If the segment is gone.
+            If a segment is gone.
         """
-        assert item.payload.segment is not None
-        frames = self._open(item.payload.segment, always_map=True)
-        return replace(item, payload=Payload(b"", len(frames))), frames
+        payload = item.payload
+        own = payload.segment
+        parts = open_payload(payload, frames) if own is None else self._open(own, always_map=True)
+        if not keeps_shared:
+            parts = self._with_shared(parts, payload, always_map=True)
+        shared = payload.shared if keeps_shared else ()
+        return replace(item, payload=Payload(b"", len(parts), None, shared)), parts
 
     def has(self, segment: Segment) -> bool:
         """Whether a segment is here."""
@@ -158,15 +195,27 @@ class Segments:
             raise OSError("this process has no shared memory for large values")
         _check(segment)
         size = end_of(segment)
-        if self._free_share(size) < _KEPT_FREE:
+        if not self.has_room(size):
             raise OSError(f"less than {_KEPT_FREE:.0%} of the space of {self.path} would be left")
         return Arrival(self.path, segment.name, size)
 
     def drop(self, payload: Payload) -> None:
-        """Remove a payload's segment, if it has one. Those who have opened it keep what they have."""
-        if payload.segment is not None and self._directory is not None and _NAME.fullmatch(payload.segment.name):
+        """Remove a payload's own segment, if it has one. Those who have opened it keep what they have."""
+        if payload.segment is not None:
+            self.remove(payload.segment.name)
+
+    def remove(self, name: str) -> None:
+        """Remove a segment."""
+        if self._directory is not None and _NAME.fullmatch(name):
             with contextlib.suppress(OSError):
-                os.unlink(f"{self.path}/{payload.segment.name}")
+                os.unlink(f"{self.path}/{name}")
+
+    def space_bytes(self) -> int:
+        """Of the file system."""
+        if self.path is None:
+            return 0
+        space = os.statvfs(self.path)
+        return space.f_blocks * space.f_frsize
 
     def drop_results(self, tasks: Collection[TaskId]) -> None:
         """Remove results of calls that have failed for another reason; nobody knows their names any more."""
@@ -199,11 +248,11 @@ class Segments:
         assert self.path is not None
         name = f"{'a' if task is None else task}-{self._tag}-{next(self._numbers)}"
         try:
-            if self._free_share(sum(sizes)) < _KEPT_FREE:
+            if not self.has_room(sum(sizes)):
                 raise OSError(f"less than {_KEPT_FREE:.0%} of its space would be left")
-            with _new_file(self.path, name) as file:
-                for frame, (start, _) in zip(frames, _places(sizes), strict=True):
-                    _write_at(file, memoryview(frame).cast("B"), start)
+            with new_file(self.path, name) as file:
+                for frame, (start, _) in zip(frames, places_of(sizes), strict=True):
+                    write_at(file, memoryview(frame).cast("B"), start)
         except OSError as error:
             if not self._is_short:
                 logger.warning("Large values travel through sockets: cannot write to %s: %s", self.path, error)
@@ -216,7 +265,7 @@ class Segments:
         if self._directory is None:
             raise PayloadLostError(segment.name, f"this process does not share {self.path or 'its directory'}")
         _check(segment)
-        places = _places(segment.sizes)
+        places = places_of(segment.sizes)
         end = places[-1][1]
         try:
             file = os.open(f"{self.path}/{segment.name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -232,6 +281,15 @@ class Segments:
         except OSError as error:
             raise PayloadLostError(segment.name, str(error)) from error
 
+    def _with_shared(self, parts: Frames, payload: Payload, *, always_map: bool = False) -> Frames:
+        """The parts of a payload with those that it has in common with others, each at its place."""
+        found: list[tuple[int, Buffer]] = []
+        for shared in payload.shared:
+            found += zip(shared.places, self._open(shared.segment, always_map=always_map), strict=True)
+        for place, buffer in sorted(found, key=lambda each: each[0]):
+            parts.insert(place, buffer)
+        return parts
+
     def _may_map(self, size: int) -> bool:
         # What is mapped keeps its space in the file system for as long as the value lives.
         return size >= _MAP_BYTES and len(self._maps) < _MAPS and self._free_share(0) >= _FREE_TO_MAP
@@ -245,45 +303,6 @@ class Segments:
         assert self.path is not None
         space = os.statvfs(self.path)
         return (space.f_bavail * space.f_frsize - more) / max(1, space.f_blocks * space.f_frsize)
-
-
-class Arrival:
-    """A segment that comes in pieces, from its beginning to its end. It gets its name with the last one."""
-
-    def __init__(self, directory: str, name: str, size: int) -> None:
-        self._left = size
-        self._place = 0
-        self._made = contextlib.ExitStack()
-        self._file = self._made.enter_context(_new_file(directory, name))
-
-    def write(self, piece: memoryview) -> bool:
-        """Write the next piece. Whether it was the last one.
-
-        Raises
-        ------
-        OSError
-            If there is no room for it, or it is more than was to come.
-        """
-        if len(piece) > self._left:
-            raise OSError("more came than was announced")
-        _write_at(self._file, piece, self._place)
-        self._place += len(piece)
-        self._left -= len(piece)
-        if self._left:
-            return False
-        with contextlib.suppress(FileExistsError):  # it came twice: a call was sent here again
-            self._made.close()
-        return True
-
-    def give_up(self) -> None:
-        """The rest will not come: nothing is left of it."""
-        error = ConnectionError()
-        self._made.__exit__(type(error), error, None)
-
-
-def end_of(segment: Segment) -> int:
-    """Size of a segment's file. [bytes]"""
-    return _places(segment.sizes)[-1][1]
 
 
 def _check(segment: Segment) -> None:
@@ -342,7 +361,7 @@ def _create(parent: str) -> Segments:
     token = secrets.token_hex(16)
     try:
         directory = _enter(path)  # nobody takes it for stale: it has no token yet
-        with _new_file(path, _TOKEN) as file:
+        with new_file(path, _TOKEN) as file:
             os.write(file, f"{_OURS}\n{token}".encode())
     except BaseException:
         os.rmdir(path)
@@ -394,46 +413,6 @@ def _remove_if_unused(path: str, directory: int) -> None:
         if os.listdir(directory) == [_TOKEN]:
             os.unlink(_TOKEN, dir_fd=directory)
             os.rmdir(path)
-
-
-@contextlib.contextmanager
-def _new_file(directory: str, name: str) -> Iterator[int]:
-    """A file that gets its name when it is complete, so that a process that dies meanwhile leaves nothing."""
-    path = f"{directory}/{name}"
-    flags = os.O_WRONLY | os.O_CLOEXEC
-    try:
-        file = os.open(directory, flags | os.O_TMPFILE, 0o600)
-        is_nameless = True
-    except OSError:  # this file system cannot, or is full: then the other way fails, too
-        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-        is_nameless = False
-    try:
-        yield file
-        if is_nameless:
-            # Python calls linkat(2), which alone can do this, if it is given a directory; absolute paths ignore it.
-            os.link(f"/proc/self/fd/{file}", path, src_dir_fd=file, follow_symlinks=True)
-    except BaseException:
-        if not is_nameless:
-            os.unlink(path)
-        raise
-    finally:
-        os.close(file)
-
-
-def _places(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Where each buffer of a segment starts and ends."""
-    places = []
-    start = 0
-    for size in sizes:
-        places.append((start, start + size))
-        start += size + -size % _ALIGNMENT
-    return places
-
-
-def _write_at(file: int, data: memoryview, start: int) -> None:
-    while data.nbytes:  # one call writes 2 GiB at most
-        written = os.pwrite(file, data, start)
-        data, start = data[written:], start + written
 
 
 def _boot_id() -> str:

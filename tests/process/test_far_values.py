@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import parsl
 import psutil
 import pytest
 from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
+from parsl.providers import LocalProvider
 
 from parsl_context import ContextExecutor, ManagerLost, context, context_app
 from tests.process.conftest import wait_for
@@ -106,7 +108,48 @@ def test_batches_and_maps_come_too(far: Any) -> None:
     futures = [scaled(array) for array in arrays]
     assert [future.result(timeout=60) for future in futures] == [2 * number * 40_000 for number in range(12)]
     assert list(sums.map(arrays, chunksize=5)) == [2 * number * 40_000 for number in range(12)]
-    assert segments(executor) == []
+    wait_for(lambda: segments(executor) == [])
+
+
+def where_and_sum(array: Any, number: int) -> tuple[int, int]:
+    time.sleep(0.05)
+    return os.getppid(), int(array[:1000].sum()) + number
+
+
+def test_a_value_of_many_calls_crosses_once_to_each_node(far: Any, run_dir: Path) -> None:
+    blocks = LocalProvider(init_blocks=2, min_blocks=2, max_blocks=2)
+    executor = far(provider=blocks, max_workers_per_node=2)
+    wait_for(lambda: roads(run_dir) == 2, 60)
+    big = np.random.default_rng(1).integers(0, 255, 8 * MB, np.uint8)
+    expected = int(big[:1000].sum())
+    futures = [executor.submit(where_and_sum, {}, big, number) for number in range(40)]
+    found = [future.result(timeout=60) for future in futures]
+    assert [total for _, total in found] == [expected + number for number in range(40)]
+    assert len({manager for manager, _ in found}) == 2
+    for number in range(8):  # one after the other: it is there still
+        assert executor.submit(where_and_sum, {}, big, number).result(timeout=60)[1] == expected + number
+    wait_for(lambda: segments(executor) == [])
+    wait_for(lambda: not left_there(executor))
+    parsl.dfk().cleanup()
+    sent = [int(count) for count in re.findall(r"sent (\d+) bytes", log(run_dir, "bulk.log"))]
+    assert len(sent) == 2
+    assert all(big.nbytes < count < 1.1 * big.nbytes for count in sent), sent
+
+
+def second_of(array: Any) -> int:
+    return int(array[1])
+
+
+def test_a_value_that_is_changed_between_calls_crosses_anew(far: Any) -> None:
+    executor = far()
+    big = np.zeros(2 * MB, np.uint8)
+    futures = []
+    for number in range(8):
+        big[1] = number // 2  # where nobody looks who does not look at all
+        futures.append(executor.submit(second_of, {}, big))
+    assert [future.result(timeout=60) for future in futures] == [number // 2 for number in range(8)]
+    wait_for(lambda: segments(executor) == [])
+    wait_for(lambda: not left_there(executor))
 
 
 def test_without_the_server_values_go_in_frames_until_there_is_another(far: Any, run_dir: Path) -> None:
@@ -118,16 +161,16 @@ def test_without_the_server_values_go_in_frames_until_there_is_another(far: Any,
         assert np.array_equal(future.result(timeout=60), array * 2)
     wait_for(lambda: roads(run_dir) == 2, 60)
     assert np.array_equal(executor.submit(twice, {}, array).result(timeout=60), array * 2)
-    assert segments(executor) == []
+    wait_for(lambda: segments(executor) == [])
 
 
 def test_a_node_without_room_is_sent_frames(far: Any, run_dir: Path) -> None:
     executor = far(size="300M")
-    array = np.full(180 * MB, 1, np.uint8)
-    for future in [executor.submit(np.sum, {}, array) for _ in range(3)]:
-        assert future.result(timeout=90) == 180 * MB
+    futures = [executor.submit(np.sum, {}, np.full(180 * MB, number, np.uint8)) for number in range(3)]
+    for number, future in enumerate(futures):
+        assert future.result(timeout=90) == number * 180 * MB
     assert re.search(r"in frames: (less than 10% of the space|.*No space left)", log(run_dir))
-    assert segments(executor) == []
+    wait_for(lambda: segments(executor) == [])
     wait_for(lambda: not left_there(executor))
 
 
@@ -144,7 +187,7 @@ def test_a_call_can_be_cancelled_while_its_arguments_are_on_their_way(far: Any) 
     finally:
         stopped.resume()
     assert executor.submit(twice, {}, np.ones(MB)).result(timeout=60)[0] == 2
-    assert segments(executor) == []
+    wait_for(lambda: segments(executor) == [])
     wait_for(lambda: not left_there(executor))
 
 

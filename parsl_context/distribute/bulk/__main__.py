@@ -58,6 +58,11 @@ class Server:
         if (channel := self._channels.get(ticket)) is not None:
             channel.close("the manager is gone")
 
+    def close(self) -> None:
+        """End all connections."""
+        for channel in list(self._channels.values()):
+            channel.close("the run is over")
+
     def _accept(self) -> None:
         try:
             sock, address = self._listener.accept()
@@ -88,7 +93,8 @@ class Server:
             channel: BulkChannel
 
             def ended(reason: str) -> None:
-                logger.info("Connection of %s ended: %s", address, reason)
+                counts = channel.sent, channel.received
+                logger.info("Connection of %s ended (sent %d bytes, received %d): %s", address, *counts, reason)
                 if self._channels.get(ticket) is channel:
                     del self._channels[ticket]
 
@@ -141,6 +147,7 @@ def main() -> int:
 
         loop.watch(sys.stdin.fileno(), told)
         loop.run()
+        server.close()
     segments.close()
     return 0
 

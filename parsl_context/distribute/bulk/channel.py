@@ -20,7 +20,8 @@ from parsl_context.distribute.peers.pace import Pace
 from parsl_context.errors import MessageError, PayloadLostError
 from parsl_context.wire.eventloop import EventLoop
 from parsl_context.wire.messages import Segment
-from parsl_context.wire.segments import Arrival, Segments
+from parsl_context.wire.segment_files import Arrival
+from parsl_context.wire.segments import Segments
 
 _FRAMES_PER_TURN = 8  # in each direction, before others get their turn
 _OLDEST_EVERY = 4  # pieces
@@ -114,6 +115,7 @@ class BulkChannel:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Segment)
         self.is_closed = False
+        self.sent = self.received = 0  # [bytes]
         loop.watch(sock, self._readable)
 
     def hello(self) -> None:
@@ -196,6 +198,7 @@ class BulkChannel:
                     sent = self._socket.send(self._out)
                 except BlockingIOError:
                     return False
+                self.sent += sent
                 self._out = self._out[sent:] if sent < len(self._out) else None
             self._pace.adjust(time.monotonic())
         return self._out is None and not self._notes and not self._departures
@@ -250,6 +253,7 @@ class BulkChannel:
             self.close("it was closed by the other side")
             return False
         self._filled += count
+        self.received += count
         if self._head is not None:
             self._wake_for(len(target) - self._filled)
         if self._filled < len(target):

@@ -11,6 +11,7 @@ from parsl.serialize.errors import DeserializationError
 
 from parsl_context.content.serialization import pack_value
 from parsl_context.errors import PayloadLostError, UnservableTaskError
+from parsl_context.executor.arguments import Arguments
 from parsl_context.executor.outcomes import CallFuture, Outcomes
 from parsl_context.wire import messages as m
 from parsl_context.wire.segments import SEGMENT_BYTES, create_segments
@@ -32,11 +33,12 @@ class Calls:
     def __init__(self, segments):
         self.segments = segments
         self.open = {}
-        self.outcomes = Outcomes(self.open, segments)
+        self.arguments = Arguments(segments)
+        self.outcomes = Outcomes(self.open, segments, self.arguments)
 
     def submit(self, number, arguments=b""):
-        packed, _ = self.segments.make_payload(*pack_value(arguments))
-        future = self.open[number] = CallFuture(number, (), packed if packed.segment is not None else None)
+        packed, _ = self.arguments.make_payload(number, *pack_value(arguments))
+        future = self.open[number] = CallFuture(number, (), packed if packed.segments else None)
         return future
 
     def report(self, number, value, **changes):

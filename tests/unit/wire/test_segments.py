@@ -314,7 +314,7 @@ def test_a_directory_of_another_user_is_none_of_ours(tmp_path, monkeypatch):
 
 
 def test_a_directory_without_room_for_its_token_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_new_file", full)
+    monkeypatch.setattr(module, "new_file", full)
     assert create_segments([str(tmp_path)]).path is None
     assert list(tmp_path.iterdir()) == []
 
