@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import parsl
 from parsl.executors.high_throughput.executor import HighThroughputExecutor
+from parsl.launchers import SrunLauncher
+from parsl.providers import PBSProProvider, SlurmProvider
 from rich.console import Console
 from rich.table import Table
 
 from parsl_context.cli.configs.comparing import compare, time_limit
-from parsl_context.cli.configs.findings import Finding, look_at
+from parsl_context.cli.configs.findings import RULES, Finding, look_at
 from parsl_context.cli.configs.reading import read
 from parsl_context.cli.configs.scripts import script_of
+from parsl_context.cli.configs.slips import SLIPS
 from parsl_context.cli.configs.submitting import Answer, of_here, submit
 from parsl_context.cli.errors import CommandError
 from parsl_context.cli.loading import Loaded, load
+from parsl_context.executor.executor import ContextExecutor
 
 _DEFAULT = "config"
 
@@ -45,14 +52,14 @@ def check(target: str, *, shows_scripts: bool = False, submits: bool = False, wa
             if submits and not errors:
                 errors += _try_one(console, config, executor, wait_s)
     except CommandError as error:
-        Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False)
+        Console(stderr=True, soft_wrap=True).print(f"{error}{_meant(str(error))}", style="red", markup=False)
         return error.status
     return int(errors > 0)
 
 
 def _check_one(console: Console, config: parsl.Config, executor: HighThroughputExecutor, shows_scripts: bool) -> int:
     label = executor.label
-    found = look_at(read(config, executor))
+    found = look_at(read(config, executor), (*RULES, *SLIPS))
     _print(console, label, found)
     if not found:
         console.print(f"{label}: nothing is found to be wrong", style="green", markup=False)
@@ -106,6 +113,17 @@ def _print(console: Console, label: str, found: Sequence[Finding]) -> None:
         mark, style = ("error", "bold red") if finding.is_error else ("perhaps", "yellow")
         console.print(f"{label}: [{style}]{mark}[/] ", end="")
         console.print(f"{finding.what} {finding.advice}", markup=False, highlight=False)
+
+
+def _meant(error: str) -> str:
+    """Which argument may have been meant by one that there is not, as by one of an older Parsl."""
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", error)
+    if unknown is None:
+        return ""
+    kinds = (ContextExecutor, HighThroughputExecutor, SlurmProvider, PBSProProvider, SrunLauncher, parsl.Config)
+    names = {name for kind in kinds for name in inspect.signature(kind.__init__).parameters}
+    near = difflib.get_close_matches(unknown[1], sorted(names - {"self"}), n=2, cutoff=0.7)
+    return f" Perhaps {' or '.join(near)} is meant." if near else ""
 
 
 def _config(loaded: Loaded, place: str) -> parsl.Config:

@@ -1,12 +1,13 @@
 """What is wrong with a configuration, as far as it can be told before anything is submitted. Pure.
 
-Each rule takes what it looks at of one executor, as `Settings`, and gives what it found in it.
+Each rule takes what it looks at of one executor, as `Settings`, and gives what it found in it. These are about options
+that do not fit each other; `slips` has those about single ones.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _PLACEHOLDER = re.compile(
@@ -14,6 +15,7 @@ _PLACEHOLDER = re.compile(
 )
 _SHORT_S = 120.0
 _LOOPBACK = ("127.", "localhost", "::1")
+_ANY = ("0.0.0.0", "*")  # where one may listen; nobody can connect to it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +30,11 @@ class Settings:
         Whether a batch system gives the nodes.
     is_missing : callable
         Whether there is no such file here.
+    is_shared : callable
+        Whether a folder lies on a shared file system here.
     """
 
+    label: str
     texts: Mapping[str, str]
     is_batch: bool
     strategy: str
@@ -41,6 +46,7 @@ class Settings:
     overlap_blocks: int
     nodes_per_block: int
     launcher: str
+    launcher_options: str
     starts_everywhere: bool  # a manager on each node of the block
     directive: str | None  # with which options of the batch system begin
     scheduler_options: str
@@ -49,6 +55,7 @@ class Settings:
     max_workers: float
     cores_per_worker: float
     mem_per_worker: float | None
+    cpu_affinity: str
     accelerators: int  # one for each worker
     devices: tuple[str, ...]  # that these name, each once
     gpus_per_node: int | None
@@ -63,7 +70,11 @@ class Settings:
     heartbeat_threshold_s: float
     retries: int
     requeue_lost: int
+    run_dir: str
+    node_store: tuple[str, ...]
+    environment: str | None  # an archive, or a folder
     is_missing: Callable[[str], bool] = field(default=lambda path: False)
+    is_shared: Callable[[str], bool] = field(default=lambda path: False)
 
 
 @dataclass(frozen=True)
@@ -94,9 +105,9 @@ def _rule(function: Rule) -> Rule:
     return function
 
 
-def look_at(settings: Settings) -> list[Finding]:
+def look_at(settings: Settings, rules: Sequence[Rule]) -> list[Finding]:
     """All that is found, errors first."""
-    found = [finding for rule in RULES for finding in rule(settings)]
+    found = [finding for rule in rules for finding in rule(settings)]
     return sorted(found, key=lambda finding: not finding.is_error)
 
 
@@ -133,6 +144,9 @@ def _launcher(at: Settings) -> Iterator[Finding]:
 
 @_rule
 def _blocks(at: Settings) -> Iterator[Finding]:
+    if at.nodes_per_block < 1 or at.max_blocks < 1:
+        what = f"nodes_per_block={at.nodes_per_block} and max_blocks={at.max_blocks:g}: no block will ever have a node."
+        yield Finding(True, what, "Set both to 1 or more.")
     if at.init_blocks > at.max_blocks or at.min_blocks > at.max_blocks:
         what = (
             f"init_blocks={at.init_blocks} and min_blocks={at.min_blocks} must not exceed max_blocks={at.max_blocks:g}."
@@ -215,7 +229,7 @@ def _numbers_of_devices(at: Settings) -> Iterator[Finding]:
 
 @_rule
 def _addresses(at: Settings) -> Iterator[Finding]:
-    if at.is_batch and at.address is not None and at.address.startswith(_LOOPBACK):
+    if at.is_batch and at.address is not None and at.address.startswith((*_LOOPBACK, *_ANY)):
         yield Finding(
             True,
             f"address={at.address!r} cannot be reached from compute nodes: calls would wait for ever.",

@@ -15,6 +15,7 @@ from parsl.launchers import SimpleLauncher, SingleNodeLauncher
 from parsl.providers.cluster_provider import ClusterProvider
 
 from parsl_context.cli.configs.findings import Settings
+from parsl_context.distribute.places import check_node_store, is_shared, kind_of_file_system
 from parsl_context.executor.blocks import walltime_s
 
 _DIRECTIVES = {
@@ -32,7 +33,9 @@ def read(config: parsl.Config, executor: HighThroughputExecutor) -> Settings:
     options = str(getattr(provider, "scheduler_options", "") or "")
     gpus = (getattr(provider, "gpus_per_node", None), getattr(provider, "gres", None))
     said = f"{options} {getattr(provider, 'select_options', '') or ''}".lower()
+    nodes = getattr(provider, "nodes_per_block", 1)
     return Settings(
+        label=executor.label,
         texts=dict(_texts(config, executor)),
         is_batch=isinstance(provider, ClusterProvider),
         strategy=str(config.strategy),
@@ -42,8 +45,9 @@ def read(config: parsl.Config, executor: HighThroughputExecutor) -> Settings:
         min_blocks=getattr(provider, "min_blocks", 0),
         max_blocks=getattr(provider, "max_blocks", math.inf),
         overlap_blocks=getattr(executor, "overlap_blocks", 0),
-        nodes_per_block=getattr(provider, "nodes_per_block", 1) or 1,
+        nodes_per_block=1 if nodes is None else nodes,
         launcher=type(launcher).__name__,
+        launcher_options=str(getattr(launcher, "overrides", "") or ""),
         starts_everywhere=type(launcher) not in (SimpleLauncher, SingleNodeLauncher) or executor.enable_mpi_mode,
         directive=next(
             (_DIRECTIVES[kind.__name__] for kind in type(provider).mro() if kind.__name__ in _DIRECTIVES), None
@@ -54,6 +58,7 @@ def read(config: parsl.Config, executor: HighThroughputExecutor) -> Settings:
         max_workers=float(executor.max_workers_per_node),
         cores_per_worker=float(executor.cores_per_worker),
         mem_per_worker=executor.mem_per_worker,
+        cpu_affinity=executor.cpu_affinity,
         accelerators=len(executor.available_accelerators),
         devices=tuple(dict.fromkeys(part for each in executor.available_accelerators for part in each.split(","))),
         gpus_per_node=getattr(provider, "gpus_per_node", None),
@@ -68,8 +73,23 @@ def read(config: parsl.Config, executor: HighThroughputExecutor) -> Settings:
         heartbeat_threshold_s=executor.heartbeat_threshold,
         retries=config.retries,
         requeue_lost=getattr(executor, "requeue_lost", 0),
+        run_dir=str(config.run_dir),
+        node_store=check_node_store(getattr(executor, "node_store", None)),
+        environment=str(environment) if (environment := getattr(executor, "environment", None)) else None,
         is_missing=lambda path: not os.path.exists(os.path.expanduser(path)),
+        is_shared=_is_shared,
     )
+
+
+def _is_shared(folder: str) -> bool:
+    """Whether the nearest folder above that is there lies on a shared file system."""
+    found = os.path.expandvars(os.path.expanduser(folder))
+    while not os.path.exists(found) and found not in ("", "/"):
+        found = os.path.dirname(found)
+    if not os.path.isabs(found) or not os.path.exists("/proc/self/mounts"):
+        return False
+    with open("/proc/self/mounts") as mounts:
+        return found != "/" and is_shared(kind_of_file_system(os.path.realpath(found), mounts.read()))
 
 
 def _texts(config: parsl.Config, executor: HighThroughputExecutor) -> Iterator[tuple[str, str]]:
