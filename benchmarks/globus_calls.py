@@ -145,7 +145,15 @@ def main() -> int:
     console = Console()
     console.print(output)
     console.print(f"{arguments.pairs} pairs each; load of the machine before: {told[next(iter(told))]['load']}")
-    data = {"machine": harness.machine(), "versions": harness.versions(), "pairs": arguments.pairs, "engines": told}
+    niceness = os.nice(0)  # of all processes of the engines, too
+    console.print(f"niceness: {niceness}")
+    data = {
+        "machine": harness.machine(),
+        "niceness": niceness,
+        "versions": harness.versions(),
+        "pairs": arguments.pairs,
+        "engines": told,
+    }
     RESULTS.write_text(json.dumps(data) + "\n")
     return 0 if all(each["more_ms"][2] <= TARGET_MS for each in told.values()) else 1
 

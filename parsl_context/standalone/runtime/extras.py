@@ -1,4 +1,4 @@
-"""What only some apps need: contexts that were found, and calls that run together, as on workers of parsl-context."""
+"""Functions from their text, and what only some apps need: contexts that were found, calls that run together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+_MAX_FUNCTIONS = 64  # that are kept compiled
+_functions: dict[str, Any] = {}  # by their text
 _LIBRARIES = ("site-packages", "dist-packages")
+
+
+def function_of(text: str, name: str) -> Any:
+    """A self-contained function from its text, the same one each time. It arrives with every call."""
+    found = _functions.get(text)
+    if found is None:
+        names: dict[str, Any] = {}
+        exec(compile(text, f"<parsl-context {name}>", "exec", dont_inherit=True), names)
+        for old in list(_functions)[: len(_functions) - _MAX_FUNCTIONS + 1]:
+            _functions.pop(old, None)
+        found = _functions.setdefault(text, names[name])
+    return found
 
 
 def extra_module(name: str, text: str, given: Mapping[str, Any]) -> Any:

@@ -410,7 +410,6 @@ def _register(end: Any) -> None:
 context.registered = _register
 _stand_in.context_dirty = context_dirty  # type: ignore[attr-defined]
 _programs: dict[str, Program] = {}
-_functions: dict[str, Any] = {}  # by their text
 
 
 def call(digest: str, packed: str, max_contexts: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -437,18 +436,6 @@ def call(digest: str, packed: str, max_contexts: int, args: tuple[Any, ...], kwa
     if _TOLD in kwargs:
         return program.told(kwargs.pop(_TOLD), args, kwargs)
     return program.call(args, kwargs)
-
-
-def function_of(text: str, name: str) -> Any:
-    """A self-contained function from its text, the same one each time. It arrives with every call."""
-    found = _functions.get(text)
-    if found is None:
-        names: dict[str, Any] = {}
-        exec(compile(text, f"<parsl-context {name}>", "exec", dont_inherit=True), names)
-        for old in list(_functions)[: len(_functions) - _MAX_PROGRAMS + 1]:
-            _functions.pop(old, None)
-        found = _functions.setdefault(text, names[name])
-    return found
 
 
 def report() -> dict[str, Any]:
