@@ -5,7 +5,7 @@ The manager's end asks for segments and offers some; the server's end answers. W
 
 from __future__ import annotations
 
-import contextlib
+import heapq
 import socket
 import time
 from collections import deque
@@ -16,6 +16,7 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from parsl_context.distribute.bulk.sealing import HEADER_BYTES, PIECE_BYTES, TAG_BYTES, Head, Kind, Opener, Sealer
+from parsl_context.distribute.peers.faults import ended_by_faults
 from parsl_context.distribute.peers.pace import Pace
 from parsl_context.errors import MessageError, PayloadLostError
 from parsl_context.wire.eventloop import EventLoop
@@ -101,7 +102,8 @@ class BulkChannel:
         self._asked: dict[int, Done] = {}
         self._wanted: dict[int, Segment] = {}
         self._arrivals: dict[int, Arrival] = {}
-        self._departures: deque[_Departure] = deque()
+        self._departures: dict[int, _Departure] = {}  # the oldest first
+        self._shortest: list[tuple[int, int]] = []  # heap of what is left of each, and its number; some are past
         self._turns = 0
         self._notes: deque[tuple[Kind, int, bytes]] = deque()
         self._out: memoryview | None = None  # what is left of the frame that is being sent
@@ -136,7 +138,7 @@ class BulkChannel:
             done(Lack(str(error), is_ours=True))
             return
         number = self._begin(done)
-        self._departures.append(_Departure(number, content))
+        self._leave(_Departure(number, content))
         self._note(Kind.OFFER, number, self._encoder.encode(segment))
 
     def close(self, reason: str) -> None:
@@ -151,6 +153,7 @@ class BulkChannel:
         asked, self._asked = self._asked, {}
         self._arrivals, self._wanted = {}, {}
         self._departures.clear()
+        self._shortest.clear()
         self._notes.clear()
         self._out = None
         for done in asked.values():
@@ -208,12 +211,15 @@ class BulkChannel:
         if self._notes:
             return self._sealer.seal(*self._notes.popleft())
         if not self._departures:
+            self._shortest.clear()
             return None
         leaving = self._turn()
         piece = leaving.content[leaving.place : leaving.place + PIECE_BYTES]
         leaving.place += len(piece)
-        if not leaving.left:
-            self._departures.remove(leaving)
+        if leaving.left:
+            self._leave(leaving)
+        else:
+            del self._departures[leaving.number]
         return self._sealer.seal(Kind.PIECE, leaving.number, piece)
 
     def _turn(self) -> _Departure:
@@ -223,25 +229,24 @@ class BulkChannel:
         """
         self._turns += 1
         if self._turns % _OLDEST_EVERY == 0:
-            return self._departures[0]
-        return min(self._departures, key=lambda each: each.left)
+            return next(iter(self._departures.values()))
+        while True:
+            left, number = heapq.heappop(self._shortest)
+            if number in self._departures and self._departures[number].left == left:
+                return self._departures[number]
+
+    def _leave(self, departure: _Departure) -> None:
+        """More of it is to go."""
+        self._departures[departure.number] = departure
+        heapq.heappush(self._shortest, (departure.left, departure.number))
 
     # --- in
 
     def _readable(self) -> None:
-        try:
+        with ended_by_faults(self.close):
             for _ in range(_FRAMES_PER_TURN):
                 while not self.is_closed and not self._read():
                     pass
-                if self.is_closed:
-                    return
-        except BlockingIOError:
-            pass
-        except (MessageError, OSError) as error:
-            self.close(str(error))
-        except Exception:
-            self.close("of a mistake here")  # or it would stay open and never be answered
-            raise
 
     def _read(self) -> bool:
         """Read once. Whether a frame was complete."""
@@ -301,7 +306,7 @@ class BulkChannel:
 
     def _depart(self, number: int, segment: Segment) -> None:
         try:
-            self._departures.append(_Departure(number, self._segments.departing(segment)))
+            self._leave(_Departure(number, self._segments.departing(segment)))
         except PayloadLostError as error:
             self._lack(number, error)
         else:
@@ -343,5 +348,4 @@ class BulkChannel:
     def _drop(self, number: int) -> None:
         if (arrival := self._arrivals.pop(number, None)) is not None:
             arrival.give_up()
-        with contextlib.suppress(StopIteration):
-            self._departures.remove(next(each for each in self._departures if each.number == number))
+        self._departures.pop(number, None)

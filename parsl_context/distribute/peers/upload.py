@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from parsl_context.distribute.peers.chunks import ChunkedFile
+from parsl_context.distribute.peers.faults import ended_by_faults
 from parsl_context.distribute.peers.framing import (
     GREETING_BYTES,
     RANDOM_BYTES,
@@ -120,16 +121,9 @@ class Upload:
     # --- in
 
     def _readable(self) -> None:
-        try:
+        with ended_by_faults(self.close):
             while not self.is_closed and self._read():
                 pass
-        except BlockingIOError:
-            pass
-        except (MessageError, OSError) as error:
-            self.close(str(error))
-        except Exception:
-            self.close("of a mistake here")  # or it would stay open and never be answered
-            raise
 
     def _read(self) -> bool:
         """Read once. False at the end."""

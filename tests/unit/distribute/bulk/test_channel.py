@@ -69,6 +69,15 @@ class Pair:
     def files(self, name):
         return sorted(set(os.listdir(self.segments[name].path)) - {"token"})
 
+    def being_written(self, name):
+        """Files that are open, beside the folder."""
+        folder = self.segments[name].path
+        found = []
+        for each in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                found.append(os.readlink(f"/proc/self/fd/{each}"))
+        return [path for path in found if path.startswith(f"{folder}/") and " (deleted)" in path]
+
     def close(self):
         for end in self.ends.values():
             end.close("the test is over")
@@ -95,15 +104,19 @@ def test_many_values_of_all_sizes_come_and_go_at_once(pair):
     values = [
         np.frombuffer(os.urandom(choose.choice([32_768, 262_144, 262_145, 5_000_000])), np.uint8) for _ in range(40)
     ]
+    payloads = []
     for number, value in enumerate(values):
-        if number % 2:
-            pair.node.want(pair.put("script", value).segment, pair.done(number))
-        else:
-            pair.node.offer(pair.put("node", value, number).segment, pair.done(number))
+        payloads.append(pair.put("script", value) if number % 2 else pair.put("node", value, number))
+        start = pair.node.want if number % 2 else pair.node.offer
+        start(payloads[-1].segment, pair.done(number))
     pair.run_until(lambda: len(pair.outcomes) == len(values))
     assert set(pair.outcomes.values()) == {None}
     assert pair.files("node") == pair.files("script")
     assert len(pair.files("node")) == len(values)
+    for number, value in enumerate(values):
+        there = pair.segments["node" if number % 2 else "script"]
+        assert np.array_equal(unpack_value(there.open_payload(payloads[number], ())), value)
+    assert not any(end._shortest or end._arrivals for end in pair.ends.values()), "nothing is kept of what has gone"
 
 
 def test_what_comes_is_what_went(pair):
@@ -154,6 +167,7 @@ def test_who_has_no_room_says_so_and_keeps_nothing(pair, where, when, monkeypatc
     pair.run_until(lambda: "it" in pair.outcomes)
     assert pair.outcomes["it"].is_ours == (where == "node")
     assert pair.files(where) == []
+    assert pair.being_written(where) == []
     monkeypatch.undo()
     pair.node.want(pair.put("script", np.ones(50_000)).segment, pair.done("next"))
     pair.run_until(lambda: "next" in pair.outcomes)
@@ -167,10 +181,12 @@ def test_an_end_that_is_gone_fails_what_was_on_its_way(pair, who):
         pair.node.offer(pair.put("node", np.ones(4_000_000), number).segment, pair.done(10 + number))
     for _ in range(3):
         pair.loop._turn()
+    assert pair.being_written("node")
     pair.ends[who].close("gone")
     pair.run_until(lambda: len(pair.ended) == 2 and len(pair.outcomes) == 8)
     failed = [key for key, lack in pair.outcomes.items() if lack is not None]
     assert failed
+    assert not pair.being_written("node") + pair.being_written("script")
     assert len(pair.files("node")) == 4 + sum(key < 10 and key not in failed for key in pair.outcomes)
 
 
