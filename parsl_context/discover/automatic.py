@@ -80,8 +80,8 @@ def split_by_itself(function: Any) -> Split:
     kinds = frozenset((kind.__module__, kind.__qualname__) for kind in moving.names.classes)
     tables, differentiated = sorted(moving.names.tables or ()), sorted(uses.calls.differentiated)
     terms = Terms(
-        uses.given_out,
-        uses.given_on,
+        uses.given.out,
+        uses.given.on,
         uses.calls.handed,
         asked,
         masked,
@@ -177,9 +177,9 @@ def _analysed(source: Source) -> tuple[Moving, Uses]:
         code = UsersCode(callables, methods, moving.compiled, functions)
         uses = Uses(names_of(source), frozenset(moving.made_by) - moving.fixed(), code)
         uses.lineage.masks = masks
-        uses.arrays = moving.arrays()
+        uses.given.arrays = moving.arrays()
         misused = {**moving.drawn, **uses.look(rest)}
-        misused |= _seen_live(moving, rest, {*uses.given_out, *uses.given_on, *uses.calls.handed})
+        misused |= _seen_live(moving, rest, {*uses.given.out, *uses.given.on, *uses.calls.handed})
         for name in uses.calls.differentiated:
             if (at := moving.learns(name)) is not None:
                 misused.setdefault(name, Unknown("has gradients, which a call changes", at))

@@ -193,7 +193,7 @@ class Calls:
             return lambda each, i, node: self._to_local(each, i, node, local)
         if isinstance(function, ast.Name) and (compiled := self._code.compiled.get(function.id)) is not None:
             return lambda each, i, node: self._to_function(each, i, node, compiled)
-        if isinstance(function, ast.Attribute) and uses.is_of_base(function):
+        if isinstance(function, ast.Attribute) and uses.objects.is_of_base(function):
             return self._to_library
         if isinstance(function, ast.Attribute) and (methods := self._methods_of(function)):
             return lambda each, i, node: self._to_any(each, methods)
@@ -203,7 +203,7 @@ class Calls:
         if isinstance(function, ast.Attribute) and function.attr in known.METHODS_OF_ANYTHING and not is_users:
             return self._to_library
         is_value = isinstance(function, ast.Name) and function.id in uses.whole
-        if is_value or (isinstance(function, ast.Attribute) and not uses.is_users(function.value)):
+        if is_value or (isinstance(function, ast.Attribute) and not uses.objects.is_users(function.value)):
             return self._to_library
         return lambda each, i, node: self._to_unknown(each, f"is given to {ast.unparse(function)}, which is not known")
 
@@ -219,7 +219,7 @@ class Calls:
         """Whether it is a method of an object that is known to be of a class of the user's."""
         root = shapes.root(function)
         return isinstance(root, ast.Name) and (
-            root.id in self._uses.kinds or user_class(root, self._uses.names) is not None
+            root.id in self._uses.objects.kinds or user_class(root, self._uses.names) is not None
         )
 
     def _called_by(self, name: str) -> Sequence[types.FunctionType]:

@@ -13,7 +13,8 @@ from dataclasses import replace
 from parsl_context.discover import bound_names as bound
 from parsl_context.discover import known_names as known
 from parsl_context.discover import lively, shapes
-from parsl_context.discover.leading import is_plain_error, is_table_read, why_not, why_not_entered, why_not_in_function
+from parsl_context.discover.inside import is_plain_error, why_not_entered, why_not_in_function
+from parsl_context.discover.leading import is_table_read, why_not
 from parsl_context.discover.names import Names, Unknown
 
 COMPILERS = ("numba.", "jax.jit")

@@ -11,9 +11,8 @@ import ast
 import re
 from collections.abc import Iterable
 
+from parsl_context.discover import computing, leading, shapes
 from parsl_context.discover import known_names as known
-from parsl_context.discover import shapes
-from parsl_context.discover.leading import why_not, why_not_opened
 from parsl_context.discover.names import Names
 
 DEFAULTS = "makes entries when it is asked for them"
@@ -40,7 +39,7 @@ _USING_UP_METHODS = frozenset({"extend", "update", "join", "close", "shuffle", "
 def kind_of(value: ast.expr, names: Names) -> str | None:
     """What a value is that may move only if no call sees it; None if it is no such, or may not move at all."""
     if isinstance(value, ast.GeneratorExp):
-        return _ITERATES if why_not(value, names, is_used_up=True) is None else None
+        return _ITERATES if leading.why_not(value, names, is_used_up=True) is None else None
     if not isinstance(value, ast.Call):
         return None
     full = names.full_name(value.func) or ""
@@ -51,16 +50,20 @@ def kind_of(value: ast.expr, names: Names) -> str | None:
         return _DRAWS
     if full == "collections.defaultdict":
         is_known = bool(value.args) and _is_factory(value.args[0], names)
-        if not is_known or not all(why_not(each, names) is None for each in value.args[1:]):
+        if not is_known or not all(leading.why_not(each, names) is None for each in value.args[1:]):
             return None
         return MUTABLE_DEFAULTS if names.full_name(value.args[0]) in _MUTABLE else DEFAULTS
     if full in known.OPENING - {"numpy.load"} or (not full and getattr(value.func, "attr", "") == "open"):
-        return _IS_OPEN if why_not_opened(value, names) is None else None
+        return _IS_OPEN if computing.why_not_opened(value, names) is None else None
     name = full.removeprefix("builtins.")
     if name in known.ITERATORS or full in known.READERS:
-        return _ITERATES if why_not(value, names, is_used_up=True) is None else None
+        return _ITERATES if leading.why_not(value, names, is_used_up=True) is None else None
     if name == "iter" or full.startswith("itertools."):
-        return _ITERATES if given and all(why_not(each, names, is_used_up=True) is None for each in given) else None
+        return (
+            _ITERATES
+            if given and all(leading.why_not(each, names, is_used_up=True) is None for each in given)
+            else None
+        )
     return None
 
 
@@ -69,7 +72,7 @@ def is_seeded(value: ast.expr, names: Names) -> bool:
     match value:
         case ast.Call(func=ast.Attribute(value=inner, attr="manual_seed"), args=[seed]):
             is_made = isinstance(inner, ast.Call) and names.full_name(inner.func) == "torch.Generator"
-            return is_made and why_not(seed, names) is None
+            return is_made and leading.why_not(seed, names) is None
         case ast.Call(func=function, args=args, keywords=keywords):
             given = [*args, *(each.value for each in keywords)]
             if not given or any(isinstance(each, ast.Constant) and each.value is None for each in given):
@@ -85,7 +88,7 @@ def is_seeded(value: ast.expr, names: Names) -> bool:
 def _is_told(value: ast.expr, names: Names) -> bool:
     assert isinstance(value, ast.Call)
     given = [*value.args, *(each.value for each in value.keywords)]
-    return bool(given) and all(why_not(each, names) is None for each in given)
+    return bool(given) and all(leading.why_not(each, names) is None for each in given)
 
 
 def _is_factory(node: ast.expr, names: Names) -> bool:

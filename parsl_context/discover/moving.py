@@ -16,7 +16,8 @@ from parsl_context.discover import lively, shapes
 from parsl_context.discover.classes import methods_of, user_class
 from parsl_context.discover.compound import COMPILERS, Compound, why_not_compound
 from parsl_context.discover.halves import Verdict
-from parsl_context.discover.leading import why_not, why_not_called, why_not_function
+from parsl_context.discover.inside import why_not_called, why_not_function
+from parsl_context.discover.leading import why_not
 from parsl_context.discover.names import Names, Unknown, names_of
 from parsl_context.discover.passing import Passing, may_draw
 from parsl_context.discover.sources import Source, source_of

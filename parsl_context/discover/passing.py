@@ -14,7 +14,8 @@ from dataclasses import replace
 from parsl_context.discover import bound_names as bound
 from parsl_context.discover import known_effects as effects
 from parsl_context.discover import shapes
-from parsl_context.discover.leading import why_not, why_not_entered, why_not_inside
+from parsl_context.discover.inside import why_not_entered, why_not_inside
+from parsl_context.discover.leading import why_not
 from parsl_context.discover.names import Names, Unknown
 
 

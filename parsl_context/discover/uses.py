@@ -17,11 +17,12 @@ from parsl_context.discover import known_names as known
 from parsl_context.discover import shapes
 from parsl_context.discover.bound_names import times_bound_in
 from parsl_context.discover.calls import DATA, GIVEN, HELD, KEPT, NAMED, NO_CODE, READ, WALKED, Calls, UsersCode
-from parsl_context.discover.classes import user_class, users_bases
+from parsl_context.discover.given_out import GivenOut
 from parsl_context.discover.lineage import Lineage
 from parsl_context.discover.names import Names, Unknown, names_of
 from parsl_context.discover.origins import Origin, Origins, deeper, joined, untold
 from parsl_context.discover.sources import source_of
+from parsl_context.discover.users_objects import UsersObjects
 from parsl_context.errors import SplitError
 
 _PLAIN_DECORATORS = ("numba.", "jax.jit", "torch.no_grad", "torch.inference_mode")
@@ -52,20 +53,12 @@ class Uses:
         What calls do.
     found : dict
         The first misuse of each, by the variable that it goes back to.
-    given_out : dict
-        Values of which an item or an attribute is returned or stored, with how many steps into them that is, at least.
-    given_on : dict
-        The same, of what is computed from them: that is new if they are arrays.
-    strange : set
-        Variables that may be objects of the user's, made by what is not a library's.
-    holders : set
-        Variables that may be containers of such objects.
-    kinds : dict
-        Classes of the user's of which variables may be objects.
+    given : GivenOut
+        Parts of the values that are returned or stored.
+    objects : UsersObjects
+        Variables that may be objects of the user's.
     is_called : bool
         Whether what it looks through is a function that is called by what others look through.
-    arrays : set
-        Values that are arrays, as far as that is known.
     methods_of_it : frozenset or None
         Names of the methods of the only value, if they are known.
     """
@@ -82,14 +75,9 @@ class Uses:
         self.lineage = Lineage(names, whole, code.methods)
         self.calls = Calls(self, code, within)
         self.found: dict[str, Unknown] = {}
-        self.given_out: dict[str, int] = {}
-        self.given_on: dict[str, int] = {}
-        self.strange: set[str] = set()
-        self.holders: set[str] = set()
-        self.kinds: dict[str, set[type]] = {}
+        self.given = GivenOut(self.lineage, self.blame)
+        self.objects = UsersObjects(names, self.lineage, self.calls)
         self.is_called = False
-        self.arrays: set[str] = set()
-        self._views: set[str] = set()
         self.methods_of_it: frozenset[str] | None = None
 
     def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
@@ -117,24 +105,24 @@ class Uses:
         """What a function that is called does to parts of what it is given."""
         base = 0 if parameter in inside.whole else 1
         for told, others in (
-            (self.given_out, inside.given_out),
-            (self.given_on, inside.given_on),
+            (self.given.out, inside.given.out),
+            (self.given.on, inside.given.on),
             (self.calls.handed, inside.calls.handed),
         ):
             if parameter not in others:
                 continue
             parts = deeper(origins, others[parameter] - base)
-            if told is self.given_out:  # what is stored of something new is new
-                self._note(self.given_out, {name: each for name, each in parts.items() if each.is_view})
-                self._note(self.given_on, {name: each for name, each in parts.items() if not each.is_view})
+            if told is self.given.out:  # what is stored of something new is new
+                self.given.note(self.given.out, {name: each for name, each in parts.items() if each.is_view})
+                self.given.note(self.given.on, {name: each for name, each in parts.items() if not each.is_view})
             else:
-                self._note(told, parts)
+                self.given.note(told, parts)
         if parameter in inside.calls.differentiated:
             self.calls.differentiated.update(origins)
 
     def all_misused(self) -> dict[str, Unknown]:
         """The values that are misused, or of which parts are stored or given on: whoever calls this does not see it."""
-        parts = {**self.given_out, **self.given_on, **self.calls.handed, **dict.fromkeys(self.calls.differentiated, 1)}
+        parts = {**self.given.out, **self.given.on, **self.calls.handed, **dict.fromkeys(self.calls.differentiated, 1)}
         kept = {name: Unknown("is stored or given on in parts", ast.Pass(lineno=0)) for name in parts}
         return {**kept, **self.found}
 
@@ -156,7 +144,7 @@ class Uses:
                 if not isinstance(target, ast.Name) or target.id not in self.whole:
                     self._bind(target, self.lineage.of(value), is_copy=True)
                 if shapes.is_store(target):  # a list that is in another object gets the items
-                    self._note(self.given_on, deeper(self.lineage.of(value)))
+                    self.given.note(self.given.on, deeper(self.lineage.of(value)))
             case ast.Return(value=ast.expr() as value):
                 self.use(value, NAMED if self.is_called else KEPT)  # what calls it sees what becomes of that
             case ast.Expr(value=value):
@@ -234,7 +222,7 @@ class Uses:
         """One turn of a loop."""
         for part, origins in self.lineage.turns(target, values):
             self._bind(part, origins)
-        self._note_strange([target], values, is_taken=True)
+        self.objects.note([target], values, is_taken=True)
         self._all(body)
 
     def _again_and_again(self, look: Callable[[], None]) -> None:
@@ -247,8 +235,7 @@ class Uses:
                 return
 
     def _known(self) -> tuple[int, ...]:
-        kinds = sum(map(len, self.kinds.values()))
-        return self.lineage.version, len(self.lineage.shared), len(self.strange), len(self.holders), kinds
+        return self.lineage.version, len(self.lineage.shared), *self.objects.known()
 
     def _all(self, body: Iterable[ast.stmt]) -> None:
         for each in body:
@@ -259,67 +246,21 @@ class Uses:
         self.use(item.context_expr, READ)
         if item.optional_vars is not None:
             self._bind(item.optional_vars, self.lineage.of(item.context_expr))
-            self._note_strange([item.optional_vars], item.context_expr)
+            self.objects.note([item.optional_vars], item.context_expr)
 
     # --- names that are bound
 
     def _bind_all(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
         self.use(value, KEPT if any(map(shapes.is_store, targets)) else NAMED)
-        self._note_strange(targets, value)
+        self.objects.note(targets, value)
         for target in targets:
             if isinstance(value, ast.Tuple) and isinstance(target, ast.Tuple) and len(value.elts) == len(target.elts):
                 for one, part in zip(target.elts, value.elts, strict=True):
                     self._bind(one, self.lineage.of(part), is_copy=self.lineage.is_copy(part))
             else:
                 self._bind(target, self.lineage.of(value), is_copy=self.lineage.is_copy(value))
-                if isinstance(target, ast.Name) and self._is_view(value):
-                    self._views.add(target.id)
-
-    def _note_strange(self, targets: Sequence[ast.expr], value: ast.expr, *, is_taken: bool = False) -> None:
-        """Take note of variables that may be objects of the user's, or hold such, and of their classes if known.
-
-        Parameters
-        ----------
-        is_taken
-            Whether what is in the value is bound, one after the other.
-        """
-        made = {at.id for each in targets for at in shapes.walk(each) if isinstance(at, ast.Name)}
-        is_taken |= not all(isinstance(each, ast.Name) for each in targets)
-        kind = user_class(value.func, self.names) if isinstance(value, ast.Call) else None
-        if kind is not None and not is_taken:
-            for name in made:
-                self.kinds.setdefault(name, set()).add(kind)
-            return
-        parts = shapes.either(value)
-        if any(self._may_be_users(each) or (is_taken and self._holds_users(each)) for each in parts):
-            self.strange |= made
-        if any(map(self._holds_users, parts)):
-            self.holders |= made
-
-    def _may_be_users(self, node: ast.expr) -> bool:
-        """Whether an expression may give an object of the user's."""
-        root = shapes.root(node)
-        if isinstance(node, ast.Call) and isinstance(root, ast.Name) and root.id in self.calls.functions:
-            return True
-        return (root is not node or isinstance(node, ast.Name)) and self.is_users(node)
-
-    def _holds_users(self, node: ast.expr) -> bool:
-        """Whether an expression may give a container of objects of the user's."""
-        match node:
-            case ast.Name(id=name):
-                return name in self.holders
-            case ast.List() | ast.Tuple() | ast.Set() | ast.Dict():
-                parts = shapes.children(node)
-            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                parts = shapes.elements_of(node)
-            case ast.Starred(value=inner):
-                return self._holds_users(inner)
-            case ast.Call(func=ast.Name() as function, args=args):
-                is_plain = (self.names.full_name(function) or "").startswith("builtins.")
-                return is_plain and any(map(self._holds_users, args))
-            case _:
-                return False
-        return any(self._may_be_users(each) or self._holds_users(each) for each in parts)
+                if isinstance(target, ast.Name):
+                    self.given.bind(target.id, value)
 
     def _bind(self, target: ast.expr, origins: Origins, *, is_copy: bool = False) -> None:
         match target:
@@ -347,7 +288,7 @@ class Uses:
         if isinstance(node, ast.Constant) or not self._concerns(node):
             return
         if how == KEPT:
-            self._note_given_out(node)
+            self.given.note_all(node)
         if isinstance(node, ast.Name):
             self._use_name(node, how)
         else:
@@ -421,47 +362,6 @@ class Uses:
                 for part in shapes.children(node):
                     self.use(part, READ)
 
-    def _note_given_out(self, node: ast.expr) -> None:
-        match node:
-            case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
-                pass
-            case ast.ListComp() | ast.SetComp() | ast.DictComp():
-                scoped = self.lineage.scoped(node)
-                self.lineage.of(scoped)  # binds its variables
-                parts = shapes.elements_of(scoped)
-            case ast.Dict():
-                parts = list(shapes.children(node))
-            case _:
-                self._note_one_given_out(node)
-                return
-        for each in parts:  # a new container has nothing else in it
-            self._note_given_out(each)
-
-    def _note_one_given_out(self, node: ast.expr) -> None:
-        is_whole = isinstance(node, ast.Name) and node.id in self.whole
-        if not is_whole and not isinstance(node, ast.BinOp | ast.UnaryOp):
-            origins = self.lineage.of(node)
-            if self._is_view(node):
-                self.blame(origins, "is given out, as a view of the array", node)
-            self._note(self.given_out, {name: origin for name, origin in origins.items() if origin.is_view})
-            self._note(self.given_on, {name: origin for name, origin in origins.items() if not origin.is_view})
-
-    def _is_view(self, node: ast.expr) -> bool:
-        """Whether an expression gives a part of an array that shares its memory."""
-        match node:
-            case ast.Name(id=name):
-                return name in self._views
-            case ast.Subscript(value=ast.Name(id=name), slice=index):
-                is_part = any(isinstance(each, ast.Slice) for each in shapes.walk(index))
-                return is_part and name in self.arrays | self._views
-        return False
-
-    def _note(self, told: dict[str, int], origins: Origins) -> None:
-        for name, origin in origins.items():
-            if origin.key_at is not None:
-                continue
-            told[name] = min(max(origin.steps, 1), told.get(name, max(origin.steps, 1)))
-
     def later(self, node: ast.expr, how: str) -> None:
         """An expression is used when all is bound."""
         with self.lineage.later():
@@ -474,7 +374,7 @@ class Uses:
             self.use(each.iter, WALKED)
             for target, origins in self.lineage.turns(each.target, each.iter):
                 self._bind(target, origins)
-            self._note_strange([each.target], each.iter, is_taken=True)
+            self.objects.note([each.target], each.iter, is_taken=True)
             for test in each.ifs:
                 self.use(test, READ)
         for part in shapes.elements_of(node):
@@ -514,24 +414,6 @@ class Uses:
         known_methods = self.methods_of_it
         is_of_it = isinstance(node.value, ast.Name) and node.value.id in self.whole
         return known_methods is not None and is_of_it and node.attr not in known_methods
-
-    def is_of_base(self, method: ast.Attribute) -> bool:
-        """Whether a method is that of a library's class which the class of an object that is made here is based on."""
-        if not isinstance(method.value, ast.Name) or method.value.id in self.strange | self.names.parameters:
-            return False
-        kinds = self.kinds.get(method.value.id, ())
-        return bool(kinds) and not any(method.attr in vars(base) for kind in kinds for base in users_bases(kind))
-
-    def is_users(self, node: ast.expr) -> bool:
-        """Whether an object may be the user's: a global, an argument, or made by what is not a library's."""
-        root = shapes.root(node)
-        if not isinstance(root, ast.Name) or root.id in self.whole or root.id in self.lineage.variables:
-            return False
-        if root.id not in self.names.own or root.id in self.names.imports:
-            return self.names.full_name(root) is None
-        if root.id in self.holders and node is not root:
-            return True
-        return root.id in self.names.parameters or root.id in self.strange or root.id in self.kinds
 
     def blame(self, origins: Iterable[str], reason: str, node: ast.AST) -> None:
         """Values are misused."""

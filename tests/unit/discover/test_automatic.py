@@ -18,7 +18,19 @@ import numpy as np
 import pytest
 
 from parsl_context import context_app
-from parsl_context.discover import automatic, calls, compound, leading, lineage, moving, uses
+from parsl_context.discover import (
+    automatic,
+    calls,
+    compound,
+    computing,
+    given_out,
+    inside,
+    leading,
+    lineage,
+    moving,
+    users_objects,
+    uses,
+)
 from parsl_context.discover.automatic import split_by_itself
 from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
@@ -151,18 +163,18 @@ FLAWS = {
     "stores, deletions and changes in place": [(uses.Uses, "change", nothing)],
     "what was taken out of a value": [(uses.Uses, "_bind", nothing)],
     "what is a copy in one branch alone": [(lineage.Lineage, "branches", always_the_second)],
-    "what lists in other objects get": [(uses.Uses, "_note", nothing)],
-    "objects of the user's": [(uses.Uses, "_note_strange", nothing)],
+    "what lists in other objects get": [(given_out.GivenOut, "note", nothing)],
+    "objects of the user's": [(users_objects.UsersObjects, "note", nothing)],
     "what functions do to parts": [(uses.Uses, "take_over", nothing), (uses.Uses, "all_misused", found_alone)],
     "functions that others give": [(moving, "_callables_in", lambda *args: [])],
     "methods are no data": [(uses.Uses, "is_data", yes)],
-    "targets that are not the function's own": [(leading, "_is_own", yes)],
+    "targets that are not the function's own": [(inside, "_is_own", yes)],
     "iterators are used up": [
         (terms, "_USED_UP", ()),
         (leading.known, "PLAIN_BUILTINS", leading.known.PLAIN_BUILTINS | leading.known.ITERATORS | {"iter"}),
     ],
     "functions that change what they are given": [(calls.Calls, "_to_function", nothing)],
-    "functions that do more than compute": [(leading, "why_not_function", nothing)],
+    "functions that do more than compute": [(inside, "why_not_function", nothing)],
     "globals that may change": [(EitherWay, "_is_outdated", no)],
     "calls of the outside world": [(leading.known, "is_outside", no), (leading.known, "is_outside_name", no)],
     "what is out of sight": [(uses.Uses, "inside", nothing)],
@@ -170,9 +182,9 @@ FLAWS = {
     "functions within the body": [(uses.Uses, "_define", nothing)],
     "what functions within the body are given": [(calls.Calls, "_follow", nothing), (calls.Calls, "_misuses_any", no)],
     "what compiled functions do": [(compound, "why_not_in_function", nothing)],
-    "methods that change their object": [(leading, "why_not_shared", nothing)],
+    "methods that change their object": [(computing, "why_not_shared", nothing)],
     "what methods of the user's are given": [(moving, "methods_of", lambda kind: [])],
-    "tables are only read": [(leading, "_leaves_tables", lambda *args: True)],
+    "tables are only read": [(computing, "_leaves_tables", lambda *args: True)],
     "what is given to code that is not known": [(terms, "_holds_atoms", lambda *args: True)],
 }
 

@@ -8,13 +8,13 @@ from parsl_context.discover import (
     calls,
     classes,
     compound,
+    given_out,
     known_effects,
     known_names,
     lively,
     moving,
     passing,
     shapes,
-    uses,
 )
 from parsl_context.discover.automatic import split_by_itself
 from parsl_context.errors import SplitError
@@ -54,7 +54,7 @@ GUARDS = {
     "functions that are kept": (moving.Moving, "_gives_on", nothing),
     "functions with effects": (moving, "why_not_called", nothing),
     "what is caught": (compound, "_is_plain_handler", yes),
-    "views of arrays": (uses.Uses, "_is_view", no),
+    "views of arrays": (given_out.GivenOut, "_is_view", no),
     "conditions": (shapes, "masks_in", lambda *args: frozenset({"first"})),
     "what all objects share": (classes, "_asked_in_making", lambda kind: set()),
     "fields that are made": (classes, "_makes_new", yes),
