@@ -90,11 +90,13 @@ class Arguments:
         if segment is None:
             return None
         with self._lock:
-            self._known.pop(key, None)
+            lost = [before] if (before := self._known.pop(key, None)) is not None else []
             self._known[key] = segment
             if len(self._known) > _KNOWN:
-                del self._known[next(iter(self._known))]
+                lost.append(self._known.pop(next(iter(self._known))))
             self._kept.use(segment.name, end_of(segment), task, recurs=is_gone)
+            gone = self._kept.lose(each.name for each in lost)
+        self._remove(gone)
         return Shared(segment, places, is_gone)
 
     def _write(self, views: Sequence[memoryview]) -> Segment | None:

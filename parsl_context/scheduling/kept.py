@@ -75,6 +75,17 @@ class Kept:
             gone.append(self._end_oldest())
         return gone
 
+    def lose(self, names: Iterable[str]) -> list[str]:
+        """No more calls will name these. Gives those that are to go now; the others go with their calls."""
+        gone = []
+        for name in names:
+            if (value := self._values.get(name)) is not None:
+                value.recurs = False
+                if not value.users:
+                    self._wake(name, self._values.pop(name))
+                    gone.append(name)
+        return gone
+
     def expire(self, now: float) -> list[str]:
         """Gives those that no call has named for too long, which go."""
         gone = []

@@ -42,6 +42,16 @@ def test_a_value_that_several_named_stays_for_a_while():
     assert kept.expire(20.0 + KEPT_S) == ["a"]
 
 
+def test_what_no_more_calls_will_name_goes_at_once_or_with_its_calls():
+    kept = Kept(MOST)
+    kept.use("idle", 10, 1, recurs=True)
+    kept.release(["idle"], 1, 5.0)
+    kept.use("used", 10, 2, recurs=True)
+    assert kept.lose(["idle", "used", "unknown"]) == ["idle"]
+    assert kept.release(["used"], 2, 6.0) == ["used"]
+    assert kept.next_deadline() is None
+
+
 def test_what_nobody_names_goes_oldest_first_beyond_its_bound():
     kept = Kept(MOST)
     for number, name in enumerate("abc"):
