@@ -45,7 +45,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.found import fifth, first, fourth, second, seventh, sixth, third
+from benchmarks.found import eighth, fifth, first, fourth, second, seventh, sixth, third
 from parsl_context.content.digests import digest_content
 from parsl_context.discover.automatic import split_by_itself
 from parsl_context.discover.halves import Split
@@ -53,7 +53,7 @@ from parsl_context.errors import SplitError
 from parsl_context.retain.undivided import EitherWay, LeadingWork
 
 SETS: dict[str, Any] = {"first": first, "second": second, "third": third, "fourth": fourth, "fifth": fifth}
-SETS |= {"sixth": sixth, "seventh": seventh}
+SETS |= {"sixth": sixth, "seventh": seventh, "eighth": eighth}
 RESULTS = pathlib.Path(__file__).parents[1] / "results" / "found.csv"
 
 
