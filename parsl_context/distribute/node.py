@@ -391,11 +391,12 @@ def is_local(path: Path) -> bool:
 
 
 def _places(environment: Mapping[str, str], where: Sequence[str]) -> list[places.Place]:
-    if where:
-        return places.given_places(where, "node_store", environment)
-    if named := environment.get("PARSL_CONTEXT_STORE"):
-        texts = [text for text in named.split(os.pathsep) if text]
-        return places.given_places(texts, "PARSL_CONTEXT_STORE", environment)
+    named = environment.get("PARSL_CONTEXT_STORE")
+    if where or named:
+        texts = where or [text for text in (named or "").split(os.pathsep) if text]
+        # Some batch systems give a job no USER.
+        known = {"USER": _user(environment), **{name: value for name, value in environment.items() if value}}
+        return places.given_places(texts, "node_store" if where else "PARSL_CONTEXT_STORE", known)
     mounts = ""
     with contextlib.suppress(OSError):
         mounts = Path("/proc/self/mounts").read_text()

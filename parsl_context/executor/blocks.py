@@ -10,7 +10,7 @@ from typing import Any
 from parsl.jobs.states import JobState, JobStatus
 from parsl.launchers.base import Launcher
 from parsl.launchers.launchers import SimpleLauncher, WrappedLauncher
-from parsl.providers import SlurmProvider
+from parsl.providers import LSFProvider, SlurmProvider
 
 from parsl_context.errors import ConfigurationError
 
@@ -137,17 +137,36 @@ def check_paths(label: str, paths: Mapping[str, str | None]) -> None:
 
 def walltime_s(provider: Any) -> float | None:
     """How long a block of a provider lives, from its `walltime`; None if it does not tell. [s]"""
-    return duration_s(getattr(provider, "walltime", None))
+    text = getattr(provider, "walltime", None)
+    match provider:
+        case SlurmProvider():
+            return slurm_s(text)
+        case LSFProvider():
+            return None if (minutes := clock_s(text)) is None else 60 * minutes
+    return clock_s(text)
 
 
-def duration_s(text: Any) -> float | None:
-    """A time as batch systems write it, "[[DD-]HH:]MM:SS"; None if it is none. [s]"""
+def clock_s(text: Any) -> float | None:
+    """A time of PBS or Grid Engine, "[[DD:]HH:]MM:SS", or seconds alone; None if it is none. [s]"""
+    return _weighed(text, 1)
+
+
+def slurm_s(text: Any) -> float | None:
+    """A time of Slurm: minutes alone, "[HH:]MM:SS", "D-HH[:MM[:SS]]"; None if it is none. [s]
+
+    See ``--time`` in sbatch(1).
+    """
     if not isinstance(text, str):
         return None
-    days, _, clock = text.rpartition("-")
-    try:
-        parts = [int(part) for part in clock.split(":")]
-        seconds = sum(part * 60**power for power, part in enumerate(reversed(parts)))
-        return float(seconds + 86_400 * int(days or 0))
-    except ValueError:
+    days, dash, clock = text.rpartition("-")
+    last = 60 ** (2 - clock.count(":")) if dash else 60 if ":" not in clock else 1
+    passed = _weighed(clock, last)
+    return passed + 86_400.0 * int(days or 0) if passed is not None and days.isdigit() == bool(dash) else None
+
+
+def _weighed(text: Any, last: float) -> float | None:
+    """What is written with colons, whose last number counts so many seconds, and each before it 60 times the next."""
+    if not isinstance(text, str) or not re.fullmatch(r"\d+(:\d+){0,3}", text):
         return None
+    weights = (1, 60, 3600, 86_400)
+    return last * sum(int(part) * weight for part, weight in zip(reversed(text.split(":")), weights, strict=False))

@@ -13,7 +13,7 @@ from typing import Any
 from parsl.jobs.states import JobStatus
 from parsl.providers import SlurmProvider
 
-from parsl_context.executor.blocks import duration_s
+from parsl_context.executor.blocks import slurm_s
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def read_limit(text: str, partition: str | None) -> float | None:
     limits = dict(line.strip().split("|", 1) for line in text.splitlines() if "|" in line)
     names = [partition, f"{partition}*"] if partition else [name for name in limits if name.endswith("*")]
     found = next((limits[name] for name in names if name in limits), None)
-    return duration_s(found)
+    return slurm_s(found)
 
 
 def asks_accounting(provider: Any) -> bool:

@@ -1,6 +1,7 @@
 """Contents by digest, folders, and several places of a store."""
 
 import contextlib
+import getpass
 import hashlib
 import logging
 import os
@@ -297,6 +298,14 @@ def test_the_node_says_where(tmp_path, holds, caplog):
     assert "$SLOW/x cannot be used: SLOW is not set on this node" in caplog.text
     store = store_of_this_node(environment, ["$FAST/store"])
     assert store.folders == (tmp_path / "fast" / "store",)
+
+
+@pytest.mark.parametrize("environment", [{}, {"USER": ""}])
+def test_a_node_whose_jobs_have_no_user_name_in_their_environment_knows_it_still(tmp_path, environment):
+    name = getpass.getuser()
+    assert store_of_this_node(environment, [f"{tmp_path}/$USER"]).folders == (tmp_path / name,)
+    named = {**environment, "PARSL_CONTEXT_STORE": f"{tmp_path}/of-${{USER}}"}
+    assert store_of_this_node(named).folders == (tmp_path / f"of-{name}",)
 
 
 def test_where_nothing_can_be_used_the_error_says_what_to_do(holds, tmp_path):

@@ -5,7 +5,7 @@ import types
 import pytest
 from parsl.jobs.states import JobState, JobStatus
 from parsl.launchers import MpiExecLauncher, SimpleLauncher, SingleNodeLauncher, SrunLauncher, WrappedLauncher
-from parsl.providers import LocalProvider, SlurmProvider
+from parsl.providers import LocalProvider, LSFProvider, SlurmProvider
 
 from parsl_context.errors import ConfigurationError
 from parsl_context.executor.blocks import JobsSeen, Settling, check_paths, complete_states, starts_in_shell, walltime_s
@@ -17,9 +17,9 @@ from parsl_context.executor.blocks import JobsSeen, Settling, check_paths, compl
         ("01:30:00", 5400.0),
         ("10:00", 600.0),
         ("45", 45.0),
-        ("2-00:00:10", 172_810.0),
-        ("1-12:00:00", 129_600.0),
+        ("1:00:00:10", 86_410.0),
         ("two hours", None),
+        ("1-12:00:00", None),
         ("", None),
         (None, None),
         (3600, None),
@@ -27,6 +27,31 @@ from parsl_context.executor.blocks import JobsSeen, Settling, check_paths, compl
 )
 def test_the_walltime_of_a_provider_is_read_where_it_tells_it(walltime, seconds):
     assert walltime_s(types.SimpleNamespace(walltime=walltime)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("walltime", "seconds"),
+    [
+        ("30", 1800.0),
+        ("10:30", 630.0),
+        ("01:30:00", 5400.0),
+        ("2-0", 172_800.0),
+        ("1-12", 129_600.0),
+        ("1-12:30", 131_400.0),
+        ("1-12:00:10", 129_610.0),
+        ("-12", None),
+        ("a-12", None),
+        ("infinite", None),
+        ("", None),
+    ],
+)
+def test_slurm_writes_times_in_its_own_way(walltime, seconds):
+    assert walltime_s(SlurmProvider(walltime=walltime)) == seconds
+
+
+def test_lsf_writes_hours_and_minutes():
+    walltimes = {text: walltime_s(LSFProvider(walltime=text)) for text in ("30", "01:30")}
+    assert walltimes == {"30": 1800.0, "01:30": 5400.0}
 
 
 def test_a_provider_without_walltime_and_no_provider_tell_nothing():
