@@ -82,6 +82,11 @@ class ManagerReports:
                 self._driver.decide(cluster.TasksKept(manager=manager, tasks=message.tasks))
             case m.TaskRefused():
                 self._driver.fail_task(manager, message.task, m.Unservable(reason=message.reason))
+            case m.OrdinaryRefused():
+                logger.warning("Manager %s cannot run calls without contexts: %s", manager, message.reason)
+                refused = cluster.OrdinaryRefused(manager=manager, tasks=message.returned, reason=message.reason)
+                self._driver.decide(refused)
+                self._recorder.returned(message.returned)
             case m.WorkerFell():
                 if message.task is not None:  # the worker's death was told before
                     self._driver.fail_task(manager, message.task, message.died)
@@ -102,8 +107,9 @@ class ManagerReports:
             case m.TemplateDown():
                 self._driver.decide(cluster.TemplateGone(manager=manager, contexts=message.contexts))
             case m.InstanceRefused():
-                refused = cluster.BuildRefused(manager=manager, contexts=message.contexts, reason=message.reason)
-                self._driver.decide(refused)
+                self._driver.decide(
+                    cluster.BuildRefused(manager=manager, contexts=message.contexts, reason=message.reason)
+                )
             case m.Monitoring():
                 self._monitor.forward(frames)
             case m.Said():

@@ -309,7 +309,10 @@ class Interchange:
                 self._managers.send(manager, m.Shutdown(reason="the executor shuts down"))
         elif isinstance(message, m.Probe):
             where = self._managers.local_name
-            reply = m.ProbeReply(segments=self._segments.path, local=where, echo=self._config.echo)
+            config = self._config
+            reply = m.ProbeReply(
+                segments=self._segments.path, local=where, echo=config.echo, environment=config.environment
+            )
             self._managers.send(manager, reply)
         elif isinstance(message, m.Joined):
             self._join(manager, message)

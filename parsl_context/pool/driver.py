@@ -45,6 +45,8 @@ class NodeDriver:
         Called with the reason when no process can be started here.
     environments
         Where contexts name some.
+    home
+        Environment of calls without contexts; None: the manager's own.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class NodeDriver:
         nodes: Sequence[str],
         on_give_up: Callable[[str], None],
         environments: NodeEnvironments | None = None,
+        home: m.Environment | None = None,
     ) -> None:
         self._loop = loop
         self._family = family
@@ -67,7 +70,12 @@ class NodeDriver:
         self._environments = environments
         if environments is not None:
             environments.on_broken = self._environment_broke
-        self._state = NodeState(slots, nodes)
+        self._home = MANAGERS_OWN
+        if home is not None:
+            assert environments is not None
+            environments.declare(home)
+            self._home = home.name
+        self._state = NodeState(slots, nodes, self._home)
         self._tick: Timer | None = None
         self._restarts = Restarts()
         self._forks: dict[WorkerId, Restarts] = {}  # of workers that their templates could not fork
@@ -110,6 +118,9 @@ class NodeDriver:
                 )
                 self._link.send(broken, frames)
                 self._drop(action.tasks)
+            elif isinstance(action, node.RefuseOrdinary):
+                self._link.send(m.OrdinaryRefused(returned=action.tasks, reason=text))
+                self._drop(action.tasks)
             elif isinstance(action, node.Lose):
                 assert died is not None
                 self._link.flush()
@@ -144,7 +155,7 @@ class NodeDriver:
         busy = [member for member in self._family.workers.values() if member.tasks]
         kept = {w: each.resident for w, each in self._family.workers.items() if not each.tasks and each.pid is not None}
         events = self._state.kept(kept, self.ready_templates)
-        self._state = NodeState(self._slots, self._nodes)
+        self._state = NodeState(self._slots, self._nodes, self._home)
         for event in events:
             self._state.handle(event, now=time.monotonic())
         for member in busy:
@@ -165,9 +176,10 @@ class NodeDriver:
         self,
         worker: WorkerId,
         template: TemplateKey | None = None,
-        environment: EnvironmentName = MANAGERS_OWN,
+        environment: EnvironmentName | None = None,
     ) -> None:
-        """Start a process for a worker, sooner or later."""
+        """Start a process for a worker, sooner or later: in the environment of calls without contexts, or this one."""
+        environment = self._home if environment is None else environment
         if environment == MANAGERS_OWN:
             self._start_worker(worker, template, environment, None)
             return
@@ -176,7 +188,7 @@ class NodeDriver:
         self._environments.want(
             environment,
             lambda nest: self._start_worker(worker, template, environment, nest),
-            lambda: self.start_worker(worker),
+            lambda: self.start_worker(worker, environment=MANAGERS_OWN),
         )
 
     def _start_worker(
@@ -194,7 +206,7 @@ class NodeDriver:
 
         payload, frames = make_payload(pack_raised(error))
         broke = node.EnvironmentBroke(environment=environment)
-        self.decide_broken(broke, None, payload, frames, kinds=_KINDS)
+        self.decide_broken(broke, None, payload, frames, kinds=_KINDS, text=str(error))
 
     def start_worker_later(self, worker: WorkerId) -> None:
         """The process of a worker died before it was of any use."""
@@ -308,8 +320,8 @@ class NodeDriver:
             case node.GiveBack():
                 self._link.send(m.TasksReturned(tasks=action.tasks, were_ended=action.were_ended))
                 self._drop(action.tasks)
-            case node.Lose():
-                raise AssertionError("only the death of a worker loses a call")
+            case node.Lose() | node.RefuseOrdinary():
+                raise AssertionError("only the death of a worker loses a call, and only an environment refuses one")
             case _:
                 assert_never(action)
 
@@ -351,7 +363,7 @@ class NodeDriver:
         template: TemplateKey | None,
         *,
         kill: bool = False,
-        environment: EnvironmentName = MANAGERS_OWN,
+        environment: EnvironmentName | None = None,
     ) -> None:
         """End a worker's process and have another serve the worker."""
         worker = member.worker

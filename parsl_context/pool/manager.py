@@ -105,6 +105,7 @@ class Manager:
             nodes=self._nodes,
             on_give_up=self._end,
             environments=environments,
+            home=answer.environment,
         )
         self._echoes = Echoes(loop, echoes, link, is_expected=answer.echo)
         self._files = NodeFiles(

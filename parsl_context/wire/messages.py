@@ -549,6 +549,7 @@ class ProbeReply(Struct, frozen=True, kw_only=True, tag=True):
     segments: str | None = None  # directory of the run's segments on the interchange's host
     echo: bool = False  # all that workers print goes to the script
     local: str | None = None  # name under which it listens there
+    environment: Environment | None = None  # of calls without contexts; None: the manager's own
 
 
 class Ping(Struct, frozen=True, kw_only=True, tag=True):
@@ -784,6 +785,13 @@ class TaskRefused(Struct, frozen=True, kw_only=True, tag=True):
     reason: str
 
 
+class OrdinaryRefused(Struct, frozen=True, kw_only=True, tag=True):
+    """Calls without contexts cannot run on this node now, since their environment cannot be used; they come back."""
+
+    returned: list[TaskId]
+    reason: str  # a sentence
+
+
 class WorkerFell(Struct, frozen=True, kw_only=True, tag=True):
     """A worker died; `task`, if any, may have run."""
 
@@ -830,6 +838,7 @@ FromManager: TypeAlias = (
     | TasksReturned
     | TasksKept
     | TaskRefused
+    | OrdinaryRefused
     | WorkerFell
     | Monitoring
     | Said

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from parsl_context.scheduling.cluster.events import Action
 from parsl_context.scheduling.cluster.managers import Call, ClusterLine, Manager
+from parsl_context.scheduling.cluster.ordinary import Refusals
 from parsl_context.scheduling.cluster.registry import Record
 from parsl_context.scheduling.lines import Lane
 from parsl_context.scheduling.placement import Estimate, Floor
@@ -30,6 +31,7 @@ class ClusterBooks:
         self.lines_of: dict[Digest, list[ClusterLine]] = {}  # that need a context
         self.records: dict[Digest, Record] = {}
         self.run: dict[Digest | None, Estimate] = {}
+        self.refusals = Refusals()  # of calls without contexts
         self.shortest = Floor()  # run time of any call, lately
         self.deadlines: list[tuple[float, int, Callable[[float], list[Action]]]] = []
         self.order = itertools.count()

@@ -232,6 +232,15 @@ class BuildRefused:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrdinaryRefused:
+    """Calls without contexts cannot run on this manager now; those that waited there come back unstarted."""
+
+    manager: ManagerId
+    tasks: list[TaskId]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContextGone:
     """A worker no longer holds a context."""
 
@@ -293,6 +302,7 @@ Event: TypeAlias = (
     | BuildBroke
     | BuildSettled
     | BuildRefused
+    | OrdinaryRefused
     | ContextGone
     | ContextWanted
     | EvictionWanted

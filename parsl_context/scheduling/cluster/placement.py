@@ -163,7 +163,8 @@ class ClusterPlacement:
         if line.batches is not None and not self._is_due(line, now, ahead=False):
             return None
         if self._preference is not None and not line.lane.contexts:
-            candidates = [manager for manager in self._books.managers.values() if manager.phase is Phase.OPEN]
+            refusing = self._books.refusals
+            candidates = [m for m in self._books.managers.values() if m.phase is Phase.OPEN and m.id not in refusing]
             pairs = (line.pair(manager) for manager in self._preference(candidates))
             return next((pair for pair in pairs if self._is_idle(pair, now)), None)
         ahead: ClusterPair | None = None
@@ -277,6 +278,9 @@ class ClusterPlacement:
         """Have contexts built for a line as long as that pays."""
         if line.refused and not line.serving and len(line.refused) >= len(self._builds.free):
             return self._fail_refused(line)
+        if (refusals := self._books.refusals) and not line.lane.contexts and len(refusals) >= len(self._builds.free):
+            tasks = self.drop_waiting(line)
+            return [FailUnservable(tasks=tasks, reason=refusals.reason)] if tasks else []
         actions: list[Action] = []
         while self._builds.pays(line, now):
             site = self._builds.site(line, now)
@@ -370,7 +374,7 @@ class ClusterPlacement:
 
     def count(self, line: ClusterLine, manager: Manager) -> None:
         """Tell a line how many of its calls can run on a manager at a time."""
-        if manager.phase is not Phase.OPEN:
+        if manager.phase is not Phase.OPEN or (not line.lane.contexts and manager.id in self._books.refusals):
             capacity = 0
         elif line.is_anywhere:
             capacity = manager.slots
@@ -382,6 +386,7 @@ class ClusterPlacement:
     def forget(self, manager: Manager) -> None:
         """A manager takes no more."""
         self._builds.free.remove(manager)
+        self._books.refusals.forget(manager.id)
         self._fresh.pop(manager, None)
 
     def stop_if_drained(self, manager: Manager, reason: str = "it has drained") -> list[Action]:

@@ -42,6 +42,7 @@ from parsl_context.scheduling.cluster.events import (
     ManagerLeaving,
     ManagerLeft,
     NoteRequeued,
+    OrdinaryRefused,
     RefuseCancel,
     SendBuild,
     TakeBack,
@@ -127,6 +128,8 @@ class ClusterState:
                 return self._take_back(
                     event.manager, event.tasks, now, is_busy=not event.were_ended, were_ended=event.were_ended
                 )
+            case OrdinaryRefused():
+                return self._refuse_ordinary(event, now)
             case TaskCancelled():
                 return self._cancel(event.task, ends=not event.only_waiting)
             case TasksKept():
@@ -303,6 +306,31 @@ class ClusterState:
     def _take_back_broken(self, manager: ManagerId, tasks: Sequence[TaskId], now: float) -> list[Action]:
         """Calls come back unstarted whose context could not be built there."""
         return self._take_back(manager, tasks, now, is_busy=False)
+
+    def _refuse_ordinary(self, event: OrdinaryRefused, now: float) -> list[Action]:
+        """Calls without contexts go elsewhere for a while, or fail if none of the managers takes them."""
+        manager = self._books.managers[event.manager]
+        if manager.phase is Phase.OPEN:
+            pause_s = self._books.refusals.add(manager.id, event.reason)
+            self._books.at(now + pause_s, lambda now: self._end_refusal(manager, now))
+        self._count_ordinary(manager)
+        manager.resume(max(1, manager.free))
+        actions = self._take_back(manager.id, event.tasks, now, is_busy=False)
+        for line in [line for line in self._books.lines.values() if line.waiting and not line.lane.contexts]:
+            actions += self._placement.consider(line, now)
+        return actions
+
+    def _end_refusal(self, manager: Manager, now: float) -> list[Action]:
+        if self._books.managers.get(manager.id) is not manager:
+            return []
+        self._books.refusals.end_pause(manager.id)
+        self._count_ordinary(manager)
+        return self._placement.serve(manager, now)
+
+    def _count_ordinary(self, manager: Manager) -> None:
+        for line in self._books.lines.values():
+            if not line.lane.contexts:
+                self._placement.count(line, manager)
 
     # --- managers
 

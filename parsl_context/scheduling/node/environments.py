@@ -13,16 +13,23 @@ from parsl_context.wire.messages import Digest, EnvironmentName
 
 
 class Environments:
-    """Which context needs which environment."""
+    """Which context needs which environment.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    home
+        That of calls without contexts, in which workers begin.
+    """
+
+    def __init__(self, home: EnvironmentName = MANAGERS_OWN) -> None:
+        self.home = home
         self._of: dict[Digest, EnvironmentName] = {}
         self._private: set[EnvironmentName] = set()
 
     @property
     def are_several(self) -> bool:
         """Whether there is any but the manager's own."""
-        return bool(self._of)
+        return bool(self._of) or self.home != MANAGERS_OWN
 
     def declare(self, context: Digest, environment: EnvironmentName, *, is_kept: bool) -> None:
         """A context needs an environment."""
@@ -36,8 +43,10 @@ class Environments:
         self._of.pop(context, None)
 
     def of(self, contexts: Iterable[Digest]) -> EnvironmentName:
-        """That of contexts which go together, and so have the same."""
-        return next((self._of[context] for context in contexts if context in self._of), MANAGERS_OWN)
+        """That of contexts which go together, and so have the same; of calls without any if there are none."""
+        needed = tuple(contexts)
+        other = MANAGERS_OWN if needed else self.home
+        return next((self._of[context] for context in needed if context in self._of), other)
 
     def contexts_of(self, environment: EnvironmentName) -> list[Digest]:
         """Contexts that need an environment, in the order in which they came."""
@@ -45,4 +54,4 @@ class Environments:
 
     def after_call(self, environment: EnvironmentName) -> EnvironmentName:
         """In which a worker is to have its next process, when the one that a call had for itself has ended."""
-        return MANAGERS_OWN if environment in self._private else environment
+        return self.home if environment in self._private else environment

@@ -382,6 +382,16 @@ class RefuseBuild:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefuseOrdinary:
+    """Tell the interchange that calls without contexts cannot run here now: their environment cannot be used.
+
+    These, which waited for it, have not started.
+    """
+
+    tasks: list[TaskId]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lose:
     """The call may have run and has no outcome."""
 
@@ -408,6 +418,7 @@ Action: TypeAlias = (
     | EndTemplate
     | SettleBuild
     | RefuseBuild
+    | RefuseOrdinary
     | Lose
     | GiveBack
 )

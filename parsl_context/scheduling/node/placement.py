@@ -14,6 +14,7 @@ from parsl_context.scheduling.node.events import (
     Action,
     Assign,
     GiveBack,
+    RefuseOrdinary,
     Revoke,
     TemplateKey,
 )
@@ -345,6 +346,11 @@ class NodePlacement:
             if not line.holders or line.is_anywhere:
                 returned += [call.id for call in self._books.take_all(line)]
         return [GiveBack(tasks=returned, broken=context)]
+
+    def refuse_ordinary(self) -> Action:
+        """Calls without contexts have no worker, since none can be started in their environment."""
+        lines = [line for line in self._books.lines.values() if not line.lane.contexts]
+        return RefuseOrdinary(tasks=[call.id for line in lines for call in self._books.take_all(line)])
 
 
 def _idle_worker(line: WorkerLine) -> Worker | None:

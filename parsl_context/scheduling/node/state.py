@@ -18,6 +18,7 @@ from typing_extensions import assert_never
 from parsl_context.scheduling.node.books import NodeBooks
 from parsl_context.scheduling.node.builds import NodeBuilds
 from parsl_context.scheduling.node.events import (
+    MANAGERS_OWN,
     Action,
     BlobForgotten,
     BuildWanted,
@@ -60,7 +61,7 @@ from parsl_context.scheduling.node.events import (
 from parsl_context.scheduling.node.placement import NodePlacement
 from parsl_context.scheduling.node.room import Room
 from parsl_context.scheduling.node.workers import NodeCall, Template, Worker, WorkerLine
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, EnvironmentName, TaskId, WorkerId
 
 
 class NodeState:
@@ -73,10 +74,12 @@ class NodeState:
     nodes
         Names of the nodes that calls may ask for (MPI). Such calls get nodes in the order in which they came: none is
         overtaken by one that needs fewer.
+    home
+        Environment of calls without contexts, in which workers begin.
     """
 
-    def __init__(self, workers: int, nodes: Sequence[str] = ()) -> None:
-        self._books = NodeBooks(workers, nodes)
+    def __init__(self, workers: int, nodes: Sequence[str] = (), home: EnvironmentName = MANAGERS_OWN) -> None:
+        self._books = NodeBooks(workers, nodes, home)
         self._room = Room(self._books.workers, self._books.lines_of)
         self._builds = NodeBuilds(self._books.workers, self._room, self._books.environments)
         self._placement = NodePlacement(self._books, self._room, self._builds)
@@ -300,7 +303,7 @@ class NodeState:
         self._books.reclaimed.difference_update(call.id for call in held)
         building, ended = worker.building, list[Action]()
         settled = self._builds.drop_order(worker)
-        self._books.workers[worker.id] = Worker(worker.id)
+        self._books.workers[worker.id] = Worker(worker.id, environment=self._books.environments.home)
         if building is None and worker.fork_of:
             building = worker.fork_of[
                 0
@@ -396,6 +399,8 @@ class NodeState:
             if is_asked_for or ended or any(line.waiting and not line.holders for line in lines):
                 broken += self._placement.give_back_broken(context, [])
             settled += ended
+        if event.environment == self._books.environments.home and not any(worker.up for worker in waiting):
+            broken.append(self._placement.refuse_ordinary())
         for worker in waiting:
             if not worker.up:
                 self._leave(worker)
