@@ -47,6 +47,11 @@ class InterchangeConfig:
     hub_address: str | None  # monitoring; None: off
     hub_port: int | None
 
+    @property
+    def begins_in_environment(self) -> bool:
+        """Whether workers begin in that: not where each call has one made for itself."""
+        return self.reuse != "none"
+
 
 def write_config(config: InterchangeConfig, stream: IO[bytes]) -> None:
     """Send the configuration to a child's standard input and leave that open."""

@@ -47,6 +47,8 @@ class NodeDriver:
         Where contexts name some.
     home
         Environment of calls without contexts; None: the manager's own.
+    begins_at_home
+        Whether workers begin in that, rather than in the manager's own.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class NodeDriver:
         on_give_up: Callable[[str], None],
         environments: NodeEnvironments | None = None,
         home: m.Environment | None = None,
+        begins_at_home: bool = True,
     ) -> None:
         self._loop = loop
         self._family = family
@@ -70,12 +73,16 @@ class NodeDriver:
         self._environments = environments
         if environments is not None:
             environments.on_broken = self._environment_broke
-        self._home = MANAGERS_OWN
+            environments.on_began = self._environment_began
+            environments.on_ready = self._environment_ready
+            environments.on_gone = self._environment_gone
+        self._home = self._first = MANAGERS_OWN
         if home is not None:
             assert environments is not None
             environments.declare(home)
             self._home = home.name
-        self._state = NodeState(slots, nodes, self._home)
+            self._first = home.name if begins_at_home else MANAGERS_OWN
+        self._state = self._new_state()
         self._tick: Timer | None = None
         self._restarts = Restarts()
         self._forks: dict[WorkerId, Restarts] = {}  # of workers that their templates could not fork
@@ -129,6 +136,10 @@ class NodeDriver:
             else:
                 self._try_to(action)
 
+    def _new_state(self) -> NodeState:
+        begins_at_home = self._first == self._home
+        return NodeState(self._slots, self._nodes, self._home, begins_at_home=begins_at_home)
+
     def usual_build_s(self, context: Digest) -> float | None:
         """What builds of a context used to take here; None: nothing is known. [s]"""
         return self._state.usual_build_s(context)
@@ -155,7 +166,7 @@ class NodeDriver:
         busy = [member for member in self._family.workers.values() if member.tasks]
         kept = {w: each.resident for w, each in self._family.workers.items() if not each.tasks and each.pid is not None}
         events = self._state.kept(kept, self.ready_templates)
-        self._state = NodeState(self._slots, self._nodes, self._home)
+        self._state = self._new_state()
         for event in events:
             self._state.handle(event, now=time.monotonic())
         for member in busy:
@@ -178,8 +189,8 @@ class NodeDriver:
         template: TemplateKey | None = None,
         environment: EnvironmentName | None = None,
     ) -> None:
-        """Start a process for a worker, sooner or later: in the environment of calls without contexts, or this one."""
-        environment = self._home if environment is None else environment
+        """Start a process for a worker, sooner or later: in this environment, or that in which workers begin."""
+        environment = self._first if environment is None else environment
         if environment == MANAGERS_OWN:
             self._start_worker(worker, template, environment, None)
             return
@@ -199,6 +210,23 @@ class NodeDriver:
         except OSError as error:
             again = f"worker {worker} cannot be started: {error}"
             self._try_later(lambda: self.start_worker(worker, template, environment), again)
+
+    def welcomed(self) -> None:
+        """An interchange listens that has not heard of this node before."""
+        if self._environments is not None:
+            self._environments.tell_all()
+
+    def _environment_began(self, environment: m.Environment) -> None:
+        self._link.send(m.EnvironmentStarting(environment=environment.name, source=environment.source))
+        self.decide(node.EnvironmentBegan(environment=environment.name))
+
+    def _environment_ready(self, environment: m.Environment, start_s: float) -> None:
+        self._link.send(m.EnvironmentStarted(environment=environment.name, start_s=start_s))
+        self.decide(node.EnvironmentReady(environment=environment.name, start_s=start_s))
+
+    def _environment_gone(self, environment: m.Environment) -> None:
+        self._link.send(m.EnvironmentGone(environment=environment.name))
+        self.decide(node.EnvironmentGone(environment=environment.name))
 
     def _environment_broke(self, environment: EnvironmentName, error: EnvironmentUnusableError) -> None:
         """What was to run in an environment does not; the interchange is told why."""

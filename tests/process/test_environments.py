@@ -88,6 +88,17 @@ def test_all_calls_of_an_executor_with_an_environment_run_there(
     assert {python_app(plain)().result() for _ in range(8)} == {first}, "whatever contexts do to workers"
 
 
+def test_level_none_makes_no_environment_that_no_call_is_for(
+    load: Load, store: str, run_dir: Path, packed: Path
+) -> None:
+    app = context_app(context=context(remember)())(where)
+    load(node_store=store, environment=packed, reuse="none", max_workers_per_node=1)
+    for _ in range(2):
+        app().result()
+    logs = "".join(path.read_text() for path in run_dir.glob("**/manager.log"))
+    assert logs.count(f"Unpacked {packed}") == 2
+
+
 def test_isolated_calls_of_an_executor_with_an_environment_run_there(load: Load, store: str, packed: Path) -> None:
     app = context_app(context=context(isolation="call")(remember)())(where)
     load(node_store=store, environment=packed)

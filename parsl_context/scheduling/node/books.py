@@ -26,11 +26,22 @@ class NodeBooks:
     nodes
         Names of the nodes that calls may ask for (MPI).
     home
-        Environment of calls without contexts, in which workers begin.
+        Environment of calls without contexts.
+    begins_at_home
+        Whether workers begin in that, rather than in the manager's own.
     """
 
-    def __init__(self, workers: int, nodes: Sequence[str] = (), home: EnvironmentName = MANAGERS_OWN) -> None:
-        self.workers = {WorkerId(i): Worker(WorkerId(i), environment=home) for i in range(workers)}
+    def __init__(
+        self,
+        workers: int,
+        nodes: Sequence[str] = (),
+        home: EnvironmentName = MANAGERS_OWN,
+        *,
+        begins_at_home: bool = True,
+    ) -> None:
+        self.environments = Environments(home, begins_at_home=begins_at_home)
+        first = self.environments.first
+        self.workers = {WorkerId(i): Worker(WorkerId(i), environment=first) for i in range(workers)}
         self.lines: dict[Lane, WorkerLine] = {}
         self.lines_of: dict[Digest, list[WorkerLine]] = {}
         self.waiting: dict[TaskId, NodeCall] = {}  # calls that no worker holds
@@ -39,7 +50,6 @@ class NodeBooks:
         self.run: dict[Digest | None, Estimate] = {}
         self.reclaimed: set[TaskId] = set()  # calls held ahead that the interchange wants back
         self.isolated: set[Digest] = set()  # contexts whose calls run in forks, and can be ended
-        self.environments = Environments(home)
         self.draining = False
         self.free_nodes = list(nodes)
         self.taken_nodes: dict[TaskId, tuple[str, ...]] = {}
