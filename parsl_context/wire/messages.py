@@ -47,7 +47,7 @@ from parsl_context.wire.transfers import FileWanted as FileWanted
 from parsl_context.wire.transfers import GetChunk as GetChunk
 from parsl_context.wire.transfers import WithdrawChunk as WithdrawChunk
 
-PROTOCOL_VERSION = 9
+PROTOCOL_VERSION = 10
 
 
 # --- parts of messages ------------------------------------------------------------------------------------------------
