@@ -5,6 +5,9 @@
 One manager on this machine, started anew for each case, by whose log the times are. The archive comes from a web server
 that sends no faster than it takes to unpack, which is the hardest case for doing both at once: receiving and unpacking
 alone are measured first, in the same run. Without `--archive` an environment is made: compiled modules and libraries.
+
+`--lnni` runs the network job of the examples instead, with its software packed, on hosts that share no folder
+(`benchmarks.packed_lnni`).
 """
 
 from __future__ import annotations
@@ -142,7 +145,20 @@ def main() -> int:
     parser.add_argument("--mb", type=int, default=400, help="size when unpacked")
     parser.add_argument("--files", type=int, default=12_000, help="files of modules, compiled ones included")
     parser.add_argument("--archive", type=pathlib.Path, help="measure this one")
+    parser.add_argument("--lnni", action="store_true", help="the network job, on hosts that share no folder")
+    parser.add_argument("--hosts", type=int, default=2, help="of the network job")
+    parser.add_argument("--workers", type=int, default=1, help="of each host")
+    parser.add_argument("--mbit", type=float, default=1000.0, help="rate of each host's link. [Mbit/s]")
+    parser.add_argument("--calls", type=int, default=8, help="at each level")
+    parser.add_argument("--network", default="filetypes", help="of the examples")
+    parser.add_argument("--level", action="append", help="only this one; may be given again; nothing is written")
+    parser.add_argument("--quick", action="store_true", help="few calls, nothing is written")
     chosen = parser.parse_args()
+    if chosen.lnni:
+        from benchmarks.packed_lnni import run_all  # with what the example needs
+
+        chosen.calls = 4 if chosen.quick else chosen.calls
+        return run_all(chosen)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         archive = chosen.archive or make_archive(folder, chosen.mb, chosen.files)

@@ -108,7 +108,7 @@ def recorder_alone(calls: int) -> float:
 def _config(folder: str) -> Any:
     return SimpleNamespace(
         label="benchmark", logdir=folder, run_id=None, reuse="memory", requeue_lost=0, walltime_s=None,
-        limits=m.Limits(), blocks=BlockLimits(),
+        environment=None, limits=m.Limits(), blocks=BlockLimits(),
     )  # fmt: skip
 
 

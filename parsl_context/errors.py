@@ -180,7 +180,7 @@ class FileFetchError(ParslContextError):
 
 
 class EnvironmentUnusableError(ParslContextError):
-    """The environment of a context cannot be used on a node. The `__cause__` of `ContextBuildError`.
+    """An environment cannot be used on a node: the `__cause__` of `ContextBuildError`, if it is that of a context.
 
     Attributes
     ----------

@@ -105,9 +105,9 @@ class ContextExecutor(BlockExecutor):
         Variables, as in "$SLURM_TMPDIR/store", are those of the node. One that is full or cannot be used there is
         passed over. If not given, PARSL_CONTEXT_STORE of the node names them, or they are found there.
     environment : path, optional
-        Software that contexts are built with which do not name their own (`@context(environment=...)`): what
-        `parsl-context pack` has made, an archive of conda-pack, or the folder of an environment. Calls without contexts
-        run in the Python that the manager runs in.
+        Software that calls run with, unless they need contexts that name their own (`@context(environment=...)`): what
+        `parsl-context pack` has made, an archive of conda-pack, or the folder of an environment. If not given, that is
+        the Python that the manager runs in.
     overlap_blocks : int
         Blocks beyond `max_blocks` that may be there while others end: each is asked for so early that, by what blocks
         took to start and contexts to build, it is ready when its predecessor's walltime is over. With 0, a block's
@@ -196,6 +196,7 @@ class ContextExecutor(BlockExecutor):
         self._printer = Printer()
         self._prepare_blocks()
         self._files = ScriptFiles()
+        self._environments = ContextEnvironments()
 
     # --- life
 
@@ -251,6 +252,9 @@ class ContextExecutor(BlockExecutor):
             on_block=self._scaling.heard,
             on_sought=self._files.find,
         )
+        self._environments = environments
+        if (environment := environments.default) is not None and environment.form != "folder":
+            self._files.allow([environment.source])
         self._code_packs = CodePacks(self.logdir, self._files.allow)
         self._codes = CodeBook(
             self._client.send,
@@ -373,6 +377,7 @@ class ContextExecutor(BlockExecutor):
             echo=self.echo,
             records=self.record_events,
             reuse=self.reuse,
+            environment=self._environments.default,
             run_id=self.run_id,
             hub_address=self.loopback_address if self.zmq_monitoring is not None else None,
             hub_port=self.hub_zmq_port,

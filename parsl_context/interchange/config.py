@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from parsl_context.scheduling.cluster.limits import BlockLimits
-from parsl_context.wire.messages import Limits
+from parsl_context.wire.messages import Environment, Limits
 
 _length = struct.Struct("<Q")
 
@@ -42,9 +42,15 @@ class InterchangeConfig:
     echo: bool  # all that workers print goes to the script
     records: bool  # writes an event log
     reuse: str  # level of contexts that choose none
+    environment: Environment | None  # of calls without contexts
     run_id: str | None
     hub_address: str | None  # monitoring; None: off
     hub_port: int | None
+
+    @property
+    def begins_in_environment(self) -> bool:
+        """Whether workers begin in that: not where each call has one made for itself."""
+        return self.reuse != "none"
 
 
 def write_config(config: InterchangeConfig, stream: IO[bytes]) -> None:

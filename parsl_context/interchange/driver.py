@@ -44,6 +44,9 @@ _RECORDED = frozenset(  # events that the log has as they are; of the others it 
         cluster.TemplateGone,
         cluster.ContextNoted,
         cluster.BuildRefused,
+        cluster.EnvironmentBegan,
+        cluster.EnvironmentReady,
+        cluster.EnvironmentGone,
         cluster.TasksReturned,
     }
 )

@@ -297,6 +297,16 @@ class LogRecorder(Recorder):
             case cluster.BuildRefused():
                 number = self._managers[event.manager]
                 return r.Refused(at=self._now, manager=number, contexts=event.contexts, reason=event.reason)
+            case cluster.EnvironmentBegan():
+                number, name = self._managers[event.manager], event.environment
+                return r.EnvironmentBegan(at=self._now, manager=number, environment=name, source=event.source)
+            case cluster.EnvironmentReady() | cluster.EnvironmentGone():
+                return r.EnvironmentEnded(
+                    at=self._now,
+                    manager=self._managers[event.manager],
+                    environment=event.environment,
+                    start_s=event.start_s if isinstance(event, cluster.EnvironmentReady) else None,
+                )
             case cluster.TasksReturned():
                 self.returned(event.tasks)
         return None
@@ -312,6 +322,7 @@ class LogRecorder(Recorder):
             memory_bytes=None if options.memory_gb is None else int(options.memory_gb * 1e9),
             pinned=options.pinned,
             code_bytes=self._names.get(event.context, ("", 0))[1],
+            environment="" if options.environment is None else options.environment.name,
         )
 
     def _closed(self, manager: ManagerId, *, drains: bool) -> r.ManagerClosed | None:
@@ -440,4 +451,5 @@ def _began(config: InterchangeConfig) -> r.Began:
         memory_bytes=limits.memory_bytes,
         contexts_per_worker=limits.contexts_per_worker,
         walltime_s=config.walltime_s,
+        environment="" if config.environment is None else config.environment.name,
     )

@@ -82,6 +82,13 @@ class ManagerReports:
                 self._driver.decide(cluster.TasksKept(manager=manager, tasks=message.tasks))
             case m.TaskRefused():
                 self._driver.fail_task(manager, message.task, m.Unservable(reason=message.reason))
+            case m.EnvironmentStarting() | m.EnvironmentStarted() | m.EnvironmentGone():
+                self._driver.decide(_environment_event(manager, message))
+            case m.OrdinaryRefused():
+                logger.warning("Manager %s cannot run calls without contexts: %s", manager, message.reason)
+                refused = cluster.OrdinaryRefused(manager=manager, tasks=message.returned, reason=message.reason)
+                self._driver.decide(refused)
+                self._recorder.returned(message.returned)
             case m.WorkerFell():
                 if message.task is not None:  # the worker's death was told before
                     self._driver.fail_task(manager, message.task, message.died)
@@ -102,8 +109,9 @@ class ManagerReports:
             case m.TemplateDown():
                 self._driver.decide(cluster.TemplateGone(manager=manager, contexts=message.contexts))
             case m.InstanceRefused():
-                refused = cluster.BuildRefused(manager=manager, contexts=message.contexts, reason=message.reason)
-                self._driver.decide(refused)
+                self._driver.decide(
+                    cluster.BuildRefused(manager=manager, contexts=message.contexts, reason=message.reason)
+                )
             case m.Monitoring():
                 self._monitor.forward(frames)
             case m.Said():
@@ -247,6 +255,19 @@ class ManagerReports:
         )
         self._log(manager, message.context, f"not built: {_why_broken(message)}", logging.WARNING)
         self._content.note_build_error(failure, list(frames))
+
+
+def _environment_event(
+    manager: ManagerId, message: m.EnvironmentStarting | m.EnvironmentStarted | m.EnvironmentGone
+) -> cluster.Event:
+    name = message.environment
+    match message:
+        case m.EnvironmentStarting():
+            return cluster.EnvironmentBegan(manager=manager, environment=name, source=message.source)
+        case m.EnvironmentStarted():
+            return cluster.EnvironmentReady(manager=manager, environment=name, start_s=message.start_s)
+        case m.EnvironmentGone():
+            return cluster.EnvironmentGone(manager=manager, environment=name)
 
 
 def _why_broken(broken: m.ContextBroken) -> str:

@@ -99,6 +99,8 @@ class Interchange:
             preference=preference(config.manager_selector),
             requeue_lost=config.requeue_lost,
             limits=config.blocks,
+            home=None if config.environment is None else config.environment.name,
+            begins_at_home=config.begins_in_environment,
         )
         self._content = content = Content(managers)
         self._overview = overview = Overview(state, managers, self._monitor)
@@ -309,7 +311,14 @@ class Interchange:
                 self._managers.send(manager, m.Shutdown(reason="the executor shuts down"))
         elif isinstance(message, m.Probe):
             where = self._managers.local_name
-            reply = m.ProbeReply(segments=self._segments.path, local=where, echo=self._config.echo)
+            config = self._config
+            reply = m.ProbeReply(
+                segments=self._segments.path,
+                local=where,
+                echo=config.echo,
+                environment=config.environment,
+                begins_in_environment=config.begins_in_environment,
+            )
             self._managers.send(manager, reply)
         elif isinstance(message, m.Joined):
             self._join(manager, message)

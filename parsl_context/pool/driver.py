@@ -45,6 +45,10 @@ class NodeDriver:
         Called with the reason when no process can be started here.
     environments
         Where contexts name some.
+    home
+        Environment of calls without contexts; None: the manager's own.
+    begins_at_home
+        Whether workers begin in that, rather than in the manager's own.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class NodeDriver:
         nodes: Sequence[str],
         on_give_up: Callable[[str], None],
         environments: NodeEnvironments | None = None,
+        home: m.Environment | None = None,
+        begins_at_home: bool = True,
     ) -> None:
         self._loop = loop
         self._family = family
@@ -67,7 +73,16 @@ class NodeDriver:
         self._environments = environments
         if environments is not None:
             environments.on_broken = self._environment_broke
-        self._state = NodeState(slots, nodes)
+            environments.on_began = self._environment_began
+            environments.on_ready = self._environment_ready
+            environments.on_gone = self._environment_gone
+        self._home = self._first = MANAGERS_OWN
+        if home is not None:
+            assert environments is not None
+            environments.declare(home)
+            self._home = home.name
+            self._first = home.name if begins_at_home else MANAGERS_OWN
+        self._state = self._new_state()
         self._tick: Timer | None = None
         self._restarts = Restarts()
         self._forks: dict[WorkerId, Restarts] = {}  # of workers that their templates could not fork
@@ -110,6 +125,9 @@ class NodeDriver:
                 )
                 self._link.send(broken, frames)
                 self._drop(action.tasks)
+            elif isinstance(action, node.RefuseOrdinary):
+                self._link.send(m.OrdinaryRefused(returned=action.tasks, reason=text))
+                self._drop(action.tasks)
             elif isinstance(action, node.Lose):
                 assert died is not None
                 self._link.flush()
@@ -117,6 +135,10 @@ class NodeDriver:
                 self._drop([action.task])
             else:
                 self._try_to(action)
+
+    def _new_state(self) -> NodeState:
+        begins_at_home = self._first == self._home
+        return NodeState(self._slots, self._nodes, self._home, begins_at_home=begins_at_home)
 
     def usual_build_s(self, context: Digest) -> float | None:
         """What builds of a context used to take here; None: nothing is known. [s]"""
@@ -144,7 +166,7 @@ class NodeDriver:
         busy = [member for member in self._family.workers.values() if member.tasks]
         kept = {w: each.resident for w, each in self._family.workers.items() if not each.tasks and each.pid is not None}
         events = self._state.kept(kept, self.ready_templates)
-        self._state = NodeState(self._slots, self._nodes)
+        self._state = self._new_state()
         for event in events:
             self._state.handle(event, now=time.monotonic())
         for member in busy:
@@ -165,9 +187,10 @@ class NodeDriver:
         self,
         worker: WorkerId,
         template: TemplateKey | None = None,
-        environment: EnvironmentName = MANAGERS_OWN,
+        environment: EnvironmentName | None = None,
     ) -> None:
-        """Start a process for a worker, sooner or later."""
+        """Start a process for a worker, sooner or later: in this environment, or that in which workers begin."""
+        environment = self._first if environment is None else environment
         if environment == MANAGERS_OWN:
             self._start_worker(worker, template, environment, None)
             return
@@ -176,7 +199,7 @@ class NodeDriver:
         self._environments.want(
             environment,
             lambda nest: self._start_worker(worker, template, environment, nest),
-            lambda: self.start_worker(worker),
+            lambda: self.start_worker(worker, environment=MANAGERS_OWN),
         )
 
     def _start_worker(
@@ -188,13 +211,30 @@ class NodeDriver:
             again = f"worker {worker} cannot be started: {error}"
             self._try_later(lambda: self.start_worker(worker, template, environment), again)
 
+    def welcomed(self) -> None:
+        """An interchange listens that has not heard of this node before."""
+        if self._environments is not None:
+            self._environments.tell_all()
+
+    def _environment_began(self, environment: m.Environment) -> None:
+        self._link.send(m.EnvironmentStarting(environment=environment.name, source=environment.source))
+        self.decide(node.EnvironmentBegan(environment=environment.name))
+
+    def _environment_ready(self, environment: m.Environment, start_s: float) -> None:
+        self._link.send(m.EnvironmentStarted(environment=environment.name, start_s=start_s))
+        self.decide(node.EnvironmentReady(environment=environment.name, start_s=start_s))
+
+    def _environment_gone(self, environment: m.Environment) -> None:
+        self._link.send(m.EnvironmentGone(environment=environment.name))
+        self.decide(node.EnvironmentGone(environment=environment.name))
+
     def _environment_broke(self, environment: EnvironmentName, error: EnvironmentUnusableError) -> None:
         """What was to run in an environment does not; the interchange is told why."""
         from parsl_context.content.exceptions import pack_raised  # which managers do without, most of the time
 
         payload, frames = make_payload(pack_raised(error))
         broke = node.EnvironmentBroke(environment=environment)
-        self.decide_broken(broke, None, payload, frames, kinds=_KINDS)
+        self.decide_broken(broke, None, payload, frames, kinds=_KINDS, text=str(error))
 
     def start_worker_later(self, worker: WorkerId) -> None:
         """The process of a worker died before it was of any use."""
@@ -308,8 +348,8 @@ class NodeDriver:
             case node.GiveBack():
                 self._link.send(m.TasksReturned(tasks=action.tasks, were_ended=action.were_ended))
                 self._drop(action.tasks)
-            case node.Lose():
-                raise AssertionError("only the death of a worker loses a call")
+            case node.Lose() | node.RefuseOrdinary():
+                raise AssertionError("only the death of a worker loses a call, and only an environment refuses one")
             case _:
                 assert_never(action)
 
@@ -351,7 +391,7 @@ class NodeDriver:
         template: TemplateKey | None,
         *,
         kill: bool = False,
-        environment: EnvironmentName = MANAGERS_OWN,
+        environment: EnvironmentName | None = None,
     ) -> None:
         """End a worker's process and have another serve the worker."""
         worker = member.worker

@@ -48,6 +48,7 @@ class Nest:
     control: socket.socket
     process: subprocess.Popen[bytes]
     holds: contextlib.ExitStack
+    start_s: float = 0.0  # time that it took until it was ready
 
     @property
     def name(self) -> EnvironmentName:
@@ -93,6 +94,9 @@ class NodeEnvironments:
 
     Attributes
     ----------
+    on_began, on_ready, on_gone : callable
+        Called with an environment that is kept when it is being started; has been, with the time that it took; and must
+        be started anew when it is needed.
     on_broken : callable
         Called with an environment that cannot be used, and why.
     """
@@ -108,7 +112,17 @@ class NodeEnvironments:
         self._mail: Mailbox | None = None
         self.by_pid: dict[int, Nest] = {}
         self.on_broken: Callable[[EnvironmentName, EnvironmentUnusableError], None] = lambda name, error: None
+        self.on_began: Callable[[Environment], None] = lambda environment: None
+        self.on_ready: Callable[[Environment, float], None] = lambda environment, start_s: None
+        self.on_gone: Callable[[Environment], None] = lambda environment: None
         self._is_closed = False
+
+    def tell_all(self) -> None:
+        """Tell of all that are kept as if it had just happened, to those who have not heard it."""
+        for coming in self._coming.values():
+            self.on_began(coming.environment)
+        for nest in self._nests.values():
+            self.on_ready(nest.environment, nest.start_s)
 
     def declare(self, environment: Environment) -> None:
         """Contexts may name it from now on."""
@@ -135,6 +149,7 @@ class NodeEnvironments:
         coming = _Coming(environment, [wait])
         if environment.is_kept:
             self._coming[name] = coming
+            self.on_began(environment)
         self._adopt(coming)
 
     def reaped(self, ended: processes.Exit) -> bool:
@@ -149,6 +164,7 @@ class NodeEnvironments:
             logger.warning("The zygote of environment %s died: %s", nest.environment.source, ended)
             del self._nests[nest.name]
             nest.close()
+            self.on_gone(nest.environment)
         return True
 
     def close(self) -> None:
@@ -238,14 +254,15 @@ class NodeEnvironments:
             last = text.splitlines()[-1] if text else "it ended without a word; see the output of the block's job"
             self._fail(coming, _unusable(coming, f"its interpreter cannot run workers: {last}"))
             return
-        logger.info(
-            "Environment %s is ready after %.2f s", coming.environment.source, time.monotonic() - coming.began_at
-        )
+        nest.start_s = time.monotonic() - coming.began_at
+        logger.info("Environment %s is ready after %.2f s", coming.environment.source, nest.start_s)
         self._coming.pop(nest.name, None)
         if nest.environment.is_kept:
             self._nests[nest.name] = nest
         for wait in coming.waits:
             wait.ready(nest)
+        if nest.environment.is_kept:
+            self.on_ready(nest.environment, nest.start_s)
 
     def _fail(self, coming: _Coming, error: Exception) -> None:
         self._coming.pop(coming.environment.name, None)
@@ -257,6 +274,8 @@ class NodeEnvironments:
         if not self._is_closed:
             for wait in coming.waits:
                 wait.failed()
+            if coming.environment.is_kept:
+                self.on_gone(coming.environment)
             self.on_broken(coming.environment.name, error)
 
 

@@ -105,6 +105,8 @@ class Manager:
             nodes=self._nodes,
             on_give_up=self._end,
             environments=environments,
+            home=answer.environment,
+            begins_at_home=answer.begins_in_environment,
         )
         self._echoes = Echoes(loop, echoes, link, is_expected=answer.echo)
         self._files = NodeFiles(
@@ -330,6 +332,7 @@ class Manager:
         self._was_welcome = True
         self._set_limits(limits)
         self._files.joined()
+        self._driver.welcomed()
 
     def _set_limits(self, limits: m.Limits) -> None:
         self._family.cleanup_s = limits.cleanup_s

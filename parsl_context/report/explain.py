@@ -111,6 +111,8 @@ def _held(story: Story, row: r.PendingRow, now: float) -> str:
     )
     if building := _building(story, story.kind(row.what).work.contexts, now, on=row.manager):
         return f"was sent to {manager.name} {since} ago; its context is {building}"
+    if starting := _starting(story, story.kind(row.what).work.contexts, [(row.manager, manager)], now):
+        return f"was sent to {manager.name} {since} ago, which is {starting}"
     if before < manager.joined.slots:
         mean_s = story.kind(row.what).mean_s
         usual = "" if mean_s is None else f"; such calls have taken {duration_text(mean_s)}"
@@ -140,12 +142,15 @@ def _why(story: Story, kind: Kind, row: r.PendingRow, now: float) -> str:
     if kept and not warm:
         return (
             _building(story, kept, now)
+            or _starting(story, kept, managers, now)
             or _fetching(managers, now)
             or _no_memory(story, kept, managers)
             or _ordered(managers, kept, now)
             or _ends_soon(story, kind, managers, now)
             or _behind(story, kind, row, managers)
         )
+    if starting := _starting(story, work.contexts, managers, now):
+        return starting
     behind = _behind(story, kind, row, managers)
     ending = _ends_soon(story, kind, managers, now)
     if ending:
@@ -221,6 +226,20 @@ def _building(story: Story, contexts: Iterable[Digest], now: float, on: int | No
                     of = "" if usual_s is None else f" of about {duration_text(usual_s)}"
                     where = "for all workers" if worker is None else f"worker {worker}"
                     return f"building{which} on {manager.name}, {where} ({duration_text(max(0.0, now - since))}{of})"
+    return None
+
+
+def _starting(story: Story, contexts: Iterable[Digest], managers: list[tuple[int, Manager]], now: float) -> str | None:
+    """Whether nodes start the environment that calls need, and none has it yet."""
+    name = story.environment_of(contexts)
+    if not name or any(name in manager.environments for _, manager in managers):
+        return None
+    for _, manager in managers:
+        if (since := manager.starting.get(name)) is not None:
+            known = story.environments[name]
+            of = "" if known.usual_s is None else f" of about {duration_text(known.usual_s)}"
+            took = duration_text(max(0.0, now - since))
+            return f"starting environment {known.source} on {manager.name} ({took}{of})"
     return None
 
 

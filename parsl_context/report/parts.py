@@ -37,6 +37,8 @@ class Manager:
     building: dict[tuple[Digest, WorkerId | None], float] = field(default_factory=dict)  # since when
     orders: dict[int, tuple[tuple[Digest, ...], float]] = field(default_factory=dict)  # builds, since when
     fetching: dict[str, float] = field(default_factory=dict)  # files, since when
+    starting: dict[str, float] = field(default_factory=dict)  # environments, since when
+    environments: set[str] = field(default_factory=set)  # that have been started
     calls: int = 0  # tasks that ended there
     busy_s: float = 0.0
     last_ended_at: float = 0.0
@@ -66,6 +68,20 @@ class Manager:
         if any(context in key for key in self.templates):
             return 1
         return sum(1 for held in self.held.values() if context in held)
+
+
+@dataclass
+class Environment:
+    """An environment, and what nodes took to start it."""
+
+    source: str
+    starts: int = 0
+    start_s: float = 0.0  # total
+
+    @property
+    def usual_s(self) -> float | None:
+        """What a start takes, as a mean. [s]"""
+        return self.start_s / self.starts if self.starts else None
 
 
 @dataclass

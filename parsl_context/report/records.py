@@ -81,6 +81,7 @@ class Began(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     memory_bytes: int | None = None  # that contexts may take on a node, as the user says. [bytes]
     contexts_per_worker: int | None = None
     walltime_s: float | None = None  # of a block. [s]
+    environment: str = ""  # of calls without contexts; nothing: the managers' own
 
 
 class Work(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -106,6 +107,7 @@ class ContextKnown(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     memory_bytes: int | None = None  # as declared. [bytes]
     pinned: bool = False
     code_bytes: int = 0  # of what was sent to make it, captured values included. [bytes]
+    environment: str = ""  # name of the one that it is built in; nothing: the managers' own
 
 
 class BlockSeen(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -242,6 +244,24 @@ class Refused(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     manager: int
     contexts: tuple[Digest, ...]
     reason: str
+
+
+class EnvironmentBegan(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """A node fetches and unpacks an environment, and starts its interpreter."""
+
+    at: float
+    manager: int
+    environment: str
+    source: str  # path or address
+
+
+class EnvironmentEnded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """An environment was started on a node, or could not be, or has to be started anew."""
+
+    at: float
+    manager: int
+    environment: str
+    start_s: float | None = None  # None: it is not there. [s]
 
 
 class WorkerDied(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -392,6 +412,8 @@ Record: TypeAlias = (
     | TemplateHeld
     | Noted
     | Refused
+    | EnvironmentBegan
+    | EnvironmentEnded
     | WorkerDied
     | FileCame
     | FileSought

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from parsl_context.report import records as r
-from parsl_context.report.parts import Block, Build, Context, Kind, Manager
+from parsl_context.report.parts import Block, Build, Context, Environment, Kind, Manager
 from parsl_context.report.ranges import Ranges
 from parsl_context.wire.messages import Digest, TaskId, WorkerId
 
@@ -35,6 +35,7 @@ class Story:
         self.blocks: dict[str, Block] = {}
         self.managers: dict[int, Manager] = {}
         self.contexts: dict[Digest, Context] = {}
+        self.environments: dict[str, Environment] = {}
         self.kinds: dict[int, Kind] = {}
         self.refused: dict[tuple[int, tuple[Digest, ...]], str] = {}
         self.pulse: r.Pulse | None = None
@@ -76,6 +77,14 @@ class Story:
         if at >= 0 and task < self.runs[at].task + self.runs[at].size:
             return self.runs[at]
         return None
+
+    def environment_of(self, contexts: Iterable[Digest]) -> str:
+        """Environment that calls with these contexts run in; nothing: the managers' own."""
+        named = list(contexts)
+        if not named:
+            return self.began.environment if self.began else ""
+        known = (self.contexts[digest].known.environment for digest in named if digest in self.contexts)
+        return next((name for name in known if name), "")
 
     def open_managers(self) -> list[tuple[int, Manager]]:
         """Those that take calls."""
@@ -241,6 +250,23 @@ class Story:
     def _refuse(self, record: r.Refused) -> None:
         self.refused[record.manager, record.contexts] = record.reason
 
+    def _begin_environment(self, record: r.EnvironmentBegan) -> None:
+        self.environments.setdefault(record.environment, Environment(record.source))
+        if (manager := self.managers.get(record.manager)) is not None:
+            manager.starting[record.environment] = record.at
+
+    def _end_environment(self, record: r.EnvironmentEnded) -> None:
+        manager, found = self.managers.get(record.manager), self.environments.get(record.environment)
+        if manager is not None:
+            manager.starting.pop(record.environment, None)
+            if record.start_s is None:
+                manager.environments.discard(record.environment)
+            else:
+                manager.environments.add(record.environment)
+        if found is not None and record.start_s is not None:
+            found.starts += 1
+            found.start_s += record.start_s
+
     def _die(self, record: r.WorkerDied) -> None:
         self.deaths.append(record)
 
@@ -367,6 +393,8 @@ _TAKE: dict[type, Callable[..., None]] = {
     r.TemplateHeld: Story._template,
     r.Noted: Story._note,
     r.Refused: Story._refuse,
+    r.EnvironmentBegan: Story._begin_environment,
+    r.EnvironmentEnded: Story._end_environment,
     r.WorkerDied: Story._die,
     r.FileSought: Story._seek_file,
     r.FileCame: Story._have_file,

@@ -47,7 +47,7 @@ from parsl_context.wire.transfers import FileWanted as FileWanted
 from parsl_context.wire.transfers import GetChunk as GetChunk
 from parsl_context.wire.transfers import WithdrawChunk as WithdrawChunk
 
-PROTOCOL_VERSION = 9
+PROTOCOL_VERSION = 10
 
 
 # --- parts of messages ------------------------------------------------------------------------------------------------
@@ -549,6 +549,8 @@ class ProbeReply(Struct, frozen=True, kw_only=True, tag=True):
     segments: str | None = None  # directory of the run's segments on the interchange's host
     echo: bool = False  # all that workers print goes to the script
     local: str | None = None  # name under which it listens there
+    environment: Environment | None = None  # of calls without contexts; None: the manager's own
+    begins_in_environment: bool = True  # workers begin in that
 
 
 class Ping(Struct, frozen=True, kw_only=True, tag=True):
@@ -784,6 +786,33 @@ class TaskRefused(Struct, frozen=True, kw_only=True, tag=True):
     reason: str
 
 
+class EnvironmentStarting(Struct, frozen=True, kw_only=True, tag=True):
+    """An environment is fetched and unpacked on this node, and its interpreter starts. Said again in a new session."""
+
+    environment: EnvironmentName
+    source: str  # path or address
+
+
+class EnvironmentStarted(Struct, frozen=True, kw_only=True, tag=True):
+    """Workers can be started in an environment at once from now on. Said again in a new session."""
+
+    environment: EnvironmentName
+    start_s: float  # time that it took. [s]
+
+
+class EnvironmentGone(Struct, frozen=True, kw_only=True, tag=True):
+    """An environment could not be started, or its zygote has died: it is started anew when it is needed."""
+
+    environment: EnvironmentName
+
+
+class OrdinaryRefused(Struct, frozen=True, kw_only=True, tag=True):
+    """Calls without contexts cannot run on this node now, since their environment cannot be used; they come back."""
+
+    returned: list[TaskId]
+    reason: str  # a sentence
+
+
 class WorkerFell(Struct, frozen=True, kw_only=True, tag=True):
     """A worker died; `task`, if any, may have run."""
 
@@ -830,6 +859,10 @@ FromManager: TypeAlias = (
     | TasksReturned
     | TasksKept
     | TaskRefused
+    | EnvironmentStarting
+    | EnvironmentStarted
+    | EnvironmentGone
+    | OrdinaryRefused
     | WorkerFell
     | Monitoring
     | Said

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+SHEBANG, TEXT, BINARY = "bin/farmost", "share/farmost.conf", "lib/farmost.bin"  # of a package that names its place
 
 
 def remember(start: int = 0) -> Any:
@@ -38,3 +42,14 @@ def value(state: Any) -> int:
 def both(*, state: Any, other: Any) -> tuple[Any, Any]:
     """Two contexts."""
     return state, other
+
+
+def manager_of() -> int:
+    """Process of the manager whose worker runs this."""
+    return os.getppid()
+
+
+def run_script(_: Any) -> tuple[str, str, bytes, bytes]:
+    """What a console script says; the place of the environment; two files that name it."""
+    said = subprocess.run([f"{sys.prefix}/{SHEBANG}"], capture_output=True, text=True, check=True).stdout
+    return said, sys.prefix, Path(sys.prefix, TEXT).read_bytes(), Path(sys.prefix, BINARY).read_bytes()

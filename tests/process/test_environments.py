@@ -15,7 +15,14 @@ from parsl import python_app
 from parsl.providers import LocalProvider
 
 from benchmarks.distribute import origin_server
-from parsl_context import ConfigurationError, ContextBuildError, ContextExecutor, context, context_app
+from parsl_context import (
+    ConfigurationError,
+    ContextBuildError,
+    ContextExecutor,
+    UnservableTaskError,
+    context,
+    context_app,
+)
 from parsl_context.cli.main import main
 from parsl_context.errors import EnvironmentUnusableError
 from tests.environments import SITE, install, make_prefix
@@ -66,6 +73,47 @@ def test_contexts_of_an_executor_with_an_environment(load: Load, store: str, pac
     app = context_app(context=context(remember)())(where)
     load(node_store=store, environment=packed)
     assert app().result()[1].startswith(store)
+
+
+@pytest.mark.parametrize("reuse", ["none", "disk", "memory", "node"])
+def test_all_calls_of_an_executor_with_an_environment_run_there(
+    load: Load, store: str, packed: Path, reuse: str
+) -> None:
+    app = context_app(context=context(remember)())(where)
+    load(node_store=store, environment=packed, reuse=reuse)
+    first = python_app(plain)().result()
+    assert first[0].startswith(f"{store}/")
+    assert first[1], "what is installed there is found"
+    assert app().result()[2].startswith(f"{store}/")
+    assert {python_app(plain)().result() for _ in range(8)} == {first}, "whatever contexts do to workers"
+
+
+def test_level_none_makes_no_environment_that_no_call_is_for(
+    load: Load, store: str, run_dir: Path, packed: Path
+) -> None:
+    app = context_app(context=context(remember)())(where)
+    load(node_store=store, environment=packed, reuse="none", max_workers_per_node=1)
+    for _ in range(2):
+        app().result()
+    logs = "".join(path.read_text() for path in run_dir.glob("**/manager.log"))
+    assert logs.count(f"Unpacked {packed}") == 2
+
+
+def test_isolated_calls_of_an_executor_with_an_environment_run_there(load: Load, store: str, packed: Path) -> None:
+    app = context_app(context=context(isolation="call")(remember)())(where)
+    load(node_store=store, environment=packed)
+    assert app().result()[2].startswith(f"{store}/")
+    assert python_app(plain)().result()[0].startswith(f"{store}/")
+
+
+def test_ordinary_calls_whose_environment_is_broken_fail_with_the_reason(load: Load, store: str, packed: Path) -> None:
+    data = bytearray(packed.read_bytes())
+    data[-20] ^= 1  # in the last shard
+    packed.write_bytes(data)
+    load(node_store=store, environment=packed)
+    for _ in range(2):
+        with pytest.raises(UnservableTaskError, match=r"env\.tar\.zst cannot be used on node .*another content"):
+            python_app(plain)().result(timeout=20)
 
 
 @pytest.mark.parametrize("reuse", ["none", "disk", "memory", "node"])

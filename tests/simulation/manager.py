@@ -5,6 +5,7 @@ What it tells the interchange is written down as the events that `interchange/re
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Protocol
@@ -14,7 +15,7 @@ from typing_extensions import assert_never
 from parsl_context.scheduling.cluster import events as cluster
 from parsl_context.scheduling.node import events as node
 from parsl_context.scheduling.node.events import TemplateKey
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, EnvironmentName, TaskId, WorkerId
 from tests.simulation.clock import Clock
 from tests.simulation.worker import Build, Drop, SimWorker
 from tests.simulation.world import Builds, Member, World
@@ -74,6 +75,8 @@ class SimManager:
         self.stopping: set[TaskId] = set()  # calls that workers were told to end
         self.workers: dict[WorkerId, SimWorker] = {}
         self.templates: dict[TemplateKey, SimTemplate] = {}
+        self.environments: set[EnvironmentName] = set()  # that were started
+        self.coming: dict[EnvironmentName, list[Callable[[], None]]] = {}  # starts, and what waits
         self.alive = True
         self._tick_at = math.inf
         self._ending = False
@@ -95,7 +98,7 @@ class SimManager:
             )
         )
         for number in range(self.member.slots):
-            self._start_worker(WorkerId(number), frozenset())
+            self._start_worker(WorkerId(number), frozenset(), self._home)
 
     def end(self) -> None:
         """The node is gone, with all that runs there."""
@@ -123,7 +126,7 @@ class SimManager:
         for action in self.state.handle(node.WorkerEnded(worker=number), now=self._clock.now):
             self._settle_death(action)
         self._arm_tick()
-        self._start_worker(number, frozenset())
+        self._start_worker(number, frozenset(), self._home)
 
     def _settle_death(self, action: node.Action) -> None:
         match action:
@@ -136,24 +139,52 @@ class SimManager:
             case _:
                 self._carry_out(action)
 
-    def _start_worker(self, number: WorkerId, inherited: frozenset[Digest]) -> None:
-        self._clock.after(self._world.delays.fork_s, self._worker_up, number, inherited)
+    @property
+    def _home(self) -> EnvironmentName:
+        return EnvironmentName(self._world.home)
 
-    def _worker_up(self, number: WorkerId, inherited: frozenset[Digest]) -> None:
+    def _start_worker(self, number: WorkerId, inherited: frozenset[Digest], environment: EnvironmentName) -> None:
+        up = functools.partial(self._worker_up, number, inherited, environment)
+        self._want(environment, lambda: self._clock.after(self._world.delays.fork_s, up))
+
+    def _want(self, environment: EnvironmentName, ready: Callable[[], None]) -> None:
+        """Have this called once an environment has started."""
+        if environment == node.MANAGERS_OWN or environment in self.environments:
+            ready()
+        elif environment in self.coming:
+            self.coming[environment].append(ready)
+        else:
+            self.coming[environment] = [ready]
+            self._tell(cluster.EnvironmentBegan(manager=self.id, environment=environment, source=environment))
+            self._decide(node.EnvironmentBegan(environment=environment))
+            self._clock.after(self._world.environments[environment], self._environment_ready, environment)
+
+    def _environment_ready(self, environment: EnvironmentName) -> None:
+        if not self.alive:
+            return
+        start_s = self._world.environments[environment]
+        self.environments.add(environment)
+        for ready in self.coming.pop(environment):
+            ready()
+        self._tell(cluster.EnvironmentReady(manager=self.id, environment=environment, start_s=start_s))
+        self._decide(node.EnvironmentReady(environment=environment, start_s=start_s))
+
+    def _worker_up(self, number: WorkerId, inherited: frozenset[Digest], environment: EnvironmentName) -> None:
         if not self.alive:
             return
         round_trip_s = 2 * self._world.delays.worker_s
         self.workers[number] = SimWorker(self._clock, number, self, self._builds, self._run_s, round_trip_s, inherited)
+        self.workers[number].environment = environment
         for context in sorted(inherited):
             self._tell(cluster.ContextHeld(manager=self.id, worker=number, context=context))
-        self._decide(node.WorkerReady(worker=number, inherited=inherited))
+        self._decide(node.WorkerReady(worker=number, inherited=inherited, environment=environment))
 
-    def _replace(self, number: WorkerId, template: TemplateKey | None) -> None:
+    def _replace(self, number: WorkerId, template: TemplateKey | None, environment: EnvironmentName) -> None:
         worker = self.workers.pop(number)
         worker.end()
         self._forget_residents(worker)
         parent = self.templates.get(template) if template is not None else None
-        self._start_worker(number, frozenset() if parent is None else frozenset(parent.resident))
+        self._start_worker(number, frozenset() if parent is None else frozenset(parent.resident), environment)
 
     def _forget_residents(self, worker: SimWorker) -> None:
         for context in sorted(worker.resident):
@@ -177,6 +208,9 @@ class SimManager:
     # --- from workers
 
     def began(self, worker: SimWorker, task: TaskId, at: float) -> None:
+        contexts = self.tasks[task].lane.contexts
+        needed = self._builds.environment_of(contexts) if contexts else self._home
+        assert worker.environment == needed, "it runs in another environment"
         self._watch.began(self, worker, task, at)
 
     def done(self, worker: SimWorker, task: TaskId, run_s: float) -> None:
@@ -215,9 +249,10 @@ class SimManager:
 
     # --- templates
 
-    def _start_template(self, key: TemplateKey) -> None:
+    def _start_template(self, key: TemplateKey, environment: EnvironmentName) -> None:
         template = self.templates[key] = SimTemplate(key)
-        self._clock.after(self._world.delays.fork_s, self._template_builds, template)
+        builds = functools.partial(self._template_builds, template)
+        self._want(environment, lambda: self._clock.after(self._world.delays.fork_s, builds))
 
     def _template_builds(self, template: SimTemplate) -> None:
         if not self.alive or not template.alive:
@@ -305,9 +340,9 @@ class SimManager:
                     self.stopping.add(action.task)
                     self.workers[action.worker].stop(action.task)
             case node.Replace():
-                self._replace(action.worker, action.template)
+                self._replace(action.worker, action.template, action.environment)
             case node.StartTemplate():
-                self._start_template(action.template)
+                self._start_template(action.template, action.environment)
             case node.EndTemplate():
                 self._end_template(action.template)
             case node.GiveBack():
@@ -318,8 +353,8 @@ class SimManager:
             case node.RefuseBuild():
                 refused = cluster.BuildRefused(manager=self.id, contexts=action.contexts, reason=action.reason)
                 self._tell(refused)
-            case node.Lose():
-                raise AssertionError("only the death of a worker loses a call")
+            case node.Lose() | node.RefuseOrdinary():
+                raise AssertionError("only the death of a worker loses a call; environments are never broken")
             case _:
                 assert_never(action)
 

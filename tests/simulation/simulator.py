@@ -25,11 +25,24 @@ from parsl_context.scheduling.cluster import events as cluster
 from parsl_context.scheduling.cluster.state import ClusterState
 from parsl_context.scheduling.node import events as node
 from parsl_context.scheduling.node.state import NodeState
-from parsl_context.wire.messages import AUTO_BATCH, ContextOptions, Digest, ManagerId, TaskId, WorkerId
+from parsl_context.wire.messages import (
+    AUTO_BATCH,
+    ContextOptions,
+    Digest,
+    Environment,
+    EnvironmentName,
+    ManagerId,
+    TaskId,
+    WorkerId,
+)
 from tests.simulation.clock import Clock
 from tests.simulation.manager import NodeScheduler, SimManager
 from tests.simulation.worker import SimWorker
 from tests.simulation.world import Builds, Call, Member, World
+
+
+def _environment(name: str) -> Environment:
+    return Environment(digest=Digest(name), source=name, form="pack", is_kept=True)
 
 
 class ClusterScheduler(Protocol):
@@ -132,6 +145,7 @@ class Simulation:
             name=context,
             reuse="node" if content.shared else "memory",
             memory_gb=content.size_bytes / 1e9 if content.declared and content.size_bytes else None,
+            environment=_environment(content.environment) if content.environment else None,
         )
         self.decide(cluster.ContextDeclared(context=context, options=options))
 
@@ -360,7 +374,11 @@ class Simulation:
                 content = self._builds.contents[context]
                 size = content.size_bytes if content.declared else None
                 declared = node.ContextDeclared(
-                    context=context, is_shared=content.shared, size_bytes=size, is_isolated=content.isolated
+                    context=context,
+                    is_shared=content.shared,
+                    size_bytes=size,
+                    is_isolated=content.isolated,
+                    environment=EnvironmentName(content.environment),
                 )
                 self._deliver(manager, declared)
 

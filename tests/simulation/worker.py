@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from parsl_context.scheduling.node.events import NodeTask
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, EnvironmentName, TaskId, WorkerId
 from tests.simulation.clock import Clock
 from tests.simulation.world import Builds
 
@@ -75,6 +75,7 @@ class SimWorker:
         self.task: TaskId | None = None  # that it runs, or for which it builds
         self.busy = False
         self.alive = True
+        self.environment = EnvironmentName("")  # that its process runs in
 
     def send(self, message: Message) -> None:
         """The manager sends it a message."""

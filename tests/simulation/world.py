@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from parsl_context.scheduling.batching import Joint
@@ -25,6 +25,7 @@ class Content:
     unsafe: bool = False  # a template that built it must not be forked from
     isolated: bool = False  # calls run in forks, and can be ended
     broken_builds: int = 0  # the first builds fail
+    environment: str = ""  # that it is built in
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class World:
     contexts_per_worker: int | None = None
     idle_s: float | None = None
     prefetch: int | None = None
+    environments: Mapping[str, float] = field(default_factory=dict)  # what a node takes to start each. [s]
+    home: str = ""  # environment of calls without contexts
     delays: Delays = field(default_factory=Delays)
     seed: int = 0
 
@@ -105,6 +108,10 @@ class Builds:
             self._failed[context] = failed + 1
             return seconds, False
         return seconds, True
+
+    def environment_of(self, contexts: Sequence[Digest]) -> str:
+        """In which calls with these contexts run, if they need any."""
+        return next((name for context in contexts if (name := self.contents[context].environment)), "")
 
     def size_of(self, context: Digest) -> int:
         """Memory that an instance takes."""

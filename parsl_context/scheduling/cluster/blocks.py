@@ -191,7 +191,10 @@ class ClusterBlocks:
         if not self._waits:
             return None
         lines = (line for line in self._books.lines.values() if line.waiting and not line.is_anywhere)
-        return max(self._waits) + max((self._builds.build(line).or_prior(0.0) for line in lines), default=0.0)
+        builds = self._builds
+        return max(self._waits) + max(
+            (builds.usual_start_s(line) + builds.build(line).or_prior(0.0) for line in lines), default=0.0
+        )
 
     def _rest_s(self, then: float, now: float) -> float:
         """Run time of what those who are there, or come, will not have run by then; infinite if unknown. [s]"""

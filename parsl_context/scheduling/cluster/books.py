@@ -10,18 +10,27 @@ import itertools
 import math
 from collections.abc import Callable
 
+from parsl_context.scheduling.cluster.environments import Environments
 from parsl_context.scheduling.cluster.events import Action
 from parsl_context.scheduling.cluster.managers import Call, ClusterLine, Manager
 from parsl_context.scheduling.cluster.registry import Record
 from parsl_context.scheduling.lines import Lane
 from parsl_context.scheduling.placement import Estimate, Floor
-from parsl_context.wire.messages import Digest, ManagerId, TaskId
+from parsl_context.wire.messages import Digest, EnvironmentName, ManagerId, TaskId
 
 
 class ClusterBooks:
-    """Who has what, where each call is, and what is due when."""
+    """Who has what, where each call is, and what is due when.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    home
+        Environment of calls without contexts; None: the managers' own.
+    begins_at_home
+        Whether managers start that as they join, rather than for the first of these calls.
+    """
+
+    def __init__(self, home: EnvironmentName | None = None, *, begins_at_home: bool = True) -> None:
         self.managers: dict[ManagerId, Manager] = {}
         self.blocks: list[str] = []  # every block that connected, in order
         self.nodes: dict[str, Manager] = {}  # the session of each manager process
@@ -30,6 +39,7 @@ class ClusterBooks:
         self.lines_of: dict[Digest, list[ClusterLine]] = {}  # that need a context
         self.records: dict[Digest, Record] = {}
         self.run: dict[Digest | None, Estimate] = {}
+        self.environments = Environments(home, begins_at_home=begins_at_home)
         self.shortest = Floor()  # run time of any call, lately
         self.deadlines: list[tuple[float, int, Callable[[float], list[Action]]]] = []
         self.order = itertools.count()

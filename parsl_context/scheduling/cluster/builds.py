@@ -8,12 +8,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
+from parsl_context.scheduling.cluster.environments import Environments
 from parsl_context.scheduling.cluster.events import OrderBuild
 from parsl_context.scheduling.cluster.managers import ClusterLine, FreeSlots, Manager
 from parsl_context.scheduling.cluster.registry import Record
 from parsl_context.scheduling.lines import CHOICES
 from parsl_context.scheduling.placement import BUILD_PRIOR_S, RUN_PRIOR_S, Estimate, worth_a_build
-from parsl_context.wire.messages import Digest, OrderId
+from parsl_context.wire.messages import Digest, EnvironmentName, OrderId
 
 # Where a build makes no room without giving up contexts that calls wait for, its calls must have waited this many
 # builds longer than those: or two contexts that do not fit together would take turns and do nothing but load.
@@ -33,10 +34,13 @@ class Builds:
     ----------
     records
         The contexts that were declared.
+    environments
+        What managers have started.
     """
 
-    def __init__(self, records: Mapping[Digest, Record]) -> None:
+    def __init__(self, records: Mapping[Digest, Record], environments: Environments) -> None:
         self._records = records
+        self._environments = environments
         self.free = FreeSlots()
         self._wanting: list[tuple[float, int, ClusterLine]] = []
         self._order = itertools.count()
@@ -61,21 +65,20 @@ class Builds:
         if self._is_barred(line, now):
             return False
         build = self.build(line)
-        run = line.run
-        if line.quiet_since is not None:  # it takes at least as long as those have that run
-            run = Estimate(max(run.or_prior(0.0), now - line.quiet_since))
-        if worth_a_build(waiting=line.backlog, holders=line.serving, run=run, build=build):
+        if _is_worth(line, build, now):
             return True
         line.enough = math.floor(
             line.serving * build.or_prior(BUILD_PRIOR_S) / max(1e-6, line.run.or_prior(RUN_PRIOR_S))
         )
-        if line.building:
-            return False
-        first = line.queue.first()
-        build_s = build.or_prior(BUILD_PRIOR_S)
-        return (first is not None and now - first.since >= build_s) or (
-            line.total_surplus > 0 and now - line.progress_at >= build_s + line.run.or_prior(RUN_PRIOR_S)
-        )
+        return _is_overdue(line, build.or_prior(BUILD_PRIOR_S), now)
+
+    def start_s(self, line: ClusterLine, manager: Manager, now: float) -> float:
+        """Time that a worker there waits for the environment of the line's contexts, before it builds them. [s]"""
+        return self._environments.left_s(self._environment(line), manager, now)
+
+    def usual_start_s(self, line: ClusterLine) -> float:
+        """Time that a node which is new takes to start the environment of the line's contexts. [s]"""
+        return self._environments.usual_s(self._environment(line))
 
     def build(self, line: ClusterLine) -> Estimate:
         """Time that a worker without any of the line's contexts takes to build them."""
@@ -97,8 +100,13 @@ class Builds:
             return False
         if coming and manager.memory_bytes is not None and (coming + 1) * self._size(line) > manager.memory_bytes:
             return False  # one more could only take the place of another
-        if not manager.has_time_for(self.build(line).or_prior(0.0) + line.longest.or_prior(0.0), now):
+        start_s = self.start_s(line, manager, now)
+        if not manager.has_time_for(start_s + self.build(line).or_prior(0.0) + line.longest.or_prior(0.0), now):
             return False
+        if start_s:
+            build = Estimate(start_s + self.build(line).or_prior(BUILD_PRIOR_S))
+            if not _is_worth(line, build, now) and not _is_overdue(line, build.or_prior(0.0), now):
+                return False
         return self.may_try(line, manager, now)
 
     def may_try(self, line: ClusterLine, manager: Manager, now: float) -> bool:
@@ -109,14 +117,14 @@ class Builds:
             for record in map(self._records.__getitem__, line.lane.contexts)
         )
 
-    def displaces(self, cold: ClusterLine, warm: ClusterLine, manager: Manager) -> bool:
+    def displaces(self, cold: ClusterLine, warm: ClusterLine, manager: Manager, now: float) -> bool:
         """Whether the manager should build for one line rather than go on with another that waits."""
         first, other = cold.queue.first(), warm.queue.first()
         if first is None or other is None:
             return other is None
         if first.priority != other.priority:
             return first.priority < other.priority
-        build_s = self.build(cold).or_prior(BUILD_PRIOR_S)
+        build_s = self.start_s(cold, manager, now) + self.build(cold).or_prior(BUILD_PRIOR_S)
         if self._fits(cold, manager):
             return self._cannot_keep_up(cold, warm, build_s)
         if cold.lateness(more=1) - build_s <= warm.lateness():
@@ -150,13 +158,19 @@ class Builds:
     # --- choices
 
     def site(self, line: ClusterLine, now: float) -> Manager | None:
-        """A manager with a free slot where the line's contexts should be built: one that need not give up others."""
+        """A manager with a free slot where the line's contexts should be built.
+
+        One that need not give up others; of these one that has started their environment, or has soonest.
+        """
         best: Manager | None = None
-        for manager in self.free.most():
+        least = (True, math.inf)
+        for manager in itertools.chain(self._environments.with_slots(self._environment(line)), self.free.most()):
             if self.may_build(line, manager, now):
-                if self._fits(line, manager):
+                cost = (not self._fits(line, manager), self.start_s(line, manager, now))
+                if cost == (False, 0.0):
                     return manager
-                best = best or manager
+                if cost < least:
+                    best, least = manager, cost
         return best
 
     def want(self, line: ClusterLine) -> None:
@@ -231,6 +245,11 @@ class Builds:
                 self.free.update(manager)
 
     # --- helpers
+
+    def _environment(self, line: ClusterLine) -> EnvironmentName | None:
+        """Of contexts which go together, and so have the same."""
+        named = (self._records[context].environment for context in line.lane.contexts)
+        return next((name for name in named if name is not None), None)
 
     def _cannot_keep_up(self, cold: ClusterLine, warm: ClusterLine, build_s: float) -> bool:
         """Whether a line would be served later than others by more than a build, even if it had its holders to itself.
@@ -309,6 +328,24 @@ class Builds:
 
     def _size(self, line: ClusterLine) -> int:
         return sum(self._records[context].size_bytes for context in line.lane.contexts)
+
+
+def _is_worth(line: ClusterLine, build: Estimate, now: float) -> bool:
+    """Whether the last of a line's calls would wait for at least as long as one more instance takes."""
+    run = line.run
+    if line.quiet_since is not None:  # it takes at least as long as those have that run
+        run = Estimate(max(run.or_prior(0.0), now - line.quiet_since))
+    return worth_a_build(waiting=line.backlog, holders=line.serving, run=run, build=build)
+
+
+def _is_overdue(line: ClusterLine, build_s: float, now: float) -> bool:
+    """Whether a line's first call has waited that long already, and nothing is built for it."""
+    if line.building:
+        return False
+    first = line.queue.first()
+    return (first is not None and now - first.since >= build_s) or (
+        line.total_surplus > 0 and now - line.progress_at >= build_s + line.run.or_prior(RUN_PRIOR_S)
+    )
 
 
 def _coming(line: ClusterLine, manager: Manager) -> int:

@@ -30,5 +30,5 @@ def look_again_at(manager: Manager, now: float) -> float:
 def _fits(line: ClusterLine, manager: Manager, builds: Builds, now: float) -> bool:
     pair = line.pairs.get(manager)
     is_warm = line.is_anywhere or (pair is not None and pair.serves)
-    build_s = 0.0 if is_warm else builds.build(line).or_prior(0.0)
+    build_s = 0.0 if is_warm else builds.start_s(line, manager, now) + builds.build(line).or_prior(0.0)
     return manager.has_time_for(build_s + line.longest.or_prior(0.0), now)

@@ -12,7 +12,16 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from parsl_context.scheduling.lines import Lane
-from parsl_context.wire.messages import ContextOptions, Digest, ManagerId, News, OrderId, TaskId, WorkerId
+from parsl_context.wire.messages import (
+    ContextOptions,
+    Digest,
+    EnvironmentName,
+    ManagerId,
+    News,
+    OrderId,
+    TaskId,
+    WorkerId,
+)
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
@@ -232,6 +241,41 @@ class BuildRefused:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnvironmentBegan:
+    """A manager fetches and unpacks an environment, and starts its interpreter."""
+
+    manager: ManagerId
+    environment: EnvironmentName
+    source: str  # path or address
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentReady:
+    """Processes are started in an environment at once there, from now on."""
+
+    manager: ManagerId
+    environment: EnvironmentName
+    start_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentGone:
+    """An environment could not be started there, or would have to be started anew."""
+
+    manager: ManagerId
+    environment: EnvironmentName
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrdinaryRefused:
+    """Calls without contexts cannot run on this manager now; those that waited there come back unstarted."""
+
+    manager: ManagerId
+    tasks: list[TaskId]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContextGone:
     """A worker no longer holds a context."""
 
@@ -293,6 +337,10 @@ Event: TypeAlias = (
     | BuildBroke
     | BuildSettled
     | BuildRefused
+    | EnvironmentBegan
+    | EnvironmentReady
+    | EnvironmentGone
+    | OrdinaryRefused
     | ContextGone
     | ContextWanted
     | EvictionWanted

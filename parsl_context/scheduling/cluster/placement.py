@@ -163,7 +163,8 @@ class ClusterPlacement:
         if line.batches is not None and not self._is_due(line, now, ahead=False):
             return None
         if self._preference is not None and not line.lane.contexts:
-            candidates = [manager for manager in self._books.managers.values() if manager.phase is Phase.OPEN]
+            takes = self._books.environments.takes_ordinary
+            candidates = [m for m in self._books.managers.values() if m.phase is Phase.OPEN and takes(m.id)]
             pairs = (line.pair(manager) for manager in self._preference(candidates))
             return next((pair for pair in pairs if self._is_idle(pair, now)), None)
         ahead: ClusterPair | None = None
@@ -236,7 +237,7 @@ class ClusterPlacement:
             warm = self._latest_warm(manager, now, 1.0 if actions else _REFILL, ended)
             cold = self._builds.latest(manager, now)
             if cold is not None and (
-                manager.free > 0 if warm is None else self._builds.displaces(cold, warm.line, manager)
+                manager.free > 0 if warm is None else self._builds.displaces(cold, warm.line, manager, now)
             ):
                 actions.append(self._builds.order(cold, manager))
             elif warm is not None:
@@ -277,6 +278,8 @@ class ClusterPlacement:
         """Have contexts built for a line as long as that pays."""
         if line.refused and not line.serving and len(line.refused) >= len(self._builds.free):
             return self._fail_refused(line)
+        if not line.lane.contexts and (reason := self._books.environments.refusal(len(self._builds.free))) is not None:
+            return self._fail_all(line, reason)
         actions: list[Action] = []
         while self._builds.pays(line, now):
             site = self._builds.site(line, now)
@@ -370,7 +373,8 @@ class ClusterPlacement:
 
     def count(self, line: ClusterLine, manager: Manager) -> None:
         """Tell a line how many of its calls can run on a manager at a time."""
-        if manager.phase is not Phase.OPEN:
+        takes = bool(line.lane.contexts) or self._books.environments.takes_ordinary(manager.id)
+        if manager.phase is not Phase.OPEN or not takes:
             capacity = 0
         elif line.is_anywhere:
             capacity = manager.slots
@@ -382,6 +386,7 @@ class ClusterPlacement:
     def forget(self, manager: Manager) -> None:
         """A manager takes no more."""
         self._builds.free.remove(manager)
+        self._books.environments.left(manager)
         self._fresh.pop(manager, None)
 
     def stop_if_drained(self, manager: Manager, reason: str = "it has drained") -> list[Action]:
@@ -392,7 +397,10 @@ class ClusterPlacement:
 
     def _fail_refused(self, line: ClusterLine) -> list[Action]:
         """No manager can ever hold the contexts of a line."""
-        reason = next(iter(line.refused.values()))
+        return self._fail_all(line, next(iter(line.refused.values())))
+
+    def _fail_all(self, line: ClusterLine, reason: str) -> list[Action]:
+        """The calls of a line that wait can run nowhere."""
         tasks = self.drop_waiting(line)
         return [FailUnservable(tasks=tasks, reason=reason)] if tasks else []
 

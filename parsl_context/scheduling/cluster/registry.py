@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from parsl_context.scheduling.cluster.retries import may_pass
 from parsl_context.scheduling.placement import Estimate
-from parsl_context.wire.messages import ContextOptions, ManagerId
+from parsl_context.wire.messages import ContextOptions, EnvironmentName, ManagerId
 
 BUILD_ATTEMPTS = 3  # builds of a context that may fail in a row before its calls fail
 _FIRST_PAUSE_S = 0.2  # before the second attempt; doubles with each one
@@ -39,6 +39,7 @@ class Record:
     pause_until: float = -math.inf  # no build before this time
     given_up: bool = False  # calls fail at once until the pause is over
     wanted: bool = False
+    environment: EnvironmentName | None = None  # it is built in, if nodes start one for it that they keep
     avoid: set[ManagerId] = field(default_factory=set)  # where the last builds failed
     unshared: set[ManagerId] = field(default_factory=set)  # where workers cannot share it
     nodes: dict[ManagerId, OnNode] = field(default_factory=dict)
@@ -49,6 +50,8 @@ class Record:
     def declare(self, options: ContextOptions) -> None:
         """What the user says of it."""
         self.options = options
+        named = options.environment
+        self.environment = named.name if named is not None and named.is_kept else None
         if options.memory_gb is not None and not self.build.mean_s:
             self.size_bytes = int(options.memory_gb * 1e9)
 

@@ -33,6 +33,9 @@ from parsl_context.scheduling.cluster.events import (
     BlockLaunched,
     ConfirmCancelled,
     DrainManager,
+    EnvironmentBegan,
+    EnvironmentGone,
+    EnvironmentReady,
     Event,
     FailTasks,
     ManagerContact,
@@ -42,6 +45,7 @@ from parsl_context.scheduling.cluster.events import (
     ManagerLeaving,
     ManagerLeft,
     NoteRequeued,
+    OrdinaryRefused,
     RefuseCancel,
     SendBuild,
     TakeBack,
@@ -56,7 +60,8 @@ from parsl_context.scheduling.cluster.events import (
 from parsl_context.scheduling.cluster.limits import BlockLimits
 from parsl_context.scheduling.cluster.managers import Call, ClusterLine, Manager, Phase
 from parsl_context.scheduling.cluster.placement import ClusterPlacement
-from parsl_context.wire.messages import Digest, ManagerId, TaskId
+from parsl_context.scheduling.cluster.starts import Starts
+from parsl_context.wire.messages import Digest, EnvironmentName, ManagerId, TaskId
 from parsl_context.wire.rows import ContextRow
 
 
@@ -73,6 +78,10 @@ class ClusterState:
         How often a call that may have run on a manager that is gone waits again; then it fails.
     limits
         Of blocks; None: there are none.
+    home
+        Environment of calls without contexts; None: the managers' own.
+    begins_at_home
+        Whether managers start that as they join, rather than for the first of these calls.
     """
 
     def __init__(
@@ -82,13 +91,16 @@ class ClusterState:
         requeue_lost: int = 0,
         preference: Callable[[list[Manager]], list[Manager]] | None = None,
         limits: BlockLimits | None = None,
+        home: EnvironmentName | None = None,
+        begins_at_home: bool = True,
     ) -> None:
         self._threshold_s = heartbeat_threshold_s
         self._requeue_lost = requeue_lost
-        self._books = ClusterBooks()
-        self._builds = Builds(self._books.records)
+        self._books = ClusterBooks(home, begins_at_home=begins_at_home)
+        self._builds = Builds(self._books.records, self._books.environments)
         self._placement = ClusterPlacement(self._books, self._builds, preference)
         self._contexts = Contexts(self._books, self._builds, self._placement, self._take_back_broken)
+        self._starts = Starts(self._books, self._placement, self._take_back_broken)
         self._blocks = ClusterBlocks(self._books, self._builds, limits or BlockLimits())
         self.managers = self._books.managers
         self.lines = self._books.lines
@@ -127,6 +139,8 @@ class ClusterState:
                 return self._take_back(
                     event.manager, event.tasks, now, is_busy=not event.were_ended, were_ended=event.were_ended
                 )
+            case EnvironmentBegan() | EnvironmentReady() | EnvironmentGone() | OrdinaryRefused():
+                return self._starts.handle(event, now)
             case TaskCancelled():
                 return self._cancel(event.task, ends=not event.only_waiting)
             case TasksKept():
@@ -301,7 +315,7 @@ class ClusterState:
         return actions + self._placement.serve(manager, now)
 
     def _take_back_broken(self, manager: ManagerId, tasks: Sequence[TaskId], now: float) -> list[Action]:
-        """Calls come back unstarted whose context could not be built there."""
+        """Calls come back unstarted whose context, or whose environment, could not be made there."""
         return self._take_back(manager, tasks, now, is_busy=False)
 
     # --- managers
@@ -324,6 +338,7 @@ class ClusterState:
             now=now,
         )
         self._books.managers[manager.id] = self._books.nodes[event.node] = manager
+        self._books.environments.joined(manager)
         self._books.blocks.append(event.block)
         self._blocks.joined(manager, now)
         self._books.at(now + self._threshold_s, lambda now: self._check_contact(manager, now))

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from parsl_context.scheduling.lines import Lane
 from parsl_context.scheduling.node.environments import Environments
+from parsl_context.scheduling.node.events import MANAGERS_OWN
 from parsl_context.scheduling.node.workers import NodeCall, Worker, WorkerLine
 from parsl_context.scheduling.placement import Estimate
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, EnvironmentName, TaskId, WorkerId
 
 
 class NodeBooks:
@@ -24,10 +25,23 @@ class NodeBooks:
         How many there are; they begin without a process.
     nodes
         Names of the nodes that calls may ask for (MPI).
+    home
+        Environment of calls without contexts.
+    begins_at_home
+        Whether workers begin in that, rather than in the manager's own.
     """
 
-    def __init__(self, workers: int, nodes: Sequence[str] = ()) -> None:
-        self.workers = {WorkerId(i): Worker(WorkerId(i)) for i in range(workers)}
+    def __init__(
+        self,
+        workers: int,
+        nodes: Sequence[str] = (),
+        home: EnvironmentName = MANAGERS_OWN,
+        *,
+        begins_at_home: bool = True,
+    ) -> None:
+        self.environments = Environments(home, begins_at_home=begins_at_home)
+        first = self.environments.first
+        self.workers = {WorkerId(i): Worker(WorkerId(i), environment=first) for i in range(workers)}
         self.lines: dict[Lane, WorkerLine] = {}
         self.lines_of: dict[Digest, list[WorkerLine]] = {}
         self.waiting: dict[TaskId, NodeCall] = {}  # calls that no worker holds
@@ -36,7 +50,6 @@ class NodeBooks:
         self.run: dict[Digest | None, Estimate] = {}
         self.reclaimed: set[TaskId] = set()  # calls held ahead that the interchange wants back
         self.isolated: set[Digest] = set()  # contexts whose calls run in forks, and can be ended
-        self.environments = Environments()
         self.draining = False
         self.free_nodes = list(nodes)
         self.taken_nodes: dict[TaskId, tuple[str, ...]] = {}

@@ -8,21 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from parsl_context.scheduling.node.events import MANAGERS_OWN
+from parsl_context.scheduling.node.events import MANAGERS_OWN, EnvironmentReady
+from parsl_context.scheduling.placement import ENVIRONMENT_PRIOR_S, Estimate
 from parsl_context.wire.messages import Digest, EnvironmentName
 
 
 class Environments:
-    """Which context needs which environment."""
+    """Which context needs which environment.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    home
+        That of calls without contexts.
+    begins_at_home
+        Whether workers begin in that, rather than in the manager's own.
+    """
+
+    def __init__(self, home: EnvironmentName = MANAGERS_OWN, *, begins_at_home: bool = True) -> None:
+        self.home = home
+        self.first = home if begins_at_home else MANAGERS_OWN  # in which workers begin
         self._of: dict[Digest, EnvironmentName] = {}
         self._private: set[EnvironmentName] = set()
+        self._ready: set[EnvironmentName] = set()
+        self._starts: dict[EnvironmentName, Estimate] = {}
+        self._began: dict[EnvironmentName, float] = {}  # starts that are going on
 
     @property
     def are_several(self) -> bool:
         """Whether there is any but the manager's own."""
-        return bool(self._of)
+        return bool(self._of) or self.home != MANAGERS_OWN
 
     def declare(self, context: Digest, environment: EnvironmentName, *, is_kept: bool) -> None:
         """A context needs an environment."""
@@ -36,13 +50,47 @@ class Environments:
         self._of.pop(context, None)
 
     def of(self, contexts: Iterable[Digest]) -> EnvironmentName:
-        """That of contexts which go together, and so have the same."""
-        return next((self._of[context] for context in contexts if context in self._of), MANAGERS_OWN)
+        """That of contexts which go together, and so have the same; of calls without any if there are none."""
+        needed = tuple(contexts)
+        other = MANAGERS_OWN if needed else self.home
+        return next((self._of[context] for context in needed if context in self._of), other)
 
     def contexts_of(self, environment: EnvironmentName) -> list[Digest]:
         """Contexts that need an environment, in the order in which they came."""
         return [context for context, name in self._of.items() if name == environment]
 
+    def left_s(self, environment: EnvironmentName, now: float) -> float:
+        """Time until processes can be started in an environment, if it is wanted now. [s]
+
+        A start that takes longer than others is expected to take as long again.
+        """
+        if environment == MANAGERS_OWN or environment in self._ready:
+            return 0.0
+        usual_s = self._starts.get(environment, Estimate()).or_prior(ENVIRONMENT_PRIOR_S)
+        since_s = now - self._began.get(environment, now)
+        return usual_s - since_s if since_s < usual_s else since_s
+
+    def began(self, environment: EnvironmentName, now: float) -> None:
+        """An environment is being started."""
+        self._began[environment] = now
+
+    def ready(self, environment: EnvironmentName, start_s: float) -> None:
+        """An environment was started."""
+        self._began.pop(environment, None)
+        self._starts.setdefault(environment, Estimate()).add(start_s)
+        self._ready.add(environment)
+
+    def gone(self, environment: EnvironmentName) -> None:
+        """An environment has to be started anew."""
+        self._began.pop(environment, None)
+        self._ready.discard(environment)
+
+    def kept(self) -> list[EnvironmentReady]:
+        """What another state has to be told of those that stay ready."""
+        return [
+            EnvironmentReady(environment=name, start_s=self._starts[name].or_prior(0.0)) for name in sorted(self._ready)
+        ]
+
     def after_call(self, environment: EnvironmentName) -> EnvironmentName:
         """In which a worker is to have its next process, when the one that a call had for itself has ended."""
-        return MANAGERS_OWN if environment in self._private else environment
+        return self.first if environment in self._private else environment

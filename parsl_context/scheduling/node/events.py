@@ -170,6 +170,28 @@ class WorkerEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnvironmentBegan:
+    """An environment is fetched and unpacked, and its interpreter starts."""
+
+    environment: EnvironmentName
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentReady:
+    """Processes are started in an environment at once from now on."""
+
+    environment: EnvironmentName
+    start_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentGone:
+    """An environment has to be started anew when it is needed."""
+
+    environment: EnvironmentName
+
+
+@dataclass(frozen=True, kw_only=True)
 class EnvironmentBroke:
     """No process can be started in an environment now. Workers that were to have one get others."""
 
@@ -280,6 +302,9 @@ Event: TypeAlias = (
     | ContextsWorn
     | ContextGone
     | WorkerEnded
+    | EnvironmentBegan
+    | EnvironmentReady
+    | EnvironmentGone
     | EnvironmentBroke
     | TaskSkipped
     | TasksRevoked
@@ -382,6 +407,16 @@ class RefuseBuild:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefuseOrdinary:
+    """Tell the interchange that calls without contexts cannot run here now: their environment cannot be used.
+
+    These, which waited for it, have not started.
+    """
+
+    tasks: list[TaskId]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lose:
     """The call may have run and has no outcome."""
 
@@ -408,6 +443,7 @@ Action: TypeAlias = (
     | EndTemplate
     | SettleBuild
     | RefuseBuild
+    | RefuseOrdinary
     | Lose
     | GiveBack
 )

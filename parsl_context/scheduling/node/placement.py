@@ -14,6 +14,7 @@ from parsl_context.scheduling.node.events import (
     Action,
     Assign,
     GiveBack,
+    RefuseOrdinary,
     Revoke,
     TemplateKey,
 )
@@ -99,9 +100,9 @@ class NodePlacement:
             else:
                 actions.append(self.assign(worker, line, now))
         if line.waiting and not line.is_anywhere:
-            actions += self._fork_for(line) or self._give_back_if_hopeless(line)
+            actions += self._fork_for(line, now) or self._give_back_if_hopeless(line)
         elif line.waiting and self._books.environments.are_several:
-            actions += self._fork_for(line)
+            actions += self._fork_for(line, now)
             self._unheld[line] = None
         return actions
 
@@ -152,19 +153,22 @@ class NodePlacement:
     def _give_calls(self, worker: Worker, now: float) -> list[Action]:
         actions: list[Action] = []
         while (line := self._oldest(worker)) is not None:
-            if self._is_overtaken(line):
+            if self._is_overtaken(line, now):
                 break
             if line.lane.fresh and worker.used:
                 return [*actions, self._builds.fork(worker)]
             actions.append(self.assign(worker, line, now))
         return actions
 
-    def _is_overtaken(self, line: WorkerLine) -> bool:
+    def _is_overtaken(self, line: WorkerLine, now: float) -> bool:
         """Whether calls that no worker holds anything for wait so much longer that a fork for them comes first."""
         first = line.queue.first()
         for other in itertools.islice(self._unheld, CHOICES):
             oldest = other.queue.first()
-            if first is None or oldest is None or first.since - oldest.since < FORK_PATIENCE_S:
+            if first is None or oldest is None:
+                continue
+            start_s = self._books.environments.left_s(other.environment, now)
+            if first.since - oldest.since < FORK_PATIENCE_S + start_s:
                 continue
             is_unserved = not other.holders and other.coming < other.waiting
             if is_unserved and (other.is_anywhere or self._template_of(other) is not None):
@@ -250,7 +254,7 @@ class NodePlacement:
         self._books.taken_nodes[call.id] = nodes
         return Assign(task=call.id, worker=worker.id, nodes=nodes)
 
-    def _fork_for(self, line: WorkerLine) -> list[Action]:
+    def _fork_for(self, line: WorkerLine, now: float) -> list[Action]:
         """Have idle workers forked, as many as pay: from a template with what the line needs, or in its environment."""
         template = None if line.is_anywhere else self._template_of(line)
         actions: list[Action] = []
@@ -258,11 +262,12 @@ class NodePlacement:
             return actions
         first = line.queue.first()
         run = self._books.run_of(first.task.code if first is not None else None)
+        start_s = self._books.environments.left_s(line.environment, now)
         idle = (w for w in self._books.workers.values() if w.is_spare and not w.serves(line))
         for worker in sorted(idle, key=self._forks_cost):
             if line.coming >= line.waiting:
                 break
-            cost = Estimate(self._forks_cost(worker)[1])
+            cost = Estimate(start_s + self._forks_cost(worker)[1])
             if not worth_a_build(waiting=line.waiting, holders=line.holders + line.coming, run=run, build=cost):
                 break
             line.coming += 1
@@ -345,6 +350,11 @@ class NodePlacement:
             if not line.holders or line.is_anywhere:
                 returned += [call.id for call in self._books.take_all(line)]
         return [GiveBack(tasks=returned, broken=context)]
+
+    def refuse_ordinary(self) -> Action:
+        """Calls without contexts have no worker, since none can be started in their environment."""
+        lines = [line for line in self._books.lines.values() if not line.lane.contexts]
+        return RefuseOrdinary(tasks=[call.id for line in lines for call in self._books.take_all(line)])
 
 
 def _idle_worker(line: WorkerLine) -> Worker | None:

@@ -18,6 +18,7 @@ from typing_extensions import assert_never
 from parsl_context.scheduling.node.books import NodeBooks
 from parsl_context.scheduling.node.builds import NodeBuilds
 from parsl_context.scheduling.node.events import (
+    MANAGERS_OWN,
     Action,
     BlobForgotten,
     BuildWanted,
@@ -26,7 +27,10 @@ from parsl_context.scheduling.node.events import (
     ContextsWorn,
     DrainBegan,
     EndTemplate,
+    EnvironmentBegan,
     EnvironmentBroke,
+    EnvironmentGone,
+    EnvironmentReady,
     Event,
     EvictionWanted,
     GiveBack,
@@ -60,7 +64,7 @@ from parsl_context.scheduling.node.events import (
 from parsl_context.scheduling.node.placement import NodePlacement
 from parsl_context.scheduling.node.room import Room
 from parsl_context.scheduling.node.workers import NodeCall, Template, Worker, WorkerLine
-from parsl_context.wire.messages import Digest, TaskId, WorkerId
+from parsl_context.wire.messages import Digest, EnvironmentName, TaskId, WorkerId
 
 
 class NodeState:
@@ -73,10 +77,21 @@ class NodeState:
     nodes
         Names of the nodes that calls may ask for (MPI). Such calls get nodes in the order in which they came: none is
         overtaken by one that needs fewer.
+    home
+        Environment of calls without contexts.
+    begins_at_home
+        Whether workers begin in that, rather than in the manager's own.
     """
 
-    def __init__(self, workers: int, nodes: Sequence[str] = ()) -> None:
-        self._books = NodeBooks(workers, nodes)
+    def __init__(
+        self,
+        workers: int,
+        nodes: Sequence[str] = (),
+        home: EnvironmentName = MANAGERS_OWN,
+        *,
+        begins_at_home: bool = True,
+    ) -> None:
+        self._books = NodeBooks(workers, nodes, home, begins_at_home=begins_at_home)
         self._room = Room(self._books.workers, self._books.lines_of)
         self._builds = NodeBuilds(self._books.workers, self._room, self._books.environments)
         self._placement = NodePlacement(self._books, self._room, self._builds)
@@ -104,7 +119,7 @@ class NodeState:
     def kept(self, workers: Mapping[WorkerId, Collection[Digest]], templates: Sequence[TemplateKey]) -> list[Event]:
         """What another state has to be told of processes that go on, and what they hold, to begin as this one ends."""
         in_templates = {context for template in templates for context in template}
-        events: list[Event] = []
+        events: list[Event] = [*self._books.environments.kept()]
         for context in sorted(in_templates):
             if (load_s := self.usual_build_s(context)) is not None:
                 size_bytes = self._room.sizes.of(context)
@@ -162,6 +177,15 @@ class NodeState:
                 return self._worker_up(event, now)
             case WorkerEnded():
                 return self._end_worker(event, now)
+            case EnvironmentBegan():
+                self._books.environments.began(event.environment, now)
+                return []
+            case EnvironmentReady():
+                self._books.environments.ready(event.environment, event.start_s)
+                return self._placement.restart(now)
+            case EnvironmentGone():
+                self._books.environments.gone(event.environment)
+                return []
             case EnvironmentBroke():
                 return self._break_environment(event, now)
             case DrainBegan():
@@ -300,7 +324,7 @@ class NodeState:
         self._books.reclaimed.difference_update(call.id for call in held)
         building, ended = worker.building, list[Action]()
         settled = self._builds.drop_order(worker)
-        self._books.workers[worker.id] = Worker(worker.id)
+        self._books.workers[worker.id] = Worker(worker.id, environment=self._books.environments.first)
         if building is None and worker.fork_of:
             building = worker.fork_of[
                 0
@@ -382,6 +406,7 @@ class NodeState:
 
     def _break_environment(self, event: EnvironmentBroke, now: float) -> list[Action]:
         """What waits for it goes back, and the interchange is told why."""
+        self._books.environments.gone(event.environment)
         waiting = [worker for worker in self._books.workers.values() if worker.environment == event.environment]
         broken, settled = list[Action](), list[Action]()
         for context in self._books.environments.contexts_of(event.environment):
@@ -396,6 +421,8 @@ class NodeState:
             if is_asked_for or ended or any(line.waiting and not line.holders for line in lines):
                 broken += self._placement.give_back_broken(context, [])
             settled += ended
+        if event.environment == self._books.environments.home and not any(worker.up for worker in waiting):
+            broken.append(self._placement.refuse_ordinary())
         for worker in waiting:
             if not worker.up:
                 self._leave(worker)

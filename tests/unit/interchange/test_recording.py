@@ -36,7 +36,7 @@ class Interchange:
         self.loop = EventLoop()
         config: Any = SimpleNamespace(
             label="contexts", logdir=str(folder), run_id="run", reuse="memory", requeue_lost=0, walltime_s=None,
-            limits=m.Limits(), blocks=BlockLimits(),
+            environment=None, limits=m.Limits(), blocks=BlockLimits(),
         )  # fmt: skip
         self.recorder = LogRecorder(self.loop, self.state, config)
         self.recorder.named(CODE, "classify", 100)

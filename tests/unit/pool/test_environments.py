@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from parsl_context.distribute.environments.adopting import Bringing
@@ -163,3 +164,32 @@ def test_what_comes_too_late_is_let_go(tmp_path: Path) -> None:
     with contextlib.closing(node):
         pass
     assert not list(tmp_path.glob("runtime-*/x"))
+
+
+def test_what_becomes_of_an_environment_is_told_and_told_again(node: Node, tmp_path: Path) -> None:
+    told: list[tuple[str, EnvironmentName]] = []
+    environments = node.environments
+    environments.on_began = lambda environment: told.append(("began", environment.name))
+    environments.on_ready = lambda environment, start_s: told.append(("ready", environment.name))
+    environments.on_gone = lambda environment: told.append(("gone", environment.name))
+    good, bad = folder_of(own(tmp_path)), folder_of(tmp_path / "missing")
+    bad = msgspec.structs.replace(bad, digest=Digest("bad"))
+    for each in (good, bad):
+        environments.declare(each)
+    environments.want(good.name, lambda nest: None, lambda: pytest.fail("it can be used"))
+    node.run_until(lambda: len(told) == 2)
+    assert told == [("began", good.name), ("ready", good.name)]
+    environments.want(bad.name, lambda nest: None, lambda: None)
+    node.run_until(lambda: node.broken)
+    assert told[2:] == [("began", bad.name), ("gone", bad.name)]
+    environments.tell_all()
+    assert told[4:] == [("ready", good.name)]
+
+
+def test_one_that_is_made_for_each_call_is_not_told_of(node: Node, tmp_path: Path) -> None:
+    node.environments.on_began = lambda environment: pytest.fail("it is no other's")
+    private = folder_of(own(tmp_path), is_kept=False)
+    ready: list[Nest] = []
+    node.environments.declare(private)
+    node.environments.want(private.name, ready.append, lambda: None)
+    node.run_until(lambda: ready)

@@ -163,3 +163,25 @@ def test_each_kind_that_waits_is_explained() -> None:
     sentences = list(explain_all(story, 4.0))
     assert [sentence.split(":")[0] for sentence in sentences] == ["Call 1 of classify and 4 more", "Call 9 of embed"]
     assert find_context(story, "model") == [s.MODEL]
+
+
+def test_a_call_that_waits_for_its_environment_is_explained() -> None:
+    began = r.EnvironmentBegan(at=3.0, manager=1, environment="e", source="env.tar.zst")
+    records = [s.began(), s.joined(), s.known(environment="e"), s.work(), s.waits(1, at=2.0), began]
+    story = Story().take_all([*records, s.pulse(4.0, (1, 1, 1, 2.0))])
+    assert explain_call(story, 1, 5.0).endswith("starting environment env.tar.zst on n1 (2 s).")
+    story.take(r.EnvironmentEnded(at=6.0, manager=1, environment="e", start_s=3.0))
+    assert "starting environment" not in explain_call(story, 1, 6.0)
+    story.take(r.EnvironmentEnded(at=6.0, manager=1, environment="e"))
+    story.take(began)
+    assert "starting environment env.tar.zst on n1 (4 s of about 3 s)" in explain_call(story, 1, 7.0)
+
+
+def test_an_ordinary_call_that_waits_for_the_environment_of_the_executor_is_explained() -> None:
+    began = r.EnvironmentBegan(at=3.0, manager=1, environment="e", source="env.tar.zst")
+    records = [s.began(environment="e"), s.joined(), s.work(contexts=()), s.waits(1, at=2.0), began]
+    story = Story().take_all([*records, s.pulse(4.0, (1, 1, 1, 2.0))])
+    assert "starting environment env.tar.zst on n1" in explain_call(story, 1, 5.0)
+    story.take(s.held(1, sent_at=4.5))
+    sentence = explain_call(story, 1, 5.5)
+    assert "was sent to n1 1 s ago, which is starting environment env.tar.zst on n1 (2.5 s)" in sentence

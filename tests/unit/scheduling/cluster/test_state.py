@@ -799,3 +799,45 @@ def test_what_waits_behind_a_call_that_goes_on_and_on_is_taken_back_and_idle_slo
     assert ordered == [order(number, M1, A) for number in range(3)]
     state.handle(cluster.ContextHeld(manager=M1, worker=WorkerId(1), context=A), now=now)
     assert settle(state, M1, A, now=now) == [SendTask(task=TaskId(4), manager=M1)], "none is sent ahead"
+
+
+def refuse_ordinary(state: ClusterState, manager: ManagerId, *tasks: int, now: float = 2.0) -> list[cluster.Action]:
+    refused = cluster.OrdinaryRefused(manager=manager, tasks=[TaskId(task) for task in tasks], reason="It is broken.")
+    return state.handle(refused, now=now)
+
+
+def test_ordinary_calls_that_a_manager_refuses_go_elsewhere() -> None:
+    state = make({M1: 1, M2: 1})
+    (sent,) = submit(state, 1)
+    assert isinstance(sent, SendTask)
+    other = M2 if sent.manager == M1 else M1
+    assert refuse_ordinary(state, sent.manager, 1) == [SendTask(task=TaskId(1), manager=other)]
+    assert submit(state, 2, now=2.5) == [], "it waits for the other"
+    assert end(state, other, 1, now=2.6) == [SendTask(task=TaskId(2), manager=other)]
+
+
+def test_ordinary_calls_that_all_managers_refuse_fail_at_once_for_a_while() -> None:
+    state = make({M1: 1})
+    submit(state, 1)
+    assert refuse_ordinary(state, M1, 1) == [FailUnservable(tasks=[TaskId(1)], reason="It is broken.")]
+    assert submit(state, 2, now=2.5) == [FailUnservable(tasks=[TaskId(2)], reason="It is broken.")]
+    state.handle(cluster.Tick(), now=3.0)
+    assert submit(state, 3, now=3.0) == [SendTask(task=TaskId(3), manager=M1)], "it is tried again"
+    refuse_ordinary(state, M1, 3, now=3.1)
+    state.handle(cluster.Tick(), now=4.2)
+    assert submit(state, 4, now=4.2) == [FailUnservable(tasks=[TaskId(4)], reason="It is broken.")], "later each time"
+
+
+def test_calls_with_contexts_are_not_refused_with_ordinary_ones() -> None:
+    state = make({M1: 1}, warm={M1: A})
+    refuse_ordinary(state, M1)
+    assert submit(state, 1, A) == [SendTask(task=TaskId(1), manager=M1)]
+
+
+def test_one_that_joins_takes_the_ordinary_calls() -> None:
+    state = make({M1: 1})
+    refuse_ordinary(state, M1)
+    state.handle(joined(M2), now=2.0)
+    assert submit(state, 1, now=2.1) == [SendTask(task=TaskId(1), manager=M2)]
+    state.handle(cluster.ManagerLeft(manager=M2, reason="gone"), now=2.2)
+    assert submit(state, 2, now=2.3) == [FailUnservable(tasks=[TaskId(2)], reason="It is broken.")]

@@ -13,6 +13,7 @@ from parsl_context.scheduling.node.events import (
     Assign,
     GiveBack,
     Load,
+    RefuseOrdinary,
     Replace,
     SettleBuild,
     StartTemplate,
@@ -26,16 +27,18 @@ W0, W1 = WorkerId(0), WorkerId(1)
 ORDER = OrderId(0)
 
 
-def node_with(workers: int = 1, *, is_kept: bool = True, shared: bool = False) -> NodeState:
-    """A node whose contexts A and B need environments, and C does not."""
-    state = NodeState(workers)
+def node_with(
+    workers: int = 1, *, is_kept: bool = True, shared: bool = False, home: EnvironmentName = MANAGERS_OWN
+) -> NodeState:
+    """A node whose contexts A and B need environments, C does not; calls without contexts run in `home`."""
+    state = NodeState(workers, home=home)
     for context, environment in ((A, E), (B, F), (C, MANAGERS_OWN)):
         declared = node.ContextDeclared(
             context=context, environment=environment, is_environment_kept=is_kept, is_shared=shared
         )
         state.handle(declared, now=0.0)
     for number in range(workers):
-        state.handle(node.WorkerReady(worker=WorkerId(number)), now=0.0)
+        state.handle(node.WorkerReady(worker=WorkerId(number), environment=home), now=0.0)
     return state
 
 
@@ -181,12 +184,117 @@ def test_a_new_session_knows_which_environment_processes_are_in() -> None:
     assert arrive(node_with(), call(1)) == [Assign(task=TaskId(1), worker=W0)]
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_whatever_comes_every_call_ends_where_it_may_run(seed: int) -> None:
+def test_ordinary_calls_run_in_their_environment_whatever_a_worker_did_before() -> None:
+    state = node_with(home=E)
+    order(state, B)
+    ready(state, W0, F)
+    loaded(state, W0, B)
+    state.handle(node.OrderReleased(order=ORDER), now=2.0)
+    assert arrive(state, call(1)) == [Replace(worker=W0, environment=E)]
+    assert ready(state, W0, E) == [Assign(task=TaskId(1), worker=W0)]
+
+
+def test_workers_begin_in_the_environment_of_ordinary_calls() -> None:
+    state = NodeState(1, home=E)
+    assert arrive(state, call(1)) == []
+    assert ready(state, W0) == [Replace(worker=W0, environment=E)], "it came up in the manager's own"
+    assert ready(state, W0, E) == [Assign(task=TaskId(1), worker=W0)]
+
+
+def test_a_process_that_a_call_had_for_itself_is_followed_by_one_for_ordinary_calls() -> None:
+    state = node_with(is_kept=False, home=F)
+    arrive(state, call(1, A, fresh=True))
+    ready(state, W0, E)
+    assert end(state, W0, 1) == [Replace(worker=W0, environment=F)]
+
+
+def test_workers_that_begin_in_the_manager_s_own_change_for_ordinary_calls() -> None:
+    state = NodeState(1, home=E, begins_at_home=False)
+    state.handle(node.ContextDeclared(context=B, environment=F, is_environment_kept=False), now=0.0)
+    ready(state, W0)
+    arrive(state, call(1, B, fresh=True))
+    ready(state, W0, F)
+    assert end(state, W0, 1) == [Replace(worker=W0, environment=MANAGERS_OWN)]
+    ready(state, W0)
+    assert arrive(state, call(2)) == [Replace(worker=W0, environment=E)]
+
+
+def test_ordinary_calls_go_back_when_their_environment_is_broken() -> None:
+    state = NodeState(1, home=E)
+    arrive(state, call(1), call(2))
+    broke = state.handle(node.EnvironmentBroke(environment=E), now=2.0)
+    assert broke == [RefuseOrdinary(tasks=[TaskId(1), TaskId(2)])]
+    assert ready(state, W0) == [], "the node goes on in the manager's own"
+    assert arrive(state, call(3)) == [Replace(worker=W0, environment=E)], "it is tried again"
+
+
+def test_ordinary_calls_stay_where_a_worker_is_left_that_runs_them() -> None:
+    state = node_with(2, home=E)
+    arrive(state, call(1))
+    state.handle(node.WorkerEnded(worker=W1), now=1.0)
+    arrive(state, call(2))
+    assert state.handle(node.EnvironmentBroke(environment=E), now=2.0) == []
+    assert Assign(task=TaskId(2), worker=W0) in end(state, W0, 1)
+
+
+def began(state: NodeState, environment: EnvironmentName, now: float) -> list[node.Action]:
+    return state.handle(node.EnvironmentBegan(environment=environment), now=now)
+
+
+def started(state: NodeState, environment: EnvironmentName, now: float, start_s: float = 20.0) -> list[node.Action]:
+    return state.handle(node.EnvironmentReady(environment=environment, start_s=start_s), now=now)
+
+
+def test_a_second_worker_changes_only_if_that_is_worth_the_start_of_the_environment() -> None:
+    """A call of 1 s waits for a worker that is on its way; it would wait longer for another."""
+    state = node_with(2, home=E)
+    started(state, F, now=0.0)
+    state.handle(node.EnvironmentGone(environment=F), now=0.0)
+    state.handle(node.ContextDeclared(context=B, environment=F, is_shared=True), now=0.0)
+    order(state, B)
+    state.handle(node.TemplateReady(template=(B,)), now=1.0)
+    assert len(arrive(state, call(1, B), call(2, B))) == 1, "20 s for 1 s of work"
+    state = node_with(2, home=E)
+    started(state, F, now=0.0)
+    state.handle(node.ContextDeclared(context=B, environment=F, is_shared=True), now=0.0)
+    order(state, B)
+    state.handle(node.TemplateReady(template=(B,)), now=1.0)
+    assert len(arrive(state, call(1, B), call(2, B))) == 2
+
+
+def test_workers_go_on_with_calls_for_as_long_as_an_environment_takes_to_start() -> None:
+    """An ordinary call waits that needs another process than the calls of the worker that come after it."""
+    state = node_with(home=E)
+    order(state, B)
+    ready(state, W0, F)
+    loaded(state, W0, B)
+    state.handle(node.OrderReleased(order=ORDER), now=2.0)
+    state.handle(node.EnvironmentGone(environment=E), now=2.0)
+    arrive(state, call(1, B), now=2.0)
+    arrive(state, call(2), now=2.1)
+    arrive(state, call(3, B), now=4.0)
+    assert end(state, W0, 1, now=4.1) == [Assign(task=TaskId(3), worker=W0)], "3 s, and it was 2 s later"
+    arrive(state, call(4, B), now=6.0)
+    assert Replace(worker=W0, environment=E) in end(state, W0, 3, now=6.1), "it was 4 s later"
+
+
+def test_a_new_session_knows_which_environments_are_ready() -> None:
+    state = node_with()
+    started(state, E, now=0.0)
+    started(state, F, now=0.0)
+    state.handle(node.EnvironmentGone(environment=F), now=0.0)
+    told = [event for event in state.kept({}, []) if isinstance(event, node.EnvironmentReady)]
+    assert told == [node.EnvironmentReady(environment=E, start_s=20.0)]
+
+
+@pytest.mark.parametrize(
+    ("seed", "home"), [*((seed, MANAGERS_OWN) for seed in range(24)), *((seed, E) for seed in range(12))]
+)
+def test_whatever_comes_every_call_ends_where_it_may_run(seed: int, home: EnvironmentName) -> None:
     """Calls of all kinds, at random; processes come up and builds end at random times."""
     chance = random.Random(seed)
-    state = node_with(2)
-    environments = {W0: MANAGERS_OWN, W1: MANAGERS_OWN}
+    state = node_with(2, home=home)
+    environments = {W0: home, W1: home}
     needed = {A: E, B: F, C: MANAGERS_OWN}
     due: list[node.Event] = []
     lanes: dict[TaskId, Lane] = {}
@@ -206,7 +314,7 @@ def test_whatever_comes_every_call_ends_where_it_may_run(seed: int) -> None:
                 due.append(node.LoadEnded(worker=action.worker, context=action.context, load_s=0.1))
             elif isinstance(action, Assign):
                 contexts = lanes[action.task].contexts
-                assert environments[action.worker] == (needed[contexts[0]] if contexts else MANAGERS_OWN)
+                assert environments[action.worker] == (needed[contexts[0]] if contexts else home)
                 queues[action.worker].append(action.task)
             elif isinstance(action, node.Evict):
                 due.append(node.ContextGone(worker=action.worker, context=action.context))
