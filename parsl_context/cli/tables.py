@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 _GAP = 2  # cells between columns
-_SHORTEST = 16  # a name is made no shorter to save a column
+_SHORTEST = 26  # a name is made no shorter to save a column: contexts are told apart by their arguments
 _PIECE = re.compile(r"\w+|\W")
 
 
