@@ -457,21 +457,34 @@ class EventLogError(ParslContextError):
         Where.
     version : int or None
         Of its format, where that is the reason.
+    problem : str or None
+        What is wrong with it, where it is there.
     """
 
-    def __init__(self, *, folder: str, version: int | None = None) -> None:
+    def __init__(
+        self, *, folder: str, version: int | None = None, problem: str | None = None, sought: str = "event log"
+    ) -> None:
         self.folder = folder
         self.version = version
-        if version is None:
+        self.problem = problem
+        self.sought = sought
+        if version is not None:
+            text = (
+                f"The event log in {folder} has format {version}, which this release of parsl-context does not read. "
+                "Look at it with the release that wrote it."
+            )
+        elif problem is not None:
+            text = (
+                f"The event log in {folder} cannot be read: {problem}. What processes logged and printed can still be "
+                "seen with `parsl-context logs`."
+            )
+        elif sought == "event log":
             text = (
                 f"No event log was found in {folder}. Name a run directory, such as runinfo/000, of a run with a "
                 "ContextExecutor that has started and does not have record_events=False."
             )
         else:
-            text = (
-                f"The event log in {folder} has format {version}, which this release of parsl-context does not read. "
-                "Look at it with the release that wrote it."
-            )
+            text = f"No {sought} were found in {folder}. Name a run directory, such as runinfo/000."
         ParslError.__init__(self, text)
 
 

@@ -69,7 +69,7 @@ def find_run(run_dir: str | None) -> Path:
         return start
     runs = sorted({path.parent for path in start.glob("*/parsl.*log")}, key=lambda run: run.stat().st_mtime)
     if not runs:
-        raise EventLogError(folder=str(start))
+        raise EventLogError(folder=str(start), sought="logs")
     return runs[-1]
 
 
@@ -101,10 +101,10 @@ def _json_records(path: Path, run: Path) -> Iterator[Line]:
     where = str(path.relative_to(run).with_suffix(""))
     with path.open(errors="replace") as file:
         for text in file:
-            with contextlib.suppress(ValueError, KeyError):  # the last line may be cut
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # the last line may be cut
                 found = json.loads(text)
-                message = found["formatted"].replace("\n", "\n    ")
-                yield Line(found["created"], where, found["levelname"], found["name"], message)
+                message = str(found["formatted"]).replace("\n", "\n    ")
+                yield Line(float(found["created"]), where, str(found["levelname"]), str(found["name"]), message)
 
 
 def _printed(path: Path, run: Path) -> Iterator[Line]:

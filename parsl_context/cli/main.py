@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _look(chosen: argparse.Namespace) -> int:
     """Look at a run."""
+    import sqlite3
+
     from parsl_context.errors import ConfigurationError, EventLogError
 
     try:
@@ -111,6 +113,14 @@ def _look(chosen: argparse.Namespace) -> int:
     except BrokenPipeError:  # of `parsl-context logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"{error.filename or 'A file of the run'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except sqlite3.Error as error:
+        print(
+            f"{chosen.monitoring} cannot be written: {error}. Name the database of Parsl's monitoring.", file=sys.stderr
+        )
+        return 2
 
 
 def _add_looks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -13,6 +13,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from parsl_context.executor.telling import number_of, tell, who
+
+_LINKS = 4  # calls that wait for each other are followed so far
 logger = logging.getLogger(f"parsl.{__name__}")
 
 
@@ -27,19 +30,32 @@ def write_report(logdir: str, path: str | os.PathLike[str] | None) -> str:
     return str(target)
 
 
-def explain_future(logdir: str, future: Future[Any]) -> str:
-    """Why the call of a future waits, or what became of it."""
-    from parsl_context.report.explain import explain_call
+def explain_future(logdir: str, label: str, future: Future[Any]) -> str:
+    """Why the call of a future waits, or what became of it; of what it waits for, too."""
+    sentences: list[str] = []
+    asked: Future[Any] | None = future
+    while asked is not None and len(sentences) < _LINKS:
+        told = tell(asked, label)
+        sentence, awaited = (_from_log(logdir, asked), []) if told is None else told
+        sentences.append(sentence)
+        asked = awaited[0] if awaited else None
+    return " ".join(sentences)
+
+
+def _from_log(logdir: str, future: Future[Any]) -> str:
+    from parsl_context.report.explain import explain_call, is_known
     from parsl_context.report.reading import LogReader, find_logs
     from parsl_context.report.story import Story
 
-    number = _number_of(future)
-    if number is None:
-        return (
-            "The call was not given to an executor: it waits for what its arguments come from, or it has ended before."
-        )
+    number = number_of(future)
+    assert number is not None  # else `tell` has told
     (folder,) = find_logs(logdir)
     story = Story().take_all(LogReader(folder).read())
+    if not is_known(story, number):
+        every_s = 0.5 if story.began is None else story.began.every_s
+        return (
+            f"{who(future)} was given to the executor; its log, written every {every_s:g} s, does not tell of it yet."
+        )
     now = story.at if story.began is None or story.over else max(story.at, time.time() - story.began.wall_s)
     return explain_call(story, number, now)
 
@@ -55,11 +71,3 @@ def print_summary(logdir: str) -> None:
         print(summary(make_report(folder)), file=sys.stderr)
     except Exception:
         logger.exception("There is no summary of the run")
-
-
-def _number_of(future: Future[Any]) -> int | None:
-    """The number that an executor of ours gave a call: of its own future, or of the one that an app's waits for."""
-    record = getattr(future, "task_record", None)
-    inner = future if record is None else record.get("exec_fu")
-    number = getattr(inner, "parsl_executor_task_id", None)
-    return number if isinstance(number, int) else None

@@ -524,7 +524,7 @@ class ContextExecutor(BlockExecutor):
         return write_report(self.logdir, path)
 
     def explain(self, future: Future[Any]) -> str:
-        """Why a call waits, or what became of it, in a sentence.
+        """Why a call waits, or what became of it, in a sentence; what it waits for is explained in more.
 
         Parameters
         ----------
@@ -536,7 +536,7 @@ class ContextExecutor(BlockExecutor):
         EventLogError
             If there is no event log.
         """
-        return explain_future(self.logdir, future)
+        return explain_future(self.logdir, self.label, future)
 
     def _preload(self, context: Context) -> None:
         client, codes = self._accepting()

@@ -290,6 +290,7 @@ class LogRecorder(Recorder):
                     manager=self._managers[event.manager],
                     contexts=event.contexts,
                     is_gone=isinstance(event, cluster.TemplateGone),
+                    was_evicted=isinstance(event, cluster.TemplateGone) and event.was_evicted,
                 )
             case cluster.ContextNoted():
                 number = self._managers[event.manager]

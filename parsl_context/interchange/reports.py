@@ -107,7 +107,8 @@ class ManagerReports:
             case m.TemplateUp():
                 self._driver.decide(cluster.TemplateHeld(manager=manager, contexts=message.contexts))
             case m.TemplateDown():
-                self._driver.decide(cluster.TemplateGone(manager=manager, contexts=message.contexts))
+                gone = cluster.TemplateGone(manager=manager, contexts=message.contexts, was_evicted=message.was_evicted)
+                self._driver.decide(gone)
             case m.InstanceRefused():
                 self._driver.decide(
                     cluster.BuildRefused(manager=manager, contexts=message.contexts, reason=message.reason)

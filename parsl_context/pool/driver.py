@@ -398,7 +398,7 @@ class NodeDriver:
         assert worker is not None
         self._family.retire(member, kill=kill)
         for context in member.resident:
-            self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=False))
+            self._link.send(m.ContextDown(context=context, worker=worker, was_evicted=not kill))
         self.start_worker(worker, template, environment)
 
     def start_template(self, template: TemplateKey, environment: EnvironmentName = MANAGERS_OWN) -> None:
@@ -430,7 +430,7 @@ class NodeDriver:
     def _end_template(self, template: TemplateKey) -> None:
         self._templates.discard(template)
         if self._family.end_template(template):
-            self._link.send(m.TemplateDown(contexts=template))
+            self._link.send(m.TemplateDown(contexts=template, was_evicted=True))
 
     def _drop(self, tasks: list[TaskId]) -> None:
         for task in tasks:

@@ -311,7 +311,7 @@ class MemberReports:
             cause = None if member.overdue is not None else died
             self._driver.decide_broken(event, cause, None, (), member.overdue)
         else:
-            self._link.send(m.TemplateDown(contexts=template))
+            self._link.send(m.TemplateDown(contexts=template, was_evicted=False))
             self._driver.decide(node.TemplateEnded(template=template))
 
     # --- builds that take too long

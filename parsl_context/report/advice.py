@@ -97,7 +97,7 @@ def calls_too_short(report: Report, story: Story) -> Iterator[str]:
         if use is not None and use > 1 - _IDLE:
             continue
         yield (
-            f"The {kind.tasks} calls of {kind.name} take {duration_text(kind.mean_s)} each, less than their way: "
+            f"The {kind.tasks:,} calls of {kind.name} take {duration_text(kind.mean_s)} each, less than their way: "
             f"make them with {kind.name}.map(...), which sends many at once, or have them run together (batch=)."
         )
 

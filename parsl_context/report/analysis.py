@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from parsl_context.report import records as r
 from parsl_context.report.calls import Calls, Place
 from parsl_context.report.figures import (
+    UNKNOWN,
     BlockFigures,
     BuildFigures,
     CallFigures,
@@ -18,6 +19,7 @@ from parsl_context.report.figures import (
     Totals,
     TransferFigures,
     WorkerFigures,
+    worker_word,
 )
 from parsl_context.report.parts import Build, Context, Manager
 from parsl_context.report.story import Story
@@ -61,7 +63,7 @@ class Analysis:
                 BlockFigures(
                     block.id,
                     block.job,
-                    block.state,
+                    story.state_of(block),
                     block.asked_at,
                     None if block.joined_at is None else block.joined_at - block.asked_at,
                     block.left_at,
@@ -141,7 +143,7 @@ class Analysis:
                 WorkerFigures(
                     manager.joined.host if manager else "",
                     manager.joined.manager if manager else "",
-                    place[1],
+                    UNKNOWN if place[1] == r.NO_WORKER and not built else worker_word(place[1]),
                     sum(box.calls for box in boxes),
                     sum(box.busy_s for box in boxes),
                     len(built),
@@ -222,7 +224,7 @@ class Analysis:
             BuildFigures(
                 context.known.name,
                 self._host(build.manager),
-                build.worker,
+                worker_word(build.worker),
                 build.at,
                 build.load_s,
                 build.size_bytes,
@@ -239,7 +241,7 @@ class Analysis:
                 slow.task,
                 self.story.kind(slow.what).work.name,
                 self._host(slow.manager),
-                slow.worker,
+                UNKNOWN if slow.worker == r.NO_WORKER else slow.worker,
                 slow.started_at,
                 slow.run_s,
                 slow.waited_s,

@@ -128,16 +128,30 @@ class Calls:
         return found
 
 
-def merged(boxes: Iterable[Box], gap_s: float) -> Iterator[Box]:
-    """Boxes of a kind that follow each other within a time become one."""
-    last: Box | None = None
+def merged(boxes: Iterable[Box], span_s: float) -> Iterator[Box]:
+    """Boxes that follow each other become one, or one of each kind, while they span no more than that time. [s]"""
+    group: list[Box] = []
     for box in boxes:
-        if last is not None and box.what == last.what and box.start - last.end <= gap_s:
-            end = max(last.end, box.end)
-            last = Box(last.start, end, last.what, last.calls + box.calls, last.busy_s + box.busy_s)
-        else:
-            if last is not None:
-                yield last
-            last = box
-    if last is not None:
-        yield last
+        if group and box.end - group[0].start > span_s:
+            yield from _together(group)
+            group = []
+        group.append(box)
+    yield from _together(group)
+
+
+def _together(group: list[Box]) -> Iterator[Box]:
+    """One box for each kind, one after the other; each has its calls' part of the run time of all."""
+    if len(group) < 2:
+        yield from group
+        return
+    counts: dict[int, tuple[int, float]] = {}
+    for box in group:
+        calls, busy_s = counts.get(box.what, (0, 0.0))
+        counts[box.what] = calls + box.calls, busy_s + box.busy_s
+    start, end = group[0].start, max(box.end for box in group)
+    total_s = sum(busy_s for _, busy_s in counts.values())
+    for what, (calls, busy_s) in counts.items():
+        share = busy_s / total_s if total_s else 1 / len(counts)
+        until = start + share * (end - group[0].start)
+        yield Box(start, until, what, calls, busy_s)
+        start = until

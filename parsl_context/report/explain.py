@@ -9,12 +9,11 @@ import datetime
 from collections.abc import Iterable, Iterator
 
 from parsl_context.report import records as r
-from parsl_context.report.parts import Context, Kind, Manager
+from parsl_context.report.parts import ENDED_STATES, Context, Kind, Manager
 from parsl_context.report.story import Story, waiting_of
 from parsl_context.wire.messages import Digest
 from parsl_context.wire.rows import duration_text, rate_text, size_text
 
-_OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "MISSING"}
 _UNKNOWN_PRIORITY = float("inf")
 
 
@@ -34,16 +33,21 @@ def explain_call(story: Story, task: int, now: float) -> str:
         how = "was cancelled before it ran" if outcome == "cancelled" else f"failed: {outcome}"
         return f"Call {task}{_of(story, row)} {how}."
     if task in story.done:
-        return f"Call {task}{_of(story, row)} has ended."
+        return f"Call {task}{_of(story, row)} has ended{' with an error' if task in story.raised else ''}."
     if (held := story.held.get(task)) is not None:
         return f"Call {task}{_of(story, held)} {_held(story, held, now)}."
     if row is None:
         return (
-            f"The interchange has not seen a call {task}: it waits for futures among its arguments, or was not "
-            "launched yet, or this executor has made none of that number."
+            f"The interchange has not seen a call {task}. Calls get their numbers when they are given to the executor, "
+            "in that order; those that wait for futures among their arguments have none yet."
         )
     why = _why(story, story.kind(row.what), row._replace(task=task, size=1), now)
     return f"Call {task}{_of(story, row)} waits since {duration_text(now - row.submitted_at)}: {why}."
+
+
+def is_known(story: Story, task: int) -> bool:
+    """Whether the log tells of a call."""
+    return task in story.outcomes or task in story.done or task in story.held or story.submission(task) is not None
 
 
 def explain_context(story: Story, digest: Digest, now: float) -> str:
@@ -163,7 +167,7 @@ def _no_node(story: Story, now: float) -> str:
     if story.over is not None:
         return f"the run is over ({story.over.reason})"
     closing = [manager for manager in story.managers.values() if manager.is_there]
-    pending = [block for block in story.blocks.values() if block.state not in _OVER and block.joined_at is None]
+    pending = [block for block in story.blocks.values() if block.state not in ENDED_STATES and block.joined_at is None]
     draining = f"; {_nodes(closing)} take no more calls, their block ends" if closing else ""
     for block in pending:
         job = f"job {block.job} of block {block.id}" if block.job else f"block {block.id}"
@@ -175,7 +179,7 @@ def _no_node(story: Story, now: float) -> str:
                 "on, look into submit_scripts/ in the run directory, and see whether nodes reach this host's address"
             )
         return f"no block yet: {job} is {block.state.lower()} for {duration_text(now - block.asked_at)}{why}{draining}"
-    ended = [block for block in story.blocks.values() if block.state in _OVER or block.left_at is not None]
+    ended = [block for block in story.blocks.values() if block.state in ENDED_STATES or block.left_at is not None]
     if closing:
         return f"no block: {_nodes(closing)} take no more calls, their block ends, and no other was asked for yet"
     if ended:

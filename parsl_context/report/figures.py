@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from parsl_context.report.records import NO_WORKER
 from parsl_context.wire.messages import Digest
+
+SHARED = "shared"  # the process that workers of a node are forked from and share contexts with
+UNKNOWN = "unknown"
+
+
+def worker_word(number: int | None) -> int | str:
+    """Of a build: the number of its worker, or that workers share it."""
+    return SHARED if number is None or number == NO_WORKER else number
 
 
 @dataclass
@@ -69,7 +78,7 @@ class WorkerFigures:
 
     host: str
     manager: str
-    worker: int
+    worker: int | str  # on its node; a word where it is not one worker, see `worker_word`
     calls: int
     busy_s: float
     builds: int
@@ -95,7 +104,7 @@ class BuildFigures:
 
     context: str
     host: str
-    worker: int | None
+    worker: int | str  # as above
     ended_s: float
     load_s: float
     size_bytes: int
@@ -109,7 +118,7 @@ class CallFigures:
     task: int
     name: str
     host: str
-    worker: int
+    worker: int | str  # as above
     started_s: float
     run_s: float
     waited_s: float

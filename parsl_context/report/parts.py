@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from parsl_context.report import records as r
 from parsl_context.wire.messages import Digest, WorkerId
 
+ENDED_STATES = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "MISSING"}  # of blocks: names of Parsl's `JobState`
+
 
 @dataclass
 class Block:
@@ -122,6 +124,13 @@ class Context:
         self.builds.append(build)
         self._load_s += build.load_s
         self._largest_bytes = max(self._largest_bytes, build.size_bytes)
+
+    def count_end(self, was_evicted: bool) -> None:
+        """One instance was given up, or lost with its process."""
+        if was_evicted:
+            self.evictions += 1
+        else:
+            self.losses += 1
 
     @property
     def usual_s(self) -> float | None:

@@ -17,20 +17,25 @@ class LogReader:
         self.folder = folder
         self._path: Path | None = None
         self._offset = 0
+        self._has_begun = False
 
     def read(self) -> Iterator[Record]:
-        """Records that were not read before.
+        """Records that were not read before. Those behind a place that is damaged are left out, up to the next file.
 
         Raises
         ------
         EventLogError
-            If another release wrote them, in another format.
+            If another release wrote them, in another format, or if nothing of it can be read.
         """
         for path in segment_paths(self.folder):
             if self._path is None or path > self._path:
                 self._path, self._offset = path, 0
             if path == self._path:
                 yield from self._rest(path)
+        if not self._has_begun:
+            size = sum(path.stat().st_size for path in segment_paths(self.folder))
+            damage = f"none of its {size} bytes is part of a record, it is damaged or was cut short"
+            raise EventLogError(folder=str(self.folder), problem=damage if size else "it is empty")
 
     def _rest(self, path: Path) -> Iterator[Record]:
         with path.open("rb") as file:
@@ -39,9 +44,12 @@ class LogReader:
         before = self._offset
         for record, end in frames(data):
             self._offset = before + end
-            if isinstance(record, Began) and record.version != LOG_VERSION:
-                raise EventLogError(folder=str(self.folder), version=record.version)
-            yield record
+            if isinstance(record, Began):
+                self._has_begun = True
+                if record.version != LOG_VERSION:
+                    raise EventLogError(folder=str(self.folder), version=record.version)
+            if self._has_begun:
+                yield record
 
 
 def find_logs(run_dir: Path | str | None) -> list[Path]:

@@ -226,6 +226,7 @@ class TemplateHeld(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     manager: int
     contexts: tuple[Digest, ...]
     is_gone: bool = False
+    was_evicted: bool = False  # rather than lost with its process
 
 
 class Noted(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -11,11 +11,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from parsl_context.report import records as r
-from parsl_context.report.parts import Block, Build, Context, Environment, Kind, Manager
+from parsl_context.report.parts import ENDED_STATES, Block, Build, Context, Environment, Kind, Manager
 from parsl_context.report.ranges import Ranges
 from parsl_context.wire.messages import Digest, TaskId, WorkerId
 
 _RECENT_S = 10.0  # what counts for throughput
+_GIVEN_UP = "given up to make room, or unused"
 
 
 class Story:
@@ -41,6 +42,7 @@ class Story:
         self.pulse: r.Pulse | None = None
         self.held: dict[int, r.PendingRow] = {}
         self.done = Ranges()  # numbers of calls that have ended, in whatever way
+        self.raised = Ranges()  # of those, that ended with an error; not known of segments that were shrunk
         self.outcomes: dict[int, str] = {}  # of those that failed or were cancelled
         self.runs: list[r.PendingRow] = []  # that were submitted, by number
         self.files: list[r.FileCame] = []
@@ -89,6 +91,15 @@ class Story:
     def open_managers(self) -> list[tuple[int, Manager]]:
         """Those that take calls."""
         return [(number, each) for number, each in self.managers.items() if each.is_there and each.is_open]
+
+    def state_of(self, block: Block) -> str:
+        """The state of a block, for people: what it is, or what it was when the run ended."""
+        word = block.state.lower()
+        if block.state in ENDED_STATES:
+            return word
+        if self.over is not None:
+            return f"{word} when the run ended"
+        return "left by its managers" if block.left_at is not None else word
 
     def per_second(self) -> float:
         """Calls of bodies that ended in a second, lately."""
@@ -225,11 +236,9 @@ class Story:
         if manager is not None:
             manager.held.get(record.worker, set()).discard(record.context)
         if context is not None:
-            if record.was_evicted:
-                context.evictions += 1
-            else:
-                context.losses += 1
-            why = "given up to make room, or unused" if record.was_evicted else "its process ended"
+            if (record.manager, record.worker) in context.since:  # else it had it from a template, which counts
+                context.count_end(record.was_evicted)
+            why = _GIVEN_UP if record.was_evicted else "its process ended"
             self._lost(record.manager, record.worker, record.context, why, record.at)
 
     def _template(self, record: r.TemplateHeld) -> None:
@@ -238,8 +247,11 @@ class Story:
             return
         if record.is_gone:
             manager.templates.discard(record.contexts)
+            why = _GIVEN_UP if record.was_evicted else "the process that workers share it from ended"
             for context in record.contexts:
-                self._lost(record.manager, None, context, "the process that workers share it from ended", record.at)
+                if (found := self.contexts.get(context)) is not None:
+                    found.count_end(record.was_evicted)
+                self._lost(record.manager, None, context, why, record.at)
         else:
             manager.templates.add(record.contexts)
 
@@ -305,6 +317,7 @@ class Story:
             first, last = min(row[0] for row in rows), max(row[0] for row in rows)
             self._count(first, last, calls)
         self.done.add_all(row[1] for row in rows)
+        self.raised.add_all(row[1] for row in rows if row[5] & r.Flag.RAISED)
         if self._on_rows is not None:
             self._on_rows(rows)
 

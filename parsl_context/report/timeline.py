@@ -8,6 +8,7 @@ from typing import Any
 
 from parsl_context.report import records as r
 from parsl_context.report.calls import Box, Place, merged
+from parsl_context.report.figures import UNKNOWN, worker_word
 from parsl_context.report.story import Story
 
 WORKERS_SHOWN = 256  # beyond that it is of nodes
@@ -46,21 +47,21 @@ class Timeline:
 
     def _worker_lanes(self) -> list[tuple[str, list[Box], list[Box]]]:
         builds = self._build_boxes()
-        gap_s, boxes = 0.0, self.boxes
+        boxes = self.boxes
         total = sum(map(len, boxes.values()))
-        while total > _BOXES:
-            gap_s = max(1.5 * gap_s, self.end / 1_000_000)
-            boxes = {place: list(merged(each, gap_s)) for place, each in self.boxes.items()}
+        span_s = len(boxes) * self.end / _BOXES
+        while total > _BOXES and span_s < 2 * self.end:
+            boxes = {place: list(merged(each, span_s)) for place, each in self.boxes.items()}
             total = sum(map(len, boxes.values()))
-            if gap_s > self.end:
-                break
+            span_s *= 1.5
         return [
-            (self._lane_name(place), boxes.get(place, []), builds.get(place, [])) for place in sorted({*boxes, *builds})
+            (self._lane_name(place, place in builds), boxes.get(place, []), builds.get(place, []))
+            for place in sorted({*boxes, *builds})
         ]
 
-    def _lane_name(self, place: Place) -> str:
-        host = self._host(place[0])
-        return f"{host} {'shared' if place[1] == r.NO_WORKER else place[1]}"
+    def _lane_name(self, place: Place, builds: bool) -> str:
+        name = UNKNOWN if place[1] == r.NO_WORKER and not builds else worker_word(place[1])
+        return f"{self._host(place[0])} {name}"
 
     def _build_boxes(self) -> dict[Place, list[Box]]:
         found: dict[Place, list[Box]] = defaultdict(list)

@@ -719,6 +719,7 @@ class TemplateDown(Struct, frozen=True, kw_only=True, tag=True):
     """That process is there no longer."""
 
     contexts: tuple[Digest, ...]
+    was_evicted: bool = False  # rather than lost with its process
 
 
 class ContextBuilding(Struct, frozen=True, kw_only=True, tag=True):

@@ -233,7 +233,8 @@ def test_why_calls_wait_for_a_context(load: Load, run_dir: Path) -> None:
     said = why(executor, barred[0], "it is barred until")
     assert "OSError: no table yet" in said
     follows = timed(building)  # type: ignore[arg-type]
-    why(executor, follows, "waits for what its arguments come from")
+    said = why(executor, follows, "waits for the future among its arguments")
+    assert "building on" in said
     running = timed(4.0)
     why(executor, running, "runs on")
     for future in (*barred, building, running, follows):
@@ -320,3 +321,23 @@ def test_logs_in_json_tell_of_contexts_in_fields(load: Load, run_dir: Path) -> N
     assert (built["parsl.context"], built["parsl.block"]) == ("table(0.3)", "0")
     assert float(built["parsl.build_s"]) >= 0.3
     assert "table(0.3) on manager" in command("logs", "--run-dir", str(run_dir), "interchange", "built")
+
+
+def test_shared_contexts_that_make_room_for_each_other_are_given_up(load: Load, run_dir: Path) -> None:
+    """Not lost: once for each template that went, and the next build of it says why."""
+    load(context_memory_gb=0.3)
+    shared = context(share="node", memory_gb=0.2)(large)
+    apps = [context_app(context=shared(0.1, name))(length) for name in ("one", "two")]
+    for turn in range(4):
+        assert [future.result() for future in [apps[turn % 2](number) for number in range(4)]] == [200_000_000] * 4
+    time.sleep(WRITTEN_S)
+    rows = make_report(find_logs(run_dir)[0]).contexts
+    assert [(row.builds, row.reloads, row.evictions, row.losses) for row in rows] == [(2, 1, 2, 0), (2, 1, 1, 0)]
+    builds = make_report(find_logs(run_dir)[0]).builds
+    assert sorted(build.cause for build in builds) == ["", "", *["given up to make room, or unused"] * 2]
+    counted = {row.name: row.evictions for row in parsl.dfk().executors["contexts"].contexts()}
+    assert sorted(counted.values()) == [1, 2]
+
+
+def length(held: bytes, number: int) -> int:
+    return len(held)

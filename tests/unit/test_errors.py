@@ -54,7 +54,7 @@ SAMPLES = {
     e.ExecutorClosedError: e.ExecutorClosedError(executor="htex"),
     e.RemoteError: e.RemoteError(type_name="app.Odd", text="no", why="TypeError: an argument is missing"),
     e.PayloadLostError: e.PayloadLostError("17-3f2a-0", "No such file or directory"),
-    e.EventLogError: e.EventLogError(folder="runinfo/000"),
+    e.EventLogError: e.EventLogError(folder="runinfo/000", problem="it is empty"),
     e.UnservableTaskError: e.UnservableTaskError("The call wants 3 nodes; a block has 2."),
     e.MessageError: e.MessageError("A malformed message of 2 frames arrived."),
 }

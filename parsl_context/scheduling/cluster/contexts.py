@@ -150,8 +150,8 @@ class Contexts:
         manager = self._books.managers[event.manager]
         held = manager.workers.get(event.worker, set())
         record = self._books.records.get(event.context)
-        if record is not None and event.was_evicted:
-            record.on(event.manager).evictions += 1
+        if record is not None and event.was_evicted and not record.is_shared(event.manager):
+            record.on(event.manager).evictions += 1  # what workers share is given up with its template, once
         if event.context not in held:
             return []
         actions: list[Action] = []
@@ -188,6 +188,10 @@ class Contexts:
             return []
         del manager.templates[event.contexts]
         manager.taken = None
+        for context in event.contexts if event.was_evicted else ():
+            record = self._books.records.get(context)
+            if record is not None and not any(context in other for other in manager.templates):
+                record.on(event.manager).evictions += 1
         actions: list[Action] = []
         for line in self._lines_within(event.contexts):
             line.pair(manager).templates -= 1

@@ -200,6 +200,7 @@ class TemplateGone:
 
     manager: ManagerId
     contexts: tuple[Digest, ...]
+    was_evicted: bool = False  # rather than lost with its process
 
 
 @dataclass(frozen=True, kw_only=True)

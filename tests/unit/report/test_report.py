@@ -65,6 +65,30 @@ def test_figures_are_those_of_the_calls() -> None:
     assert sum(value or 0.0 for value in report.lines["busy"]) * width == pytest.approx(run_s, rel=0.01)
 
 
+def test_a_worker_that_is_not_one_has_a_word() -> None:
+    """Builds that workers share, and calls of which it is not known who ran them."""
+    report = reported(s.joined(), *s.built(2.0, worker=None), *s.built(2.0), s.ended([(3.0, 1, 0.5)]))
+    assert [row.worker for row in report.workers] == [0, "shared"]
+    assert [row.worker for row in report.builds] == ["shared", 0]
+    assert [lane["name"] for lane in report.timeline["lanes"]] == ["n1 0", "n1 shared"]
+    lost = reported(s.joined(), s.ended([(3.0, 1, 0.5)], worker=r.NO_WORKER))
+    assert [row.worker for row in lost.workers] == [row.worker for row in lost.slowest] == ["unknown"]
+    assert lost.timeline["lanes"][0]["name"] == "n1 unknown"
+    assert "65535" not in json.dumps([report.tables(), lost.tables()])
+
+
+def test_blocks_of_a_run_that_is_over_are_not_said_to_run() -> None:
+    blocks = [
+        r.BlockSeen(at=0.5, block="0", state="RUNNING", job="7"),
+        r.BlockSeen(at=0.5, block="1", state="PENDING", job="8"),
+        r.BlockSeen(at=0.5, block="2", state="FAILED", job="9"),
+    ]
+    goes_on = reported(*blocks, s.joined())
+    assert [row.state for row in goes_on.blocks] == ["running", "pending", "failed"]
+    over = reported(*blocks, s.joined(), r.Ended(at=9.0, reason="the executor shut down"))
+    assert [row.state for row in over.blocks] == ["running when the run ended", "pending when the run ended", "failed"]
+
+
 def test_memory_is_that_of_the_instances_that_are_there() -> None:
     """One that was given up takes none, however often it is built again."""
     drop = r.Dropped(at=20.0, manager=1, context=s.MODEL, worker=WorkerId(0), was_evicted=True)
@@ -97,13 +121,14 @@ def test_calls_of_a_batch_are_one_box() -> None:
     assert [box.calls for box in columns.boxes()] == [3, 1]
 
 
-def test_boxes_of_a_kind_that_follow_each_other_are_merged() -> None:
-    boxes = [Box(0, 1, 1, 1, 1.0), Box(1.1, 2, 1, 1, 0.9), Box(5, 6, 1, 1, 1.0), Box(6, 7, 2, 1, 1.0)]
-    assert [(box.start, box.end, box.what, box.calls) for box in merged(boxes, 0.2)] == [
-        (0, 2, 1, 2),
-        (5, 6, 1, 1),
-        (6, 7, 2, 1),
-    ]
+def test_boxes_that_follow_each_other_are_merged_up_to_a_span() -> None:
+    boxes = [Box(0, 1, 1, 1, 1.0), Box(1.1, 2, 1, 1, 0.9), Box(2, 3, 1, 1, 1.0), Box(5, 6, 1, 1, 1.0)]
+    assert list(merged(boxes, 2.5)) == [Box(0, 2, 1, 2, 1.9), Box(2, 3, 1, 1, 1.0), Box(5, 6, 1, 1, 1.0)]
+
+
+def test_boxes_of_several_kinds_share_the_time_in_proportion() -> None:
+    boxes = [Box(0, 3, 1, 1, 3.0), Box(3, 4, 2, 5, 1.0), Box(4, 7, 1, 1, 3.0), Box(7, 8, 2, 5, 1.0)]
+    assert list(merged(boxes, 10)) == [Box(0, 6, 1, 2, 6.0), Box(6, 8, 2, 10, 2.0)]
 
 
 def test_a_page_holds_all_and_asks_for_nothing() -> None:
@@ -122,6 +147,17 @@ def test_many_calls_make_no_large_page() -> None:
     text = page(report)
     assert len(text) < 1_000_000
     assert sum(sum(lane["calls"][3::5]) for lane in packed_of(text)["timeline"]["lanes"]) == 100_000
+
+
+def test_calls_of_kinds_that_take_turns_make_no_large_page() -> None:
+    rows = [r.EndedRow(n / 1000, n, 1 + n % 3, 1, 0, 0, 1, 0.0009, 0.001, 0.5) for n in range(1, 100_001)]
+    calls = r.CallsEnded(rows=b"".join(r.ended_row.pack(*row) for row in rows))
+    report = reported(s.work(2, "caption"), s.work(3, "embed"), s.joined(at=0.0), calls)
+    text = page(report)
+    assert len(text) < 1_000_000
+    lane = packed_of(text)["timeline"]["lanes"][0]["calls"]
+    assert 10_000 < len(lane) / 5 <= 60_000
+    assert sum(lane[3::5]) == 100_000
 
 
 def test_more_workers_than_can_be_shown_are_shown_as_nodes() -> None:

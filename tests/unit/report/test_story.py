@@ -47,6 +47,24 @@ def test_a_build_where_a_context_was_before_has_a_cause() -> None:
     assert [build.cause for build in story.contexts[s.MODEL].builds] == ["", "given up to make room, or unused", ""]
 
 
+def test_what_workers_share_is_given_up_or_lost_once_with_its_template() -> None:
+    """Not once more for each worker that had it from there; and the build that follows says why."""
+    inherited = [r.Held(at=2.0, manager=1, context=s.MODEL, worker=WorkerId(worker)) for worker in (0, 1)]
+    dropped = [
+        r.Dropped(at=4.0, manager=1, context=s.MODEL, worker=WorkerId(worker), was_evicted=True) for worker in (0, 1)
+    ]
+
+    def shared(was_evicted: bool) -> list[r.Record]:
+        gone = r.TemplateHeld(at=3.0, manager=1, contexts=(s.MODEL,), is_gone=True, was_evicted=was_evicted)
+        there = r.TemplateHeld(at=2.0, manager=1, contexts=(s.MODEL,))
+        return [*s.built(2.0, worker=None), there, *inherited, gone, *dropped]
+
+    context = told(s.joined(), *shared(True), *shared(False), *s.built(9.0, worker=None)).contexts[s.MODEL]
+    assert (context.evictions, context.losses) == (1, 1)
+    causes = ["", "given up to make room, or unused", "the process that workers share it from ended"]
+    assert [build.cause for build in context.builds] == causes
+
+
 def test_time_left_is_what_is_outstanding_at_the_speed_of_late() -> None:
     calls = [(1.0 + number / 10, number, 0.1) for number in range(1, 51)]
     story = told(s.joined(), s.ended(calls), s.pulse(6.0, (1, 100, 51, 0.0)))
@@ -155,6 +173,10 @@ def test_a_call_that_runs_has_ended_failed_or_is_unknown() -> None:
     assert explain_call(story, 4, 4.0) == "Call 4 has ended."
     assert "was cancelled" in explain_call(story, 5, 4.0)
     assert "failed: manager m1 is gone" in explain_call(story, 6, 4.0)
+    raised = s.ended([(4.0, 9, 0.5)]).rows
+    flagged = r.ended_row.pack(*r.ended_row.unpack(raised)[:5], r.Flag.RAISED, *r.ended_row.unpack(raised)[6:])
+    story.take(r.CallsEnded(rows=flagged))
+    assert explain_call(story, 9, 4.0) == "Call 9 has ended with an error."
     assert "has not seen a call 7" in explain_call(story, 7, 4.0)
 
 
