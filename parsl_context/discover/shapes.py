@@ -6,7 +6,7 @@ import ast
 import functools
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from parsl_context.discover import known_names as known
 
@@ -14,6 +14,7 @@ _LEAVES = ast.expr_context | ast.operator | ast.boolop | ast.unaryop
 # Fields that hold no nodes, or none but leaves.
 _PLAIN_FIELDS = frozenset({"id", "attr", "ctx", "op", "arg", "asname", "level", "module", "conversion", "is_async"})
 _PLAIN_FIELDS |= {"kind", "simple", "type_comment", "rest", "kwd_attrs"}
+_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {ast.Constant: ()}
 _NOTHING: frozenset[str] = frozenset()
 COPYING = frozenset({"list", "dict", "set", "sorted", "tuple", "frozenset"})  # built-ins: a new object, the same items
 _CHAINED = ast.Attribute | ast.Subscript | ast.Call | ast.Starred
@@ -71,10 +72,11 @@ def taken_from(node: ast.expr) -> ast.expr:
     return node
 
 
-@functools.cache
-def _fields(kind: Any) -> tuple[str, ...]:
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
     """Fields of a kind of node that may hold nodes."""
-    return () if kind is ast.Constant else tuple(name for name in kind._fields if name not in _PLAIN_FIELDS)
+    if (found := _FIELDS.get(kind)) is None:
+        found = _FIELDS[kind] = tuple(name for name in kind._fields if name not in _PLAIN_FIELDS)
+    return found
 
 
 @functools.lru_cache(maxsize=8192)
