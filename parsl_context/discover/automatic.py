@@ -19,19 +19,19 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Container, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from parsl_context.discover import shapes
 from parsl_context.discover.blocks import check_gives_at_once, check_kind, plain_function
-from parsl_context.discover.bound_names import bound_within_scopes, times_bound, times_bound_in
+from parsl_context.discover.bound_names import bound_within_scopes, read_outside, times_bound, times_bound_in
 from parsl_context.discover.calls import UsersCode
 from parsl_context.discover.halves import (
+    At,
     Split,
     Verdict,
     body_half,
     context_half,
-    located,
-    parsed,
     part,
 )
 from parsl_context.discover.lively import DEFAULTS, MUTABLE_DEFAULTS, ways_asked
@@ -43,6 +43,8 @@ from parsl_context.discover.uses import Uses
 from parsl_context.retain.terms import Terms
 
 _KEPT = (DEFAULTS, MUTABLE_DEFAULTS)
+_COMPOUND = ast.For | ast.While | ast.If | ast.Try
+_IMPORTS = ast.Import | ast.ImportFrom
 
 
 def split_by_itself(function: Any) -> Split:
@@ -100,11 +102,20 @@ def _is_private(name: str) -> bool:
 
 def _read_of(names: set[str], source: Source, statements: Sequence[ast.stmt]) -> set[str]:
     """Which of some variables are read by some statements."""
-    if not names.isdisjoint(bound_within_scopes(statements)):
-        # Then it depends on scopes, and the compiler knows.
-        return names & scope_of(source, part(source.node, source.node.args, statements)).used
-    found = (node for each in statements for node in shapes.dotted_in(each) if isinstance(node, ast.Name))
-    return names.intersection(node.id for node in found if isinstance(node.ctx, ast.Load))
+    found: set[str] = set()
+    for each in statements:
+        named = names & shapes.read_in(each) - found
+        if not named:
+            continue
+        if named.isdisjoint(bound_within_scopes(each)):
+            dotted = (node for node in shapes.dotted_in(each) if isinstance(node, ast.Name))
+            read: AbstractSet[str] = {node.id for node in dotted if isinstance(node.ctx, ast.Load)}
+        elif (free := read_outside(each)) is not None:
+            read = free
+        else:  # the compiler knows
+            return names & scope_of(source, part(source.node, source.node.args, statements)).used
+        found |= named & read
+    return found
 
 
 def _bound_for_sure(node: ast.stmt) -> set[str]:
@@ -112,19 +123,15 @@ def _bound_for_sure(node: ast.stmt) -> set[str]:
     if isinstance(node, ast.With):
         handles = {each.optional_vars.id for each in node.items if isinstance(each.optional_vars, ast.Name)}
         return handles.union(*map(_bound_for_sure, node.body))
-    return set() if isinstance(node, ast.For | ast.While | ast.If | ast.Try) else set(times_bound(node))
+    return set() if isinstance(node, _COMPOUND) else set(times_bound(node))
 
 
 def _for_context(verdict: Verdict) -> ast.stmt:
     """A statement as the context runs it. An import that fails there fails in the body, too, which says so."""
     node = verdict.node
-    if not isinstance(node, ast.Import | ast.ImportFrom):
+    if not isinstance(node, _IMPORTS):
         return node
-    made = parsed("try:\n    pass\nexcept Exception:\n    pass")[0]
-    assert isinstance(made, ast.Try)
-    located(made, node)
-    made.body = [node]
-    return made
+    return At(node).caught([node], "Exception")
 
 
 def _why_nothing(verdicts: Sequence[Verdict]) -> str:

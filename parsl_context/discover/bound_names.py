@@ -5,12 +5,19 @@ from __future__ import annotations
 import ast
 import collections
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from parsl_context.discover import shapes
 
 _SCOPES = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 _COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+_BINDING = ast.stmt | ast.ExceptHandler | ast.pattern | ast.Name
+_ASSIGNING = ast.Assign | ast.AnnAssign | ast.AugAssign
+_IMPORT_KINDS = frozenset({ast.Import, ast.ImportFrom})
+_IMPORTS = ast.Import | ast.ImportFrom
+_DECLARING = ast.Nonlocal | ast.Global
+_SEQUENCES = ast.Tuple | ast.List
+_NOT_ENTERED = ast.expr | _SCOPES
 
 
 def times_bound(node: ast.stmt) -> dict[str, int]:
@@ -75,49 +82,79 @@ def _add_bound(node: ast.AST, found: list[str]) -> None:
 def _add_bound_from_within(node: ast.AST, found: list[str]) -> None:
     """Names around a scope that it binds: those that it declares, and what its defaults and decorators bind."""
     for each in shapes.walk(node):
-        if isinstance(each, ast.Nonlocal | ast.Global):
+        if isinstance(each, _DECLARING):
             found += (*each.names, *each.names)
         elif isinstance(each, ast.NamedExpr):
             _add_bound(each.target, found)  # if that is within, it errs to the safe side
 
 
-def bound_within_scopes(body: Iterable[ast.stmt]) -> set[str]:
-    """Names that functions, classes and comprehensions in some statements bind or declare, and their own."""
+def read_outside(node: ast.AST) -> frozenset[str] | None:
+    """Names around some code that it reads; None if only the compiler can tell, as it has scopes of its own kinds."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Load()):
+            return frozenset((name,))
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            first = node.generators[0].iter
+            targets = (at for each in node.generators for at in shapes.walk(each.target) if isinstance(at, ast.Name))
+            own = frozenset(at.id for at in targets if not isinstance(at.ctx, ast.Load))
+            inner = [each for each in shapes.parts(node) if each is not node.generators[0]]
+            inner += [each for each in shapes.parts(node.generators[0]) if each is not first]
+            outer: Sequence[ast.AST] = [first]
+        case ast.Lambda(args=given, body=body):
+            own = frozenset(each.arg for each in shapes.walk(given) if isinstance(each, ast.arg))
+            inner, outer = [body], [*given.defaults, *filter(None, given.kw_defaults)]
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.NamedExpr():
+            return None
+        case _:
+            inner, outer, own = [], shapes.parts(node), frozenset()
+    found: set[str] = set()
+    for parts, hidden in ((inner, own), (outer, frozenset[str]())):
+        for each in parts:
+            if (read := read_outside(each)) is None:
+                return None
+            found |= read - hidden
+    return frozenset(found)
+
+
+def bound_within_scopes(statement: ast.stmt) -> set[str]:
+    """Names that functions, classes and comprehensions in a statement bind or declare, and their own."""
     found: set[str] = set()
     scopes = (_SCOPES | _COMPREHENSIONS,)
-    for scope in (node for each in body for node in shapes.walk(each) if isinstance(node, scopes)):
+    for scope in (node for node in shapes.walk(statement) if isinstance(node, scopes)):
         for node in shapes.walk(scope):
             if isinstance(node, ast.arg):
                 found.add(node.arg)
-            elif isinstance(node, ast.stmt | ast.ExceptHandler | ast.pattern | ast.Name):
+            elif isinstance(node, _BINDING):
                 found.update(_bound_by(node))
     return found
 
 
-def times_bound_at_top(body: Sequence[ast.stmt]) -> dict[str, int]:
-    """How often names are bound by plain assignments, imports and definitions among some statements."""
+@functools.lru_cache(maxsize=64)
+def times_bound_at_top(function: ast.FunctionDef) -> dict[str, int]:
+    """How often names are bound by plain assignments, imports and definitions among the statements of a function."""
     found: dict[str, int] = collections.defaultdict(int)
-    for node in body:
+    for node in function.body:
         names: Sequence[str] = ()
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        if isinstance(node, _ASSIGNING):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = [name for target in targets for name in variables(target) or ()]
-        elif isinstance(node, ast.Import | ast.ImportFrom):
+        elif isinstance(node, _IMPORTS):
             names = imported(node)
         for name in names:
             found[name] += 1
     return found
 
 
+@functools.lru_cache(maxsize=64)
 def times_imported_alike(function: ast.FunctionDef) -> dict[str, int]:
     """How often names are bound by imports, if these bind them all to the same: ``import a.b`` and ``import a.c``."""
     found: dict[str, set[str]] = collections.defaultdict(set)
     times: dict[str, int] = collections.defaultdict(int)
-    left: list[ast.AST] = list(function.body)
+    left: list[ast.AST] = [each for each in function.body if shapes.has_any(each, _IMPORT_KINDS)]
     for node in left:
-        if not isinstance(node, ast.expr | _SCOPES):
+        if not isinstance(node, _NOT_ENTERED):
             left += shapes.parts(node)
-        if not isinstance(node, ast.Import | ast.ImportFrom):
+        if not isinstance(node, _IMPORTS):
             continue
         for alias in node.names:
             name = alias.asname or alias.name.partition(".")[0]
@@ -134,7 +171,7 @@ def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
 
 def variables(target: ast.expr) -> list[str] | None:
     """The names of a target; None if it is none."""
-    elements: Sequence[ast.expr] = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+    elements: Sequence[ast.expr] = target.elts if isinstance(target, _SEQUENCES) else [target]
     elements = [each.value if isinstance(each, ast.Starred) else each for each in elements]
     found = [each.id for each in elements if isinstance(each, ast.Name)]
     return found if len(found) == len(elements) else None

@@ -29,6 +29,10 @@ READ, GIVEN, KEPT, HELD, NAMED, WALKED, DATA = "read", "given", "kept", "held", 
 _READING = (known.FRESH_BUILTINS | {"print", "hasattr", "type", "callable", "hash", "id"}) - {"all", "any"}
 _SORTING = frozenset({"builtins.sorted", "builtins.min", "builtins.max"})
 _DEEPEST = 3
+_FUNCTIONS = ast.Lambda | ast.Name | ast.Attribute
+_ITERATED = ast.Call | ast.GeneratorExp
+_DOTTED = ast.Name | ast.Attribute
+_SEQUENCES = ast.List | ast.Tuple
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Calls:
             if self._may_write_into_given(function):
                 for each in given:
                     uses.change(each, f"is given to .{name}() of what was told not to copy it", deep=False)
-        elif not isinstance(function, ast.Name | ast.Attribute):
+        elif not isinstance(function, _DOTTED):
             uses.use(function, READ)
         for keyword in node.keywords:
             self._keyword(node, keyword, name)
@@ -254,7 +258,7 @@ class Calls:
 
     def _is_iterator(self, node: ast.expr) -> bool:
         """Whether it is a variable that an iterator is bound to, which is none of the values."""
-        if isinstance(node, ast.Call | ast.GeneratorExp):
+        if isinstance(node, _ITERATED):
             return self._uses.lineage.is_copy(node)
         return isinstance(node, ast.Name) and self._uses.lineage.is_copied(node.id)
 
@@ -268,7 +272,7 @@ class Calls:
 
     def _to_computing(self, each: ast.expr, index: int, node: ast.Call) -> None:
         """A function that computes with numbers: with those of a list that is made for it, too."""
-        parts = each.elts if isinstance(each, ast.List | ast.Tuple) else [each]
+        parts = each.elts if isinstance(each, _SEQUENCES) else [each]
         for part in parts:
             self._uses.use(part, DATA if isinstance(part, ast.Attribute) else GIVEN)
 
@@ -288,7 +292,7 @@ class Calls:
         """Whoever gets a function of the user's may call it with what it gets besides."""
         uses = self._uses
         for each in given:
-            if not isinstance(each, ast.Lambda | ast.Name | ast.Attribute):
+            if not isinstance(each, _FUNCTIONS):
                 continue
             others = [other for other in given if other is not each and uses.lineage.of(other)]
             if not others:
@@ -313,7 +317,7 @@ class Calls:
     def _is_changing_function(self, node: ast.expr) -> bool:
         """Whether it is a function that changes what it is given, not called but given on."""
         names = self._uses.names
-        if not isinstance(node, ast.Name | ast.Attribute) or (isinstance(node, ast.Name) and node.id in names.own):
+        if not isinstance(node, _DOTTED) or (isinstance(node, ast.Name) and node.id in names.own):
             return False
         full = names.full_name(node)
         return full is not None and known.is_changing(full.rpartition(".")[2])
@@ -389,7 +393,7 @@ class Calls:
 @functools.lru_cache(maxsize=1024)
 def _has_permission(function: ast.AST) -> bool:
     """Whether a function allows anything to change what it is given, as by ``copy=False``."""
-    keywords = (each for each in shapes.walk(function) if isinstance(each, ast.keyword))
+    keywords = (each for part in shapes.parts(function) for each in shapes.all_in(part, ast.keyword))
     return any(known.allows_changes(each.arg or "", getattr(each.value, "value", None)) for each in keywords)
 
 

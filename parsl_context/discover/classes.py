@@ -42,6 +42,8 @@ _GENERATED |= {
     "_replace",
     "_asdict",
 }
+_WRAPPERS = (classmethod, staticmethod)
+_TABLES = (list, dict, set)
 
 
 def user_class(node: ast.expr, names: Names) -> type | None:
@@ -56,7 +58,7 @@ def maker_of(node: ast.expr, names: Names) -> tuple[type, types.FunctionType] | 
     if kind is None or not isinstance(node, ast.Attribute):
         return None
     found = next((vars(base)[node.attr] for base in kind.__mro__ if node.attr in vars(base)), None)
-    function = found.__func__ if isinstance(found, classmethod | staticmethod) else None
+    function = found.__func__ if isinstance(found, _WRAPPERS) else None
     return (kind, function) if isinstance(function, types.FunctionType) else None
 
 
@@ -82,7 +84,7 @@ def _functions_of(kind: type) -> Iterator[tuple[str, types.FunctionType]]:
         if is_library(base.__module__):
             continue
         for name, value in vars(base).items():
-            if isinstance(value, staticmethod | classmethod):
+            if isinstance(value, _WRAPPERS):
                 value = value.__func__
             elif isinstance(value, property):
                 value = value.fget
@@ -119,7 +121,7 @@ def why_not_shared(kind: type) -> str | None:
         if special := sorted(_SPECIAL & written):
             return f"has {special[0]}"
     for name, value in vars(kind).items():
-        is_table = isinstance(value, list | dict | set) and name not in _asked_in_making(kind)
+        is_table = isinstance(value, _TABLES) and name not in _asked_in_making(kind)
         if not _is_known(kind, name, value) and not isinstance(value, _KNOWN_MEMBERS) and not is_table:
             return f"has {name}, which all its objects share"
     if any(not _makes_new(each.default_factory) for each in _fields_of(kind)):

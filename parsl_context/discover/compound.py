@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Container, Iterable
-from dataclasses import replace
 
 from parsl_context.discover import bound_names as bound
 from parsl_context.discover import known_names as known
@@ -32,7 +31,7 @@ def why_not_compound(node: Compound, names: Names, moved: Container[str]) -> Unk
     """
     if isinstance(node, ast.FunctionDef):
         return _why_not_compiled(node, names)
-    inside = replace(names, free=set(names.free))
+    inside = names.within(free=set(names.free))
     return _why_not(node, inside, moved, set(bound.times_bound(node)))
 
 

@@ -22,6 +22,8 @@ from parsl_context.discover.classes import (
 )
 from parsl_context.discover.names import Names, Unknown
 
+_ITEMS = ast.Name | ast.Subscript
+
 
 def why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown | None:
     """Why a call may not move; None if it may."""
@@ -68,7 +70,7 @@ def why_not_call(node: ast.Call, names: Names, *, is_used_up: bool) -> Unknown |
         return Unknown("it may be anybody's code", node)
     elif (unknown := leading.why_not(function, names)) is not None:
         return unknown
-    elif names.drops and isinstance(function, ast.Name | ast.Subscript):
+    elif names.drops and isinstance(function, _ITEMS):
         return Unknown("it may drop values at random", node)
     if full is not None and names.runs_later and known.is_changing(full.rpartition(".")[2]):
         return Unknown(f"{full}() may be called later, and changes things", node)

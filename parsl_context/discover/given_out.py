@@ -12,6 +12,8 @@ from parsl_context.discover import shapes
 from parsl_context.discover.lineage import Lineage
 from parsl_context.discover.origins import Origins
 
+_COMPUTING = ast.BinOp | ast.UnaryOp
+
 
 class GivenOut:
     """Takes note of what is given out.
@@ -43,8 +45,9 @@ class GivenOut:
 
     def bind(self, name: str, value: ast.expr) -> None:
         """A variable is bound to what an expression gives."""
-        if self._is_view(value):
+        if name not in self._views and self._is_view(value):
             self._views.add(name)
+            self._lineage.note(name)
 
     @staticmethod
     def note(told: dict[str, int], origins: Origins) -> None:
@@ -73,7 +76,7 @@ class GivenOut:
 
     def _note_one(self, node: ast.expr) -> None:
         is_whole = isinstance(node, ast.Name) and node.id in self._lineage.whole
-        if not is_whole and not isinstance(node, ast.BinOp | ast.UnaryOp):
+        if not is_whole and not isinstance(node, _COMPUTING):
             origins = self._lineage.of(node)
             if self._is_view(node):
                 self._blame(origins, "is given out, as a view of the array", node)
@@ -86,6 +89,6 @@ class GivenOut:
             case ast.Name(id=name):
                 return name in self._views
             case ast.Subscript(value=ast.Name(id=name), slice=index):
-                is_part = any(isinstance(each, ast.Slice) for each in shapes.walk(index))
+                is_part = bool(shapes.all_in(index, ast.Slice))
                 return is_part and name in self.arrays | self._views
         return False

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from parsl_context.content import syntax
 from parsl_context.discover.sources import NO_TYPE_PARAMETERS, Source, positional
 from parsl_context.retain.terms import NO_TERMS, Terms
 
+_NAMES = "__names__"
+_Node = TypeVar("_Node", bound=ast.AST)
 CONTEXT = "__context__"  # parameter of the body: what the set-up has bound, by name
+_PLACED = ast.stmt | ast.expr | ast.excepthandler
 
 
 @dataclass(frozen=True)
@@ -89,16 +92,19 @@ def context_half(
     """
     arguments = _arguments(kwonlyargs=[ast.arg(name) for name in keys], kw_defaults=[None] * len(keys))
     known = [name for name in names if name in sure]
+    at = At(statements[-1])
+    last: list[ast.stmt]
     if len(known) == len(names):
-        last = parsed(f"return {_dictionary(known)}")
+        last = [at(ast.Return, value=at.dictionary(known))]
     else:
-        lines = [f"__names__ = {_dictionary(known)}"]
-        for name in names:
-            if name not in sure:
-                lines.append(f"try:\n    __names__[{name!r}] = {name}\nexcept NameError:\n    pass")
-        last = parsed("\n".join([*lines, "return __names__"]))
-    end = statements[-1]
-    return source.function_of(part(source.node, arguments, [*statements, *(located(each, end) for each in last)]))
+        last = [at.assign(at.name(_NAMES, ast.Store()), at.dictionary(known))]
+        last += [
+            at.caught([at.assign(at.item(_NAMES, each, ast.Store()), at.name(each))], "NameError")
+            for each in names
+            if each not in sure
+        ]
+        last += [at(ast.Return, value=at.name(_NAMES))]
+    return source.function_of(part(source.node, arguments, [*statements, *last]))
 
 
 def body_half(
@@ -125,11 +131,7 @@ def body_half(
     sure
         those that are always there.
     """
-    lines = []
-    for name in names:
-        line = f"{name} = {CONTEXT}[{name!r}]"
-        lines.append(line if name in sure else f"if {name!r} in {CONTEXT}: {line}")
-    begin = [located(each, at) for each in [*first, *parsed("\n".join(lines) or "pass")]]
+    begin = [*(located(each, at) for each in first), *_taking(names, sure, At(at))]
     function, node = source.function, source.node
     given = function.__defaults__ or ()
     defaults = dict(zip((each.arg for each in positional(node.args)[-len(given) :]), given, strict=False))
@@ -143,6 +145,19 @@ def body_half(
         name: value for name, value in function.__annotations__.items() if name in kept or name == "return"
     }
     return body
+
+
+def _taking(names: Sequence[str], sure: AbstractSet[str], at: At) -> Iterator[ast.stmt]:
+    """What binds variables to what the set-up has bound."""
+    for name in names:
+        taken = at.assign(at.name(name, ast.Store()), at.item(CONTEXT, name))
+        if name in sure:
+            yield taken
+        else:
+            is_there = at(ast.Compare, left=at.text(name), ops=[ast.In()], comparators=[at.name(CONTEXT)])
+            yield at(ast.If, test=is_there, body=[taken], orelse=[])
+    if not names:
+        yield at(ast.Pass)
 
 
 def _body_arguments(given: ast.arguments, kept: Sequence[str]) -> ast.arguments:
@@ -176,14 +191,47 @@ def parsed(text: str) -> list[ast.stmt]:
     return syntax.parse(text).body
 
 
-def _dictionary(names: Sequence[str]) -> str:
-    return "{" + ", ".join(f"{name!r}: {name}" for name in names) + "}"
+class At:
+    """Makes nodes at the place of a statement, for those who trace lines."""
+
+    def __init__(self, node: ast.stmt) -> None:
+        line, column = node.lineno, node.col_offset
+        self._place = {"lineno": line, "col_offset": column, "end_lineno": line, "end_col_offset": column}
+
+    def __call__(self, kind: Callable[..., _Node], **fields: Any) -> _Node:
+        """A node of some kind."""
+        return kind(**fields, **self._place)
+
+    def name(self, name: str, context: ast.expr_context | None = None) -> ast.expr:
+        """A variable."""
+        return self(ast.Name, id=name, ctx=context or ast.Load())
+
+    def text(self, text: str) -> ast.expr:
+        """A constant."""
+        return self(ast.Constant, value=text)
+
+    def item(self, of: str, key: str, context: ast.expr_context | None = None) -> ast.expr:
+        """An item of a variable."""
+        return self(ast.Subscript, value=self.name(of), slice=self.text(key), ctx=context or ast.Load())
+
+    def dictionary(self, names: Sequence[str]) -> ast.expr:
+        """Variables by their names."""
+        return self(ast.Dict, keys=list(map(self.text, names)), values=list(map(self.name, names)))
+
+    def assign(self, target: ast.expr, value: ast.expr) -> ast.stmt:
+        """An assignment."""
+        return self(ast.Assign, targets=[target], value=value)
+
+    def caught(self, body: list[ast.stmt], kind: str) -> ast.stmt:
+        """Statements whose errors of a kind are ignored."""
+        ignored = self(ast.ExceptHandler, type=self.name(kind), name=None, body=[self(ast.Pass)])
+        return self(ast.Try, body=body, handlers=[ignored], orelse=[], finalbody=[])
 
 
 def located(made: ast.stmt, at: ast.stmt) -> ast.stmt:
     """A statement at the place of another, for those who trace lines."""
     for each in ast.walk(made):
-        if isinstance(each, ast.stmt | ast.expr | ast.excepthandler):
+        if isinstance(each, _PLACED):
             ast.copy_location(each, at)
             each.end_lineno, each.end_col_offset = at.lineno, at.col_offset
     return made

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import types
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from parsl_context.discover import bound_names, computing, leading, lively, shapes
 from parsl_context.discover import known_names as known
@@ -18,6 +17,9 @@ from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
 
 _DEEPEST = 3  # functions of the user's that call one another
+_DOING_MORE = ast.Nonlocal | ast.Global | ast.Yield | ast.YieldFrom | ast.Await | ast.FunctionDef
+_PLACES = ast.Attribute | ast.Subscript
+_SEQUENCES = ast.Tuple | ast.List
 
 
 def why_not_function(node: ast.AST, function: types.FunctionType, names: Names) -> Unknown | None:
@@ -69,15 +71,15 @@ def why_not_in_function(node: ast.FunctionDef, names: Names) -> Unknown | None:
     ):
         return Unknown("it is a function with defaults, or of any arguments", node)
     own = set(bound_names.times_bound_in(node))
-    captured = {each.id for each in shapes.walk(node) if isinstance(each, ast.Name)} - own
+    captured = shapes.read_in(node) - own
     for each in (part for statement in node.body for part in shapes.walk(statement)):
-        if isinstance(each, ast.Nonlocal | ast.Global | ast.Yield | ast.YieldFrom | ast.Await | ast.FunctionDef):
+        if isinstance(each, _DOING_MORE):
             return Unknown("it is a function that does more than compute", each)
         if isinstance(each, ast.Return) and each.value is not None and shapes.root_name(each.value) in captured:
             return Unknown("it is a function that gives what is not its own", each)
     if changed := bound_names.changed_in(node) - own:
         return Unknown(f"it is a function that changes {min(changed)}", node)
-    inside = replace(names, imports=dict(names.imports), free=names.free | own, own=names.own | own, runs_later=True)
+    inside = names.within(free=names.free | own, own=names.own | own, runs_later=True)
     return _first(why_not_inside(each, inside) for each in node.body)
 
 
@@ -91,14 +93,12 @@ def why_not_called(node: ast.FunctionDef, names: Names) -> Unknown | None:
     if given.vararg or given.kwarg or not all(isinstance(each, ast.Constant) for each in defaults):
         return Unknown("it is a function with defaults, or of any arguments", node)
     for each in (part for statement in node.body for part in shapes.walk(statement)):
-        if isinstance(each, ast.Nonlocal | ast.Global | ast.Yield | ast.YieldFrom | ast.Await | ast.FunctionDef):
+        if isinstance(each, _DOING_MORE):
             return Unknown("it is a function that does more than compute", each)
         if isinstance(each, ast.Lambda):
             return Unknown("it is a function that makes functions", each)
     own = set(bound_names.times_bound_in(node))
-    inside = replace(
-        names, imports=dict(names.imports), free=names.free | own, own=names.own | own, live={}, files=set()
-    )
+    inside = names.within(free=names.free | own, own=names.own | own, live={}, files=set())
     return _why_not_in_body(node.body, inside)
 
 
@@ -117,7 +117,7 @@ def why_not_inside(node: ast.stmt, names: Names) -> Unknown | None:
         case ast.Assign(value=value) | ast.Return(value=ast.expr() as value) if _leaks(value, names):
             return Unknown("it gives on what is used up or changed by reading it", node)
         case ast.Assign(targets=targets, value=value) if all(map(_is_variable, targets)):
-            is_unpacked = all(isinstance(each, ast.Tuple | ast.List) for each in targets)
+            is_unpacked = all(isinstance(each, _SEQUENCES) for each in targets)
             if isinstance(value, ast.Call) and value.args and shapes.root_name(value.args[0]) in names.files:
                 names.files.update(each.id for each in targets if isinstance(each, ast.Name))
             return leading.why_not(value, names, is_used_up=is_unpacked)
@@ -193,15 +193,15 @@ def _first(found: Iterable[Unknown | None]) -> Unknown | None:
 
 def _is_variable(node: ast.expr) -> bool:
     """Whether a target is a name, or names that are unpacked to."""
-    elements: Sequence[ast.expr] = node.elts if isinstance(node, ast.Tuple | ast.List) else [node]
+    elements: Sequence[ast.expr] = node.elts if isinstance(node, _SEQUENCES) else [node]
     return all(isinstance(each, ast.Name) for each in elements)
 
 
 def _is_own(target: ast.expr, names: Names) -> bool:
     """Whether what is changed is the function's own, or what it was given: that has moved, or cannot change."""
-    if isinstance(target, ast.Tuple | ast.List):
+    if isinstance(target, _SEQUENCES):
         return all(_is_own(each, names) for each in target.elts)
-    while isinstance(target, ast.Attribute | ast.Subscript):
+    while isinstance(target, _PLACES):
         target = target.value
     return isinstance(target, ast.Name) and target.id in names.own
 

@@ -17,7 +17,6 @@ import pathlib
 import re
 import types
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from parsl_context.content.modules import is_library
@@ -31,6 +30,8 @@ _NUMBERS = (int, float, complex, decimal.Decimal, fractions.Fraction)
 _TIMES = (datetime.date, datetime.time, datetime.timedelta)
 _FIXED = (*_NUMBERS, *_TIMES, str, bytes, type(None), range, re.Pattern, pathlib.PurePath)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_SIGNS = ast.expr_context | ast.operator | ast.boolop | ast.unaryop | ast.cmpop
+_TABLES = (list, dict, set)
 
 
 def why_not(node: ast.expr, names: Names, *, is_used_up: bool = False, is_data: bool = False) -> Unknown | None:
@@ -43,9 +44,16 @@ def why_not(node: ast.expr, names: Names, *, is_used_up: bool = False, is_data: 
     is_data
         Whether it is computed with, so it is no method.
     """
+    kind = type(node)
+    if kind is ast.Constant:
+        return None
+    if kind is ast.Call or kind in _COMPREHENSIONS:
+        return names.recalled(node, lambda: _why_not(node, names, is_used_up, is_data), is_used_up=is_used_up)
+    return _why_not(node, names, is_used_up, is_data)
+
+
+def _why_not(node: ast.expr, names: Names, is_used_up: bool, is_data: bool) -> Unknown | None:
     match node:
-        case ast.Constant():
-            return None
         case ast.Name(id=name):
             return _why_not_name(node, name, names)
         case ast.Attribute(value=value, attr=attr):
@@ -119,12 +127,12 @@ def is_table_read(node: ast.expr, names: Names) -> bool:
 
     With each call it is seen whether it is still the same.
     """
-    if names.tables is None or not isinstance(node, ast.Name) or node.id in names.free | names.own:
+    if names.tables is None or not isinstance(node, ast.Name) or node.id in names.free or node.id in names.own:
         return False
     value = names.source.function.__globals__.get(node.id)
-    if names.known is not None and isinstance(value, list | dict | set):
+    if names.known is not None and isinstance(value, _TABLES):
         return True
-    if not isinstance(value, list | dict | set) or not is_table(value):
+    if not isinstance(value, _TABLES) or not is_table(value):
         return False
     names.tables.add(node.id)
     return True
@@ -181,7 +189,7 @@ def _why_not_comprehension(node: ast.expr, names: Names) -> Unknown | None:
             and (unknown := why_not(each.iter, before, is_used_up=True)) is not None
         ):
             return unknown
-        own |= {at.id for at in shapes.walk(each.target) if isinstance(at, ast.Name)}
+        own |= shapes.read_in(each.target)
         if (unknown := _within(names, own, each.ifs)) is not None:
             return unknown
     elements = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
@@ -196,7 +204,7 @@ def _within(names: Names, own: set[str], parts: Iterable[ast.expr]) -> Unknown |
 def _with(names: Names, own: set[str], *, runs_later: bool = False) -> Names:
     """The names within a part that has variables of its own."""
     later = names.runs_later or runs_later
-    return replace(names, free=names.free | own, own=names.own - own, runs_later=later)
+    return names.within(free=names.free | own, own=names.own - own, runs_later=later)
 
 
 # --- small things
@@ -210,7 +218,7 @@ def _parts(node: ast.AST) -> Iterator[ast.expr]:
     for each in ast.iter_child_nodes(node):
         if isinstance(each, ast.expr):
             yield each
-        elif not isinstance(each, ast.expr_context | ast.operator | ast.boolop | ast.unaryop | ast.cmpop):
+        elif not isinstance(each, _SIGNS):
             yield from _parts(each)
 
 

@@ -34,6 +34,7 @@ _MAYBE = re.compile(
     r"|(gzip|bz2|lzma)\.open|numpy\.random\.|random\.Random"
 )
 _USING_UP_METHODS = frozenset({"extend", "update", "join", "close", "shuffle", "writerows"})
+_CONTAINERS = ast.List | ast.Tuple | ast.Dict | ast.ListComp
 
 
 def kind_of(value: ast.expr, names: Names) -> str | None:
@@ -166,7 +167,7 @@ def _holds(node: ast.AST, names: Names) -> bool:
 
 def _is_computed_in(node: ast.Call, names: Names) -> bool:
     """Whether what a call reads is itself something that holds such a value, beyond what it uses up."""
-    inner = [each for each in node.args if isinstance(each, ast.List | ast.Tuple | ast.Dict | ast.ListComp)]
+    inner = [each for each in node.args if isinstance(each, _CONTAINERS)]
     return any(leaks(each, names) for each in inner)
 
 

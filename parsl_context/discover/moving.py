@@ -32,6 +32,9 @@ _KINDS: dict[type[ast.stmt], str] = {
     ast.Assert: "it checks with every call",
     ast.Expr: "it is there for its effect",
 }
+_SEEDED_ANYWAY = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.Return
+_INNER = ast.FunctionDef | ast.Lambda
+_IMPORTS = ast.Import | ast.ImportFrom
 
 
 @dataclass
@@ -84,7 +87,7 @@ class Moving:
 
     def __post_init__(self) -> None:
         self.names = names_of(self.source)
-        self._bound_at_top = bound.times_bound_at_top(self.body)
+        self._bound_at_top = bound.times_bound_at_top(self.source.node)
         self._bound_alike = bound.times_imported_alike(self.source.node)
         passing = Passing()
         end = ""  # why nothing after it moves
@@ -139,7 +142,7 @@ class Moving:
         return [method for kind in kinds for method in methods_of(kind)]
 
     def _verdict(self, node: ast.stmt) -> Verdict:
-        if not isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.Return):
+        if not isinstance(node, _SEEDED_ANYWAY):
             if self._is_seeded and (unknown := may_draw(node, self.names)) is not None:
                 return _refused(node, unknown)
             if (function := self._gives_on(node)) is not None:
@@ -151,11 +154,11 @@ class Moving:
         if self.functions.keys().isdisjoint(shapes.read_in(node)):
             return None
         at_once: set[int] = set()
-        for call in (each for each in shapes.walk(node) if isinstance(each, ast.Call)):
+        for call in shapes.all_in(node, ast.Call):
             at_once.add(id(call.func))
             if known.calls_at_once(self.names.full_name(call.func) or ""):
                 at_once.update(map(id, shapes.children(call)))
-        names = (each for each in shapes.walk(node) if isinstance(each, ast.Name) and each.id in self.functions)
+        names = (each for each in shapes.all_in(node, ast.Name) if each.id in self.functions)
         return next((each.id for each in names if id(each) not in at_once), None)
 
     def _verdict_on_kind(self, node: ast.stmt) -> Verdict:
@@ -320,7 +323,7 @@ class Moving:
 
     def _may_change(self, value: ast.AST) -> bool:
         """Whether making a value, or a statement, may change what has moved."""
-        for call in (each for each in shapes.walk(value) if isinstance(each, ast.Call)):
+        for call in shapes.all_in(value, ast.Call):
             name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
             moved = not self.made_by.keys().isdisjoint(shapes.read_in(call))
             if moved and (known.is_changing(name) or _functions_in([call.func], self.names)):
@@ -340,10 +343,9 @@ def _refused(node: ast.stmt, unknown: Unknown) -> Verdict:
 
 def _given_on(value: ast.expr, names: Names) -> str | None:
     """A function of the user's that is not called but given on, and does not leave what it is given as it is."""
-    called = {id(each.func) for each in shapes.walk(value) if isinstance(each, ast.Call)}
-    given_on = (each for each in shapes.dotted_in(value) if id(each) not in called)
-    for function in filter(None, map(names.user_function, given_on)):
-        if misused_parameters(function, 1):
+    called = {id(each.func) for each in shapes.all_in(value, ast.Call)}
+    for each, function in _functions_in([value], names):
+        if id(each) not in called and misused_parameters(function, 1):
             return function.__name__
     return None
 
@@ -357,10 +359,10 @@ def _compiled(value: ast.expr, names: Names) -> types.FunctionType | None:
     return None
 
 
-def _functions_in(nodes: Sequence[ast.AST], names: Names) -> list[types.FunctionType]:
-    """Functions of the user's that are named in some code."""
+def _functions_in(nodes: Sequence[ast.AST], names: Names) -> list[tuple[ast.expr, types.FunctionType]]:
+    """Functions of the user's that are named in some code, and where."""
     parts = (each for node in nodes for each in shapes.dotted_in(node))
-    return [each for each in map(names.user_function, parts) if each is not None]
+    return [(each, function) for each in parts if (function := names.user_function(each)) is not None]
 
 
 def _callables_in(nodes: Sequence[ast.AST], names: Names, depth: int = 0) -> list[types.FunctionType]:
@@ -368,20 +370,20 @@ def _callables_in(nodes: Sequence[ast.AST], names: Names, depth: int = 0) -> lis
 
     One that it calls may give others, or one that is defined within it.
     """
-    called = {id(each.func) for node in nodes for each in shapes.walk(node) if isinstance(each, ast.Call)}
+    if not (named := _functions_in(nodes, names)):
+        return []
+    called = {id(each.func) for node in nodes for each in shapes.all_in(node, ast.Call)}
     found = []
-    for each in (part for node in nodes for part in shapes.dotted_in(node)):
-        if (function := names.user_function(each)) is None:
-            continue
+    for each, function in named:
         if id(each) not in called or depth >= _DEEPEST:
             found.append(function)
             continue
         source = source_of(function)
         inside, parts = names_of(source), [part for line in source.node.body for part in shapes.walk(line)]
         for part in parts:
-            if isinstance(part, ast.Import | ast.ImportFrom):
+            if isinstance(part, _IMPORTS):
                 inside.add_import(part)
-        if any(isinstance(part, ast.FunctionDef | ast.Lambda) for part in parts):
+        if any(isinstance(part, _INNER) for part in parts):
             found.append(function)
         found += _callables_in(source.node.body, inside, depth + 1)
     return found
@@ -417,7 +419,7 @@ def _captured(source: Source, node: ast.FunctionDef) -> set[str] | None:
 
 def _variables_of_loops(node: ast.stmt) -> set[str]:
     """Names that are bound within a statement by its loops and their bodies."""
-    loops = (each for each in shapes.walk(node) if isinstance(each, ast.For | ast.While))
+    loops: list[ast.stmt] = [*shapes.all_in(node, ast.For), *shapes.all_in(node, ast.While)]
     return {name for each in loops for name in bound.times_bound(each)}
 
 

@@ -9,10 +9,12 @@ import inspect
 import os
 import sys
 import types
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from parsl_context.content.modules import is_library, lie_in_libraries
+from parsl_context.discover import shapes
 from parsl_context.discover.project import file_of
 from parsl_context.discover.sources import Source
 
@@ -34,6 +36,9 @@ class Unknown:
     is_harmless: bool = False
 
 
+_UNTOLD: Any = object()
+
+
 @dataclass
 class Names:
     """What the names in a function stand for, as far as was seen.
@@ -42,8 +47,8 @@ class Names:
     ----------
     source : Source
         The function.
-    imports : dict
-        Names that it imports, with the full names of what they stand for.
+    imports : mapping
+        Names that it imports, with the full names of what they stand for. Replaced when there are more, not changed.
     free : set
         Names that may be used: those that move, literals, variables of comprehensions.
     own : set
@@ -74,7 +79,7 @@ class Names:
     """
 
     source: Source
-    imports: dict[str, str] = field(default_factory=dict)
+    imports: Mapping[str, str] = field(default_factory=dict)
     free: set[str] = field(default_factory=set)
     own: frozenset[str] = frozenset()
     depth: int = 0
@@ -89,6 +94,58 @@ class Names:
     strange: set[str] = field(default_factory=set)
     seeds: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._recall()
+
+    def _recall(self) -> None:
+        """What was found of dotted names, by their nodes, while the same were imported, and were variables."""
+        found = self.source.found.setdefault((self.own, tuple(self.imports.items())), ({}, {}, {}, {}))
+        self._full: dict[ast.expr, str | None] = found[0]
+        self._values: dict[ast.expr, Any] = found[1]
+        self._functions: dict[ast.expr, types.FunctionType | None] = found[2]
+        self._reasons: dict[Any, tuple[Unknown | None, Any]] = found[3]
+
+    def recalled(self, node: ast.expr, look: Callable[[], Unknown | None], *, is_used_up: bool) -> Unknown | None:
+        """Why an expression may not move, as it was found before with the same known of its names; or as a look finds.
+
+        What a look takes note of besides is noted again.
+        """
+        read = shapes.read_in(node)
+        key = (
+            *(node, is_used_up, self.runs_later, self.depth, self.tables is None, bool(self.drops)),
+            *(read & self.free, frozenset(self.classes), read & self.files, read & self.strange),
+            tuple((name, self.live[name]) for name in read if name in self.live) if self.live else (),
+            None if self.known is None else read & self.known,
+        )
+        if (found := self._reasons.get(key)) is None:
+            tables, self.tables = self.tables, None if self.tables is None else set()
+            classes = set(self.classes)
+            counts = [len(self.drawn), len(self.drops), len(self.seeds)]
+            unknown = look()
+            lists = [self.drawn[counts[0] :], self.drops[counts[1] :], self.seeds[counts[2] :]]
+            self._reasons[key] = unknown, (self.tables, self.classes - classes, lists)
+            if tables is not None:
+                tables.update(self.tables or ())
+            self.tables = tables
+            return unknown
+        unknown, (tables, classes, lists) = found
+        if self.tables is not None:
+            self.tables.update(tables)
+        self.classes |= classes
+        self.drawn += lists[0]
+        self.drops += lists[1]
+        self.seeds += lists[2]
+        return unknown
+
+    def within(self, **changes: Any) -> Names:
+        """The same but for some attributes: the names within a part. What is not named there is shared."""
+        made = object.__new__(Names)
+        made.__dict__.update(self.__dict__)
+        made.__dict__.update(changes)
+        if "own" in changes or "source" in changes:
+            made._recall()
+        return made
+
     @property
     def parameters(self) -> frozenset[str]:
         """Its parameters."""
@@ -98,6 +155,12 @@ class Names:
 
     def full_name(self, node: ast.expr) -> str | None:
         """The full name of what a dotted name stands for, if a module or what is installed has it."""
+        found = self._full.get(node, "")
+        if found == "":
+            found = self._full[node] = self._full_name(node)
+        return found
+
+    def _full_name(self, node: ast.expr) -> str | None:
         match node:
             case ast.Name(id=name):
                 if name in self.imports:
@@ -119,6 +182,12 @@ class Names:
 
     def resolve(self, node: ast.expr) -> Any:
         """What a dotted name stands for that begins with a module; None if that is not known."""
+        found = self._values.get(node, _UNTOLD)
+        if found is _UNTOLD:
+            found = self._values[node] = self._resolve(node)
+        return found
+
+    def _resolve(self, node: ast.expr) -> Any:
         match node:
             case ast.Name(id=name):
                 return self.value_of(name)
@@ -134,20 +203,27 @@ class Names:
 
     def user_function(self, node: ast.expr) -> types.FunctionType | None:
         """The function of the user's that a dotted name stands for, if it is one."""
-        value = unwrapped(self.resolve(node))
-        is_users = isinstance(value, types.FunctionType) and not is_library(value.__module__)
-        return value if is_users else None
+        found = self._functions.get(node, _UNTOLD)
+        if found is _UNTOLD:
+            value = unwrapped(self.resolve(node))
+            is_users = isinstance(value, types.FunctionType) and not is_library(value.__module__)
+            found = self._functions[node] = value if is_users else None
+        return found  # type: ignore[no-any-return]
 
     def add_import(self, node: ast.Import | ast.ImportFrom) -> None:
         """Take note of an import."""
         module = self.source.function.__globals__.get("__package__") or ""
+        imports = dict(self.imports)
         for alias in node.names:
             if isinstance(node, ast.Import):
                 name = alias.name if alias.asname else alias.name.partition(".")[0]
             else:
                 parent = "." * node.level + (node.module or "")
                 name = f"{importlib.util.resolve_name(parent, module) if node.level else parent}.{alias.name}"
-            self.imports[alias.asname or alias.name.partition(".")[0]] = name
+            imports[alias.asname or alias.name.partition(".")[0]] = name
+        if imports != self.imports:
+            self.imports = imports
+            self._recall()
 
 
 def unwrapped(value: Any) -> Any:

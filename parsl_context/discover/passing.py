@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import replace
 
 from parsl_context.discover import bound_names as bound
 from parsl_context.discover import known_effects as effects
@@ -37,9 +36,7 @@ class Passing:
 
     def lets_pass(self, node: ast.stmt, names: Names) -> bool:
         """Whether what comes after a statement that stays may move."""
-        inside = replace(
-            names,
-            imports=dict(names.imports),
+        inside = names.within(
             free=names.free | names.own,
             tables=set(names.tables or ()),
             drawn=[],
@@ -94,7 +91,7 @@ class Passing:
         given = node.args
         defaults = [*given.defaults, *filter(None, given.kw_defaults)]
         own = frozenset(bound.times_bound_in(node))
-        inside = replace(names, free=names.free | own, own=names.own | own, known=(names.known or set()) - own)
+        inside = names.within(free=names.free | own, own=names.own | own, known=(names.known or set()) - own)
         is_plain = self._all(node.body, inside)
         (self._plain if is_plain else self._strange).add(node.name)
         return not node.decorator_list and all(why_not(each, names) is None for each in defaults)

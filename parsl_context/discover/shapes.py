@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import ast
-import copy
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from parsl_context.discover import known_names as known
 
 _LEAVES = ast.expr_context | ast.operator | ast.boolop | ast.unaryop
+# Fields that hold no nodes, or none but leaves.
+_PLAIN_FIELDS = frozenset({"id", "attr", "ctx", "op", "arg", "asname", "level", "module", "conversion", "is_async"})
+_PLAIN_FIELDS |= {"kind", "simple", "type_comment", "rest", "kwd_attrs"}
+_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {ast.Constant: ()}
+_NOTHING: frozenset[str] = frozenset()
 COPYING = frozenset({"list", "dict", "set", "sorted", "tuple", "frozenset"})  # built-ins: a new object, the same items
+_CHAINED = ast.Attribute | ast.Subscript | ast.Call | ast.Starred
+_HOLDERS = ast.keyword | ast.comprehension | ast.FormattedValue
+_VARIABLES = ast.Name | ast.Tuple | ast.List
+_DOTTED = ast.Name | ast.Attribute
+_ENDS = frozenset({ast.Name, ast.Constant})
+_COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+_NAMED: dict[type[ast.AST], str] = {ast.arg: "arg", ast.ExceptHandler: "name", ast.FunctionDef: "name"}
+_Node = TypeVar("_Node", bound=ast.AST)
 
 
 def is_new(node: ast.expr) -> bool:
@@ -36,7 +49,7 @@ def inputs_of_ufunc(full: str | None) -> int | None:
 
 def is_store(target: ast.expr) -> bool:
     """Whether a target is a place in an object, rather than names."""
-    return not isinstance(target, ast.Name | ast.Tuple | ast.List)
+    return not isinstance(target, _VARIABLES)
 
 
 def is_taken(node: ast.expr) -> bool:
@@ -59,16 +72,24 @@ def taken_from(node: ast.expr) -> ast.expr:
     return node
 
 
-def parts(node: ast.AST) -> Iterator[ast.AST]:
-    """What a node is made of, as `ast.iter_child_nodes` gives it, in half the time."""
-    for name in node._fields:
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    """Fields of a kind of node that may hold nodes."""
+    if (found := _FIELDS.get(kind)) is None:
+        found = _FIELDS[kind] = tuple(name for name in kind._fields if name not in _PLAIN_FIELDS)
+    return found
+
+
+@functools.lru_cache(maxsize=8192)
+def parts(node: ast.AST) -> Sequence[ast.AST]:
+    """What a node is made of, as `ast.iter_child_nodes` gives it, without what says how others are used."""
+    found: list[ast.AST] = []
+    for name in _fields(type(node)):
         value = getattr(node, name, None)
-        if isinstance(value, list):
-            for each in value:
-                if isinstance(each, ast.AST):
-                    yield each
-        elif isinstance(value, ast.AST) and not isinstance(value, _LEAVES):
-            yield value
+        if type(value) is list:
+            found += [each for each in value if isinstance(each, ast.AST)]
+        elif value is not None and isinstance(value, ast.AST) and not isinstance(value, _LEAVES):
+            found.append(value)
+    return found
 
 
 @functools.lru_cache(maxsize=4096)
@@ -76,8 +97,32 @@ def walk(node: ast.AST) -> Sequence[ast.AST]:
     """As `ast.walk`, once for each node, without what says how others are used."""
     found = [node]
     for each in found:
-        found.extend(parts(each))
+        if type(each) not in _ENDS:
+            found += parts(each)
     return found
+
+
+@functools.lru_cache(maxsize=4096)
+def kinds_in(node: ast.AST) -> Mapping[type[ast.AST], Sequence[ast.AST]]:
+    """What is in some code, by its kind."""
+    found: dict[type[ast.AST], list[ast.AST]] = {}
+    for each in walk(node):
+        kind = type(each)
+        if kind in found:
+            found[kind].append(each)
+        else:
+            found[kind] = [each]
+    return found
+
+
+def all_in(node: ast.AST, kind: type[_Node]) -> Sequence[_Node]:
+    """All of a kind in some code."""
+    return kinds_in(node).get(kind, ())  # type: ignore[return-value]  # by its kind
+
+
+def has_any(node: ast.AST, kinds: frozenset[type[ast.AST]]) -> bool:
+    """Whether anything of some kinds is in some code."""
+    return not kinds.isdisjoint(kinds_in(node))
 
 
 @functools.lru_cache(maxsize=8192)
@@ -87,14 +132,14 @@ def children(node: ast.AST | None) -> Sequence[ast.expr]:
     for each in parts(node) if node is not None else ():
         if isinstance(each, ast.expr):
             found.append(each)
-        elif isinstance(each, ast.keyword | ast.comprehension | ast.FormattedValue):
+        elif isinstance(each, _HOLDERS):
             found += children(each)
     return found
 
 
 def root(node: ast.expr) -> ast.expr:
     """What a chain of attributes, items and calls begins with."""
-    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call | ast.Starred):
+    while isinstance(node, _CHAINED):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node
 
@@ -117,18 +162,21 @@ def root_name(node: ast.expr) -> str:
     return found.id if isinstance(found, ast.Name) else ""
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=8192)
 def read_in(node: ast.AST) -> frozenset[str]:
     """Names in some code."""
     if isinstance(node, ast.Name):
         return frozenset((node.id,))
-    return frozenset().union(*map(read_in, parts(node)))
+    inner = [each for each in parts(node) if not isinstance(each, ast.Constant)]
+    if len(inner) == 1:
+        return read_in(inner[0])
+    return _NOTHING.union(*map(read_in, inner))
 
 
 @functools.lru_cache(maxsize=4096)
-def dotted_in(node: ast.AST) -> tuple[ast.Name | ast.Attribute, ...]:
+def dotted_in(node: ast.AST) -> Sequence[ast.Name | ast.Attribute]:
     """Names and attributes in some code."""
-    return tuple(each for each in walk(node) if isinstance(each, ast.Name | ast.Attribute))
+    return [each for each in walk(node) if isinstance(each, _DOTTED)]
 
 
 def is_mask(index: ast.expr) -> bool:
@@ -157,37 +205,20 @@ def masks_in(body: Sequence[ast.stmt], times_bound: Mapping[str, int]) -> frozen
     return frozenset(found)
 
 
-class _Renaming(ast.NodeTransformer):
-    def __init__(self, names: set[str]) -> None:
-        self._names = names
-
-    def visit_Name(self, node: ast.Name) -> ast.Name:  # the name that ast calls
-        return ast.copy_location(ast.Name(id=self._new(node.id), ctx=node.ctx), node)
-
-    def _new(self, name: str) -> str:
-        return f"{name} (inner)" if name in self._names else name
-
-
-def renamed(node: ast.expr, names: set[str]) -> ast.expr:
+@functools.lru_cache(maxsize=1024)
+def renamed(node: ast.expr, names: frozenset[str]) -> ast.expr:
     """A comprehension whose variables have names that nothing else has."""
-    assert isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp)
-    first = node.generators[0].iter
-    made: ast.expr = _Renaming(names).visit(copy.deepcopy(node))
-    made.generators[0].iter = first  # type: ignore[attr-defined]  # which is not within its scope
+    assert isinstance(node, _COMPREHENSIONS)
+    made = _copied(node, names, is_all=False)
+    made.generators[0].iter = node.generators[0].iter  # which is not within its scope
     return made
 
 
-class _RenamingAll(_Renaming):
-    def visit_arg(self, node: ast.arg) -> ast.arg:
-        return ast.copy_location(ast.arg(arg=self._new(node.arg)), node)
-
-    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
-        node.name = node.name and self._new(node.name)
-        return self.generic_visit(node)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.name = self._new(node.name)
-        return self.generic_visit(node)
+@functools.lru_cache(maxsize=1024)
+def variables_of(node: ast.expr) -> frozenset[str]:
+    """The variables of a comprehension."""
+    assert isinstance(node, _COMPREHENSIONS)
+    return _NOTHING.union(*(read_in(each.target) for each in node.generators))
 
 
 @functools.lru_cache(maxsize=256)
@@ -196,8 +227,32 @@ def with_names_of_its_own(node: ast.FunctionDef, names: frozenset[str]) -> list[
 
     Names that are bound in other ways than these are left as they are: those of imports, classes and patterns.
     """
-    renaming = _RenamingAll(set(names - _bound_otherwise(node)))
-    return [renaming.visit(copy.deepcopy(each)) for each in node.body]
+    names -= _bound_otherwise(node)
+    return [_copied(each, names, is_all=True) for each in node.body]
+
+
+def _copied(node: _Node, names: frozenset[str], *, is_all: bool) -> _Node:
+    """A copy in which some variables have names that nothing else has.
+
+    Parameters
+    ----------
+    is_all
+        Whether it is about all that binds names: parameters, functions, errors that are caught.
+    """
+    kind = type(node)
+    made = kind.__new__(kind)
+    for field, value in vars(node).items():
+        if field == "annotation" and is_all and kind is ast.arg:
+            continue
+        if isinstance(value, list):
+            value = [_copied(each, names, is_all=is_all) if isinstance(each, ast.AST) else each for each in value]
+        elif isinstance(value, ast.AST) and not isinstance(value, _LEAVES):
+            value = _copied(value, names, is_all=is_all)
+        setattr(made, field, value)
+    name = "id" if isinstance(node, ast.Name) else _NAMED.get(kind) if is_all else None
+    if name is not None and (old := getattr(node, name)) in names:
+        setattr(made, name, f"{old} (inner)")
+    return made
 
 
 def _bound_otherwise(node: ast.FunctionDef) -> set[str]:

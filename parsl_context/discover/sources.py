@@ -14,7 +14,7 @@ import inspect
 import sys
 import types
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from parsl_context.content import syntax
@@ -35,10 +35,13 @@ class Source:
         The function itself.
     node : ast.FunctionDef
         Its definition, with the lines and columns of its file.
+    found : dict
+        What those who look at it keep of what they have found.
     """
 
     function: types.FunctionType
     node: ast.FunctionDef
+    found: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def class_name(self) -> str | None:

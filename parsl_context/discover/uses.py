@@ -21,14 +21,20 @@ from parsl_context.discover.given_out import GivenOut
 from parsl_context.discover.lineage import Lineage
 from parsl_context.discover.names import Names, Unknown, names_of
 from parsl_context.discover.origins import Origin, Origins, deeper, joined, untold
+from parsl_context.discover.rounds import Rounds
 from parsl_context.discover.sources import source_of
 from parsl_context.discover.users_objects import UsersObjects
 from parsl_context.errors import SplitError
 
 _PLAIN_DECORATORS = ("numba.", "jax.jit", "torch.no_grad", "torch.inference_mode")
-_GIVES_LATER = ast.Yield | ast.YieldFrom | ast.Await | ast.AsyncFunctionDef
+_GIVES_LATER = frozenset({ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFunctionDef})
 # What may see names that are bound below it, or beside it.
-_RUNS_LATER = ast.FunctionDef | ast.Lambda | ast.GeneratorExp | ast.NamedExpr
+_RUNS_LATER = frozenset({ast.FunctionDef, ast.Lambda, ast.GeneratorExp, ast.NamedExpr})
+_CHAINED = ast.Attribute | ast.Subscript | ast.Call | ast.Starred
+_NOT_PLAIN = _GIVES_LATER | {ast.Nonlocal, ast.Global}
+_DECLARING = ast.Global | ast.Nonlocal
+_ROOTS = ast.Name | ast.Call
+_MEMBERSHIP = ast.In | ast.NotIn
 
 
 class Uses:
@@ -78,11 +84,14 @@ class Uses:
         self.given = GivenOut(self.lineage, self.blame)
         self.objects = UsersObjects(names, self.lineage, self.calls)
         self.is_called = False
+        self._rounds = Rounds(self.lineage)
+        self._depth = 0  # of what may run more than once
+        self._definitions = 0
         self.methods_of_it: frozenset[str] | None = None
 
     def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
         """The first misuse of each value."""
-        if any(isinstance(part, _RUNS_LATER) for each in body for part in shapes.walk(each)):
+        if any(shapes.has_any(each, _RUNS_LATER) for each in body):
             self._again_and_again(lambda: self._all(body))  # it may be called when all is bound
         else:
             self._all(body)
@@ -155,7 +164,8 @@ class Uses:
                 self._again_and_again(lambda: self._turn(target, values, body))
                 self._all(other)
             case ast.While(test=test, body=body, orelse=other):
-                self._again_and_again(lambda: self._all([ast.Expr(test), *body]))
+                turn = [ast.Expr(test), *body]
+                self._again_and_again(lambda: self._all(turn))
                 self._all(other)
             case ast.If(test=test, body=body, orelse=other):
                 self.use(test, READ)
@@ -200,17 +210,19 @@ class Uses:
     def _define(self, node: ast.FunctionDef) -> None:
         """A function within the body: what it does with the values, and with what it is given, is seen as well."""
         is_plain = all(self._leaves_as_it_is(each) for each in node.decorator_list)
-        has_more = any(isinstance(each, ast.Nonlocal | ast.Global | _GIVES_LATER) for each in shapes.walk(node))
+        has_more = shapes.has_any(node, _NOT_PLAIN)
         if not is_plain or has_more:
             self.inside(node, "is used in a function, which may be called later")
             return
-        self.calls.functions[node.name] = node
+        if self.calls.functions.get(node.name) is not node:
+            self.calls.functions[node.name] = node
+            self._definitions += 1
         for each in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
             self.use(each, KEPT)
         body = shapes.with_names_of_its_own(node, frozenset(times_bound_in(node)))
         with self.lineage.later():
             self._all(body)
-        parts = (part for each in body for part in shapes.walk(each) if isinstance(part, ast.Name))
+        parts = (part for each in body for part in shapes.all_in(each, ast.Name))
         captured = untold(joined(map(self.lineage.of, parts)))
         self.lineage.bind(node.name, captured, is_copy=False)
 
@@ -229,8 +241,10 @@ class Uses:
         """Look through what may run more than once, until nothing more comes to be known."""
         while True:
             before = self._known()
+            self._depth += 1
             with self.lineage.anywhere():  # what was shared before may be so still, so it grows
                 look()
+            self._depth -= 1
             if before == self._known():
                 return
 
@@ -239,7 +253,10 @@ class Uses:
 
     def _all(self, body: Iterable[ast.stmt]) -> None:
         for each in body:
-            self._statement(each)
+            if self._depth:
+                self._rounds.look(each, (self.names.imports, self._definitions), self._statement)
+            else:
+                self._statement(each)
 
     def _entered(self, item: ast.withitem) -> None:
         self.change(item.context_expr, "is entered by `with`", deep=False)
@@ -328,7 +345,7 @@ class Uses:
                 self.use(first, how)
                 self.use(second, how)
             case ast.Compare(left=left, ops=operators, comparators=others):
-                uses_up = any(isinstance(each, ast.In | ast.NotIn) for each in operators)
+                uses_up = any(isinstance(each, _MEMBERSHIP) for each in operators)
                 self.use(left, DATA)
                 for each in others:
                     self.use(each, WALKED if uses_up else DATA)
@@ -387,7 +404,7 @@ class Uses:
         if not self.lineage.knows(shapes.read_in(node)):
             return
         inner, steps = node, 0
-        while isinstance(inner, ast.Attribute | ast.Subscript | ast.Call | ast.Starred):
+        while isinstance(inner, _CHAINED):
             if isinstance(inner, ast.Call) and not isinstance(inner.func, ast.Attribute):
                 break  # what a function gives may be what it was given
             inner = inner.func if isinstance(inner, ast.Call) else inner.value
@@ -396,7 +413,7 @@ class Uses:
             return  # a new container may change; what is in it may not
         if self.lineage.is_copy(node):
             return
-        origins = self.lineage.of(inner if isinstance(inner, ast.Name | ast.Call) else node)
+        origins = self.lineage.of(inner if isinstance(inner, _ROOTS) else node)
         changed = {name for name, origin in origins.items() if origin.is_view or deep}
         self.lineage.masked.update(origins.keys() - changed)
         self.blame(changed, reason, node)
@@ -406,7 +423,7 @@ class Uses:
         for each in shapes.walk(node):
             if isinstance(each, ast.Name):
                 self.blame(self.lineage.of(each), reason, each)
-            elif isinstance(each, ast.Global | ast.Nonlocal):
+            elif isinstance(each, _DECLARING):
                 self.blame(set(each.names) & self.whole, "is declared to be of another scope", each)
 
     def is_data(self, node: ast.Attribute) -> bool:
