@@ -51,12 +51,14 @@ def page(tmp_path: Path) -> Path:
         s.known(),
         s.work(),
         s.work(2, "caption_the_pictures_of_all_that_there_are"),
+        s.work(3),
         r.BlockSeen(at=0.5, block="0", state="RUNNING", job="12345678"),
         s.joined(host="nid001001.cluster.example.org"),
         *s.built(2.0, size_bytes=10**9),
         *s.built(2.5, worker=None, size_bytes=10**9),
         s.ended([(3.0 + n, n, 0.9) for n in range(40)]),
         s.ended([(3.0 + n / 100, 100 + n, 0.001) for n in range(4000)], what=2, worker=1),
+        s.ended([(8.0 + n / 10, 5000 + n, 0.05) for n in range(5)], what=3, worker=1),
         s.pulse(9.0, (1, 5, 20, 3.0), held=2),
         r.Dropped(at=44.0, manager=1, context=s.MODEL, worker=WorkerId(0), was_evicted=True),
         r.Ended(at=45.0, reason="the executor shut down"),
@@ -97,6 +99,12 @@ def test_charts_change_with_the_colour_scheme(browser: Browser, page: Path) -> N
     browser.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
     browser.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
     assert browser.value(drawn) != light
+
+
+def test_apps_of_one_name_are_one_entry_of_the_legend(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    entries = str(browser.value("document.getElementById('legend').innerText"))
+    assert entries.count("calls of ") == 2
 
 
 def test_a_page_that_is_not_there_is_an_error(browser: Browser, tmp_path: Path) -> None:

@@ -72,9 +72,9 @@
   }
 
   // --- timeline
-  const timeline = data.timeline, unit = timeline.unit_s, numbers = Object.keys(timeline.kinds);
-  const places = new Map(numbers.map((number, place) => [+number, colours[place % colours.length]]));
-  const colourOf = (what) => places.get(+what) || colours[0];
+  const timeline = data.timeline, unit = timeline.unit_s, names = [...new Set(Object.values(timeline.kinds))];
+  const places = new Map(names.map((name, place) => [name, colours[place % colours.length]]));
+  const colourOf = (what) => places.get(timeline.kinds[what]) || colours[0];
   const unpack = (packed) => {
     const count = packed.length / 5, boxes = { count, starts: new Float64Array(count), ends: new Float64Array(count), whats: new Uint32Array(count), calls: new Uint32Array(count), busy: new Uint8Array(count) };
     for (let i = 0, at = 0, before = 0; i < count; i++, at += 5) {
@@ -86,8 +86,8 @@
   };
   const lanes = timeline.lanes.map((lane) => ({ name: lane.name, calls: unpack(lane.calls), builds: unpack(lane.builds) }));
   at("lanes-of").textContent = timeline.of;
-  for (const number of numbers.slice(0, 24)) legend(at("legend"), `calls of ${timeline.kinds[number]}`, colourOf(number));
-  if (numbers.length > 24) element("span", `and ${numbers.length - 24} more`, at("legend"));
+  for (const name of names.slice(0, 24)) legend(at("legend"), `calls of ${name}`, places.get(name));
+  if (names.length > 24) element("span", `and ${names.length - 24} more`, at("legend"));
   if (lanes.some((lane) => lane.builds.count)) legend(at("legend"), "a context is built", "var(--builds)");
   const canvas = document.querySelector("#timeline canvas"), pen = canvas.getContext("2d"), frame = at("timeline"), tip = at("tip");
   const LEFT = 130, TOP = 22, ROW = lanes.length > 64 ? 9 : 18;
