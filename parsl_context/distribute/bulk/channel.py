@@ -211,7 +211,6 @@ class BulkChannel:
         if self._notes:
             return self._sealer.seal(*self._notes.popleft())
         if not self._departures:
-            self._shortest.clear()
             return None
         leaving = self._turn()
         piece = leaving.content[leaving.place : leaving.place + PIECE_BYTES]
@@ -219,7 +218,7 @@ class BulkChannel:
         if leaving.left:
             self._leave(leaving)
         else:
-            del self._departures[leaving.number]
+            self._gone(leaving.number)
         return self._sealer.seal(Kind.PIECE, leaving.number, piece)
 
     def _turn(self) -> _Departure:
@@ -348,4 +347,10 @@ class BulkChannel:
     def _drop(self, number: int) -> None:
         if (arrival := self._arrivals.pop(number, None)) is not None:
             arrival.give_up()
+        self._gone(number)
+
+    def _gone(self, number: int) -> None:
+        """Nothing more of a segment is to go."""
         self._departures.pop(number, None)
+        if not self._departures:
+            self._shortest.clear()
