@@ -45,9 +45,8 @@ class GivenOut:
 
     def bind(self, name: str, value: ast.expr) -> None:
         """A variable is bound to what an expression gives."""
-        if name not in self._views and self._is_view(value):
+        if self._is_view(value):
             self._views.add(name)
-            self._lineage.note(name)
 
     @staticmethod
     def note(told: dict[str, int], origins: Origins) -> None:

@@ -49,8 +49,6 @@ class Lineage:
         self.masked: set[str] = set()
         self.masks: frozenset[str] = frozenset()  # variables that are conditions, for each item of an array
         self.version = 0  # changes with what is known, whatever the order of statements
-        self.times_widened = 0  # how often all that was ever shared was said to be so
-        self._stamps: dict[str, int] = {}  # grow with what is known of each name
         self._ever_shared: set[str] = set()
         self._since: list[set[str]] = []  # variables that were shared at any time since something began
         self._names = names
@@ -60,47 +58,15 @@ class Lineage:
         """A variable may be something that goes back to values."""
         if not origins:
             return
-        if join(self.variables.setdefault(name, {}), origins):
-            self.version += 1
-            self.note(name)
+        self.version += join(self.variables.setdefault(name, {}), origins)
         if is_copy:
             self.shared.discard(name)
             return
-        if name not in self._ever_shared:
-            self.version += 1
-            self._ever_shared.add(name)
-            self.note(name)
+        self.version += name not in self._ever_shared
         self.shared.add(name)
+        self._ever_shared.add(name)
         for seen in self._since:
             seen.add(name)
-
-    def note(self, name: str) -> None:
-        """Something more is known of a name."""
-        self._stamps[name] = self._stamps.get(name, 0) + 1
-
-    def stamp(self, names: Iterable[str]) -> int:
-        """A number that is another once something more is known of any of some names."""
-        stamps = self._stamps
-        return sum(stamps[name] for name in names if name in stamps)
-
-    def record(self) -> set[str]:
-        """Begin to collect the variables that are shared at any time from now on."""
-        seen: set[str] = set()
-        self._since.append(seen)
-        return seen
-
-    def end_record(self) -> None:
-        """End what was begun last."""
-        self._since.pop()
-
-    def repeat(self, names: AbstractSet[str], after: set[str], within: set[str], *, is_wide: bool) -> None:
-        """What runs is as before: which of some names are shared after it, and at any time within."""
-        if is_wide:
-            self.shared = self.shared | self._ever_shared
-        self.shared -= names
-        self.shared |= after
-        for seen in self._since:
-            seen |= within
 
     def knows(self, names: AbstractSet[str]) -> bool:
         """Whether any of some names goes back to a value."""
@@ -135,7 +101,6 @@ class Lineage:
     def later(self) -> Iterator[None]:
         """Within is what may run when all is bound."""
         self.shared = self.shared | self._ever_shared
-        self.times_widened += 1
         yield
 
     def of(self, node: ast.expr | None) -> Origins:

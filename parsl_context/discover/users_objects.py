@@ -62,21 +62,13 @@ class UsersObjects:
         kind = user_class(value.func, self._names) if isinstance(value, ast.Call) else None
         if kind is not None and not is_taken:
             for name in made:
-                kinds = self.kinds.setdefault(name, set())
-                if kind not in kinds:
-                    kinds.add(kind)
-                    self._lineage.note(name)
+                self.kinds.setdefault(name, set()).add(kind)
             return
         parts = shapes.either(value)
         if any(self._may_be_users(each) or (is_taken and self._holds_users(each)) for each in parts):
-            self._add(self.strange, made)
+            self.strange |= made
         if any(map(self._holds_users, parts)):
-            self._add(self.holders, made)
-
-    def _add(self, told: set[str], names: set[str]) -> None:
-        for name in names - told:
-            told.add(name)
-            self._lineage.note(name)
+            self.holders |= made
 
     def is_of_base(self, method: ast.Attribute) -> bool:
         """Whether a method is that of a library's class which the class of an object that is made here is based on."""

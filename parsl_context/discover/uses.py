@@ -21,7 +21,6 @@ from parsl_context.discover.given_out import GivenOut
 from parsl_context.discover.lineage import Lineage
 from parsl_context.discover.names import Names, Unknown, names_of
 from parsl_context.discover.origins import Origin, Origins, deeper, joined, untold
-from parsl_context.discover.rounds import Rounds
 from parsl_context.discover.sources import source_of
 from parsl_context.discover.users_objects import UsersObjects
 from parsl_context.errors import SplitError
@@ -84,9 +83,6 @@ class Uses:
         self.given = GivenOut(self.lineage, self.blame)
         self.objects = UsersObjects(names, self.lineage, self.calls)
         self.is_called = False
-        self._rounds = Rounds(self.lineage)
-        self._depth = 0  # of what may run more than once
-        self._definitions = 0
         self.methods_of_it: frozenset[str] | None = None
 
     def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
@@ -214,9 +210,7 @@ class Uses:
         if not is_plain or has_more:
             self.inside(node, "is used in a function, which may be called later")
             return
-        if self.calls.functions.get(node.name) is not node:
-            self.calls.functions[node.name] = node
-            self._definitions += 1
+        self.calls.functions[node.name] = node
         for each in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
             self.use(each, KEPT)
         body = shapes.with_names_of_its_own(node, frozenset(times_bound_in(node)))
@@ -241,10 +235,8 @@ class Uses:
         """Look through what may run more than once, until nothing more comes to be known."""
         while True:
             before = self._known()
-            self._depth += 1
             with self.lineage.anywhere():  # what was shared before may be so still, so it grows
                 look()
-            self._depth -= 1
             if before == self._known():
                 return
 
@@ -253,10 +245,7 @@ class Uses:
 
     def _all(self, body: Iterable[ast.stmt]) -> None:
         for each in body:
-            if self._depth:
-                self._rounds.look(each, (self.names.imports, self._definitions), self._statement)
-            else:
-                self._statement(each)
+            self._statement(each)
 
     def _entered(self, item: ast.withitem) -> None:
         self.change(item.context_expr, "is entered by `with`", deep=False)
