@@ -6,6 +6,7 @@ import ast
 import inspect
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from parsl_context.apps.keys import KeyedContext, Keys
 from parsl_context.apps.options import Options
 from parsl_context.discover.automatic import split_by_itself
 from parsl_context.discover.halves import Split
+from parsl_context.discover.literals import texts_in
+from parsl_context.discover.names import names_of
+from parsl_context.discover.sources import source_of
 from parsl_context.errors import ConfigurationError
 from parsl_context.retain.undivided import EitherWay, LeadingWork
 
@@ -72,14 +76,16 @@ def parts_of(function: Any, check: int = 0) -> tuple[Split, EitherWay, Context |
 
 
 def literal_paths(found: Split) -> Iterator[str]:
-    """Texts in what has moved that are, or look like, paths of files."""
-    nodes = [part for each in found.verdicts if each.place != "body" for part in ast.walk(each.node)]
-    texts = [each.value for each in nodes if isinstance(each, ast.Constant)]
-    names = {each.id for each in nodes if isinstance(each, ast.Name)}
-    texts += [value for name, value in found.function.__globals__.items() if name in names]
-    paths = (each for each in texts if isinstance(each, str) and 1 < len(each) < 1024)
+    """Texts in what has moved, and in functions of the user's that it calls, that are, or look like, paths of files."""
+    moved = [each.node for each in found.verdicts if each.place != "body"]
+    names = {each.id for node in moved for each in ast.walk(node) if isinstance(each, ast.Name)}
+    texts = texts_in(moved, names_of(source_of(found.function)))
+    paths = (each for each in texts if 1 < len(each) < 1024)
     known = dict.fromkeys(each for each in paths if _LOOKS_LIKE_A_PATH.match(each) or os.path.exists(each))
-    yield from list(known)[:_MOST_PATHS]
+    found_paths = list(known)[:_MOST_PATHS]
+    yield from found_paths
+    if "sqlite3" in sys.modules or not names.isdisjoint(("sqlite3", "connect")):
+        yield from (f"{each}-wal" for each in found_paths)  # where what is written to a database may be at first
 
 
 def _stamp(path: str) -> tuple[str, int, int]:

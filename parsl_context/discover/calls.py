@@ -17,6 +17,7 @@ from parsl_context.discover import known_names as known
 from parsl_context.discover import shapes
 from parsl_context.discover.classes import user_class
 from parsl_context.discover.names import names_of
+from parsl_context.discover.origins import Origins, told
 from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
 
@@ -79,7 +80,7 @@ class Calls:
     handed : dict
         Values of which parts are given to code that is not known, with how many steps into them these are, at least.
     asked : dict
-        Methods that are called on values, by the names of these.
+        Methods that are called on values, and on what is taken out of these, by their names.
     differentiated : set
         Values that something is computed from whose gradient is taken: they must have no gradients of their own.
     """
@@ -106,8 +107,7 @@ class Calls:
             and not self._is_looked_into(function)
         )
         if isinstance(function, ast.Attribute) and full is None:
-            if isinstance(function.value, ast.Name):
-                self.asked.setdefault(function.value.id, set()).add(name)
+            self.ask(uses.lineage.of(function.value), {name})
             if name == "backward":
                 self.differentiated.update(uses.lineage.of(function.value))
             elif changes:
@@ -138,6 +138,11 @@ class Calls:
             reader = self._reader(function, full)
             for i, each in enumerate(given):
                 reader(each, i, node)
+
+    def ask(self, origins: Origins, methods: set[str]) -> None:
+        """Methods are called on values, or on what is taken out of them: not on what a call of theirs has given."""
+        for each in told(origins):
+            self.asked.setdefault(each, set()).update(methods)
 
     def look_at_effect(self, node: ast.expr) -> None:
         """A method whose result nobody takes is called for what it does, whatever its name."""

@@ -45,6 +45,11 @@ def untold(origins: Origins) -> Origins:
     return {name: Origin(_UNTOLD, origin.is_view) for name, origin in origins.items()}
 
 
+def told(origins: Origins) -> set[str]:
+    """Those of which it is counted how deep something lies within them: no call has given it."""
+    return {name for name, origin in origins.items() if origin.steps != _UNTOLD}
+
+
 def as_keys(origins: Origins) -> Origins:
     """Keys of them."""
     return {name: origin._replace(key_at=origin.steps) for name, origin in deeper(origins).items()}

@@ -20,10 +20,11 @@ from parsl_context.discover.calls import DATA, GIVEN, HELD, KEPT, NAMED, NO_CODE
 from parsl_context.discover.given_out import GivenOut
 from parsl_context.discover.lineage import Lineage
 from parsl_context.discover.names import Names, Unknown, names_of
-from parsl_context.discover.origins import Origin, Origins, deeper, joined, untold
+from parsl_context.discover.origins import Origin, Origins, deeper, joined, told, untold
 from parsl_context.discover.sources import source_of
 from parsl_context.discover.users_objects import UsersObjects
 from parsl_context.errors import SplitError
+from parsl_context.retain.terms import CHANGING_MODULES, GIVING_MODULE
 
 _PLAIN_DECORATORS = ("numba.", "jax.jit", "torch.no_grad", "torch.inference_mode")
 _GIVES_LATER = frozenset({ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFunctionDef})
@@ -83,6 +84,7 @@ class Uses:
         self.given = GivenOut(self.lineage, self.blame)
         self.objects = UsersObjects(names, self.lineage, self.calls)
         self.is_called = False
+        self.returned: set[str] = set()  # values that are, or parts of which are: no call has made these
         self.methods_of_it: frozenset[str] | None = None
 
     def look(self, body: Sequence[ast.stmt]) -> dict[str, Unknown]:
@@ -109,7 +111,7 @@ class Uses:
     def take_over(self, inside: Uses, parameter: str, origins: Origins) -> None:
         """What a function that is called does to parts of what it is given."""
         base = 0 if parameter in inside.whole else 1
-        for told, others in (
+        for noted, others in (
             (self.given.out, inside.given.out),
             (self.given.on, inside.given.on),
             (self.calls.handed, inside.calls.handed),
@@ -117,17 +119,20 @@ class Uses:
             if parameter not in others:
                 continue
             parts = deeper(origins, others[parameter] - base)
-            if told is self.given.out:  # what is stored of something new is new
+            if noted is self.given.out:  # what is stored of something new is new
                 self.given.note(self.given.out, {name: each for name, each in parts.items() if each.is_view})
                 self.given.note(self.given.on, {name: each for name, each in parts.items() if not each.is_view})
             else:
-                self.given.note(told, parts)
+                self.given.note(noted, parts)
+        gives = {GIVING_MODULE} if parameter in inside.returned else set()
+        self.calls.ask(origins, inside.calls.asked.get(parameter, set()) | gives)
         if parameter in inside.calls.differentiated:
             self.calls.differentiated.update(origins)
 
     def all_misused(self) -> dict[str, Unknown]:
         """The values that are misused, or of which parts are stored or given on: whoever calls this does not see it."""
         parts = {**self.given.out, **self.given.on, **self.calls.handed, **dict.fromkeys(self.calls.differentiated, 1)}
+        parts |= {name: 1 for name, asked in self.calls.asked.items() if asked & CHANGING_MODULES}
         kept = {name: Unknown("is stored or given on in parts", ast.Pass(lineno=0)) for name in parts}
         return {**kept, **self.found}
 
@@ -152,6 +157,7 @@ class Uses:
                     self.given.note(self.given.on, deeper(self.lineage.of(value)))
             case ast.Return(value=ast.expr() as value):
                 self.use(value, NAMED if self.is_called else KEPT)  # what calls it sees what becomes of that
+                self.returned |= told(self.lineage.of(value))
             case ast.Expr(value=value):
                 self.use(value, READ)
                 self.calls.look_at_effect(value)

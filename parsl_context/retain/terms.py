@@ -34,7 +34,9 @@ _ARRAYS = frozenset({"ndarray", "DataFrame", "Series", "Index", "Tensor"})
 _ATOMS = frozenset({int, float, complex, bool, type(None), str, bytes, range, re.Pattern, datetime.date, datetime.time})
 _ATOMS |= {datetime.datetime, datetime.timedelta, decimal.Decimal, fractions.Fraction}
 # Of PyTorch's modules: methods that change them, where those of tensors of these names do not; parts that learn.
-_CHANGING_MODULES = frozenset({"to", "float", "cpu", "type", "bfloat16", "apply", "compile", "share_memory", "train"})
+CHANGING_MODULES = frozenset({"to", "float", "cpu", "type", "bfloat16", "apply", "compile", "share_memory", "train"})
+GIVING_MODULE = "get_submodule"  # as a function does that gives a part of what it is given
+_GIVING_MODULES = frozenset({"children", "modules", "named_children", "named_modules", GIVING_MODULE})
 _LEARNING = re.compile(r"(Batch|Instance|Group|Layer)?Norm|Dropout|RReLU")
 _LOOKED_INTO = 100  # items of a container
 
@@ -197,7 +199,10 @@ def _holds_changeable(value: Any) -> bool:
 
 
 def _why_not_module(value: Any, asked: frozenset[str], kinds: AbstractSet[tuple[str, str]]) -> str | None:
-    """Whether a network of PyTorch changes when it is asked, or is changed."""
+    """Whether a network of PyTorch, or one in a container, changes when it is asked, or is changed."""
+    if type(value) in (list, tuple, dict):
+        items = list(value.values() if isinstance(value, dict) else value)[:_LOOKED_INTO]
+        return next(filter(None, (_why_not_module(each, asked, kinds) for each in items)), None)
     if not callable(getattr(value, "modules", None)) or not hasattr(value, "state_dict"):
         return None
     for part in value.modules():
@@ -207,5 +212,7 @@ def _why_not_module(value: Any, asked: frozenset[str], kinds: AbstractSet[tuple[
         learns = _LEARNING.search(kind.__name__) is not None or bool(getattr(part, "dropout", 0))
         if part.training and learns:
             return f"a network in training mode ({kind.__qualname__})"
-    changing = asked & _CHANGING_MODULES
-    return f"a network that is changed by .{min(changing)}()" if changing else None
+    if changing := asked & CHANGING_MODULES:
+        return f"a network that is changed by .{min(changing)}()"
+    giving = asked & _GIVING_MODULES
+    return f"a network that gives its parts by .{min(giving)}(), which may be changed" if giving else None
