@@ -22,7 +22,7 @@ from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
 from tests.unit.discover import automatic_samples, generated
 
-SETS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
+SETS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 PARAMETER = "a parameter"
 
 
