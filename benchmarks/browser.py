@@ -27,7 +27,8 @@ OPENINGS = 9  # that count, after one to warm up
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _SWITCHES = (
     "--headless", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--mute-audio", "--lang=en-GB", "about:blank",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--mute-audio", "--lang=en-GB",
+    "about:blank",
 )  # fmt: skip
 _WITHIN_MS = 60_000
 _READY = f"""new Promise((done) => {{
