@@ -10,10 +10,6 @@ from dataclasses import dataclass
 BUILD_PRIOR_S = 1.0
 RUN_PRIOR_S = 1.0
 
-# Time to fetch and unpack an environment and to start its interpreter, before it was measured: of 80 MB, from a server
-# near by. [s]
-ENVIRONMENT_PRIOR_S = 3.0
-
 # Time from the decision to fork a worker from a template until it can run a call, measured. [s]
 FORK_S = 0.02
 # Calls of one template wait this much longer than those of another before a worker changes from the one to the other:

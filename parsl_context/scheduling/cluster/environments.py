@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from parsl_context.scheduling.cluster.managers import Manager
 from parsl_context.scheduling.lines import CHOICES
-from parsl_context.scheduling.placement import ENVIRONMENT_PRIOR_S, Estimate
+from parsl_context.scheduling.start_times import StartTimes
 from parsl_context.wire.messages import EnvironmentName, ManagerId
 
 _FIRST_PAUSE_S = 1.0  # before calls without contexts are sent again to a manager that refused them; doubles each time
@@ -36,7 +36,7 @@ class Environments:
     def __init__(self, home: EnvironmentName | None = None, *, begins_at_home: bool = True) -> None:
         self._home = home
         self._begins_at_home = begins_at_home
-        self._starts: dict[EnvironmentName, Estimate] = {}
+        self._starts = StartTimes()
         self._ready: dict[EnvironmentName, OrderedDict[Manager, None]] = {}
         self._began: dict[tuple[EnvironmentName, ManagerId], float] = {}  # starts that are going on
         self._expected: set[ManagerId] = set()  # managers that are about to start the home
@@ -47,20 +47,13 @@ class Environments:
 
     def usual_s(self, environment: EnvironmentName | None) -> float:
         """Time that a node takes to start an environment. [s]"""
-        if environment is None:
-            return 0.0
-        return self._starts.get(environment, Estimate()).or_prior(ENVIRONMENT_PRIOR_S)
+        return 0.0 if environment is None else self._starts.usual_s(environment)
 
     def left_s(self, environment: EnvironmentName | None, manager: Manager, now: float) -> float:
-        """Time until processes can be started in an environment there, if it is wanted now. [s]
-
-        A start that takes longer than others is expected to take as long again.
-        """
+        """Time until processes can be started in an environment there, if it is wanted now. [s]"""
         if environment is None or manager in self._ready.get(environment, ()):
             return 0.0
-        usual_s = self.usual_s(environment)
-        since_s = now - self._began.get((environment, manager.id), now)
-        return usual_s - since_s if since_s < usual_s else since_s
+        return self._starts.left_s(environment, now - self._began.get((environment, manager.id), now))
 
     def with_slots(self, environment: EnvironmentName | None) -> Iterator[Manager]:
         """Managers that have started an environment and have a free slot, a few; others at the next call."""
@@ -95,7 +88,7 @@ class Environments:
     def ready(self, manager: Manager, environment: EnvironmentName, start_s: float) -> None:
         """A manager has started an environment."""
         self._began.pop((environment, manager.id), None)
-        self._starts.setdefault(environment, Estimate()).add(start_s)
+        self._starts.add(environment, start_s)
         self._ready.setdefault(environment, OrderedDict())[manager] = None
         if environment == self._home:
             self._forget_refusals(manager.id)

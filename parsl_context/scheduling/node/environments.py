@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from parsl_context.scheduling.node.events import MANAGERS_OWN, EnvironmentReady
-from parsl_context.scheduling.placement import ENVIRONMENT_PRIOR_S, Estimate
+from parsl_context.scheduling.start_times import StartTimes
 from parsl_context.wire.messages import Digest, EnvironmentName
 
 
@@ -30,7 +30,7 @@ class Environments:
         self._of: dict[Digest, EnvironmentName] = {}
         self._private: set[EnvironmentName] = set()
         self._ready: set[EnvironmentName] = set()
-        self._starts: dict[EnvironmentName, Estimate] = {}
+        self._starts = StartTimes()
         self._began: dict[EnvironmentName, float] = {}  # starts that are going on
 
     @property
@@ -60,15 +60,10 @@ class Environments:
         return [context for context, name in self._of.items() if name == environment]
 
     def left_s(self, environment: EnvironmentName, now: float) -> float:
-        """Time until processes can be started in an environment, if it is wanted now. [s]
-
-        A start that takes longer than others is expected to take as long again.
-        """
+        """Time until processes can be started in an environment, if it is wanted now. [s]"""
         if environment == MANAGERS_OWN or environment in self._ready:
             return 0.0
-        usual_s = self._starts.get(environment, Estimate()).or_prior(ENVIRONMENT_PRIOR_S)
-        since_s = now - self._began.get(environment, now)
-        return usual_s - since_s if since_s < usual_s else since_s
+        return self._starts.left_s(environment, now - self._began.get(environment, now))
 
     def began(self, environment: EnvironmentName, now: float) -> None:
         """An environment is being started."""
@@ -77,7 +72,7 @@ class Environments:
     def ready(self, environment: EnvironmentName, start_s: float) -> None:
         """An environment was started."""
         self._began.pop(environment, None)
-        self._starts.setdefault(environment, Estimate()).add(start_s)
+        self._starts.add(environment, start_s)
         self._ready.add(environment)
 
     def gone(self, environment: EnvironmentName) -> None:
@@ -87,9 +82,7 @@ class Environments:
 
     def kept(self) -> list[EnvironmentReady]:
         """What another state has to be told of those that stay ready."""
-        return [
-            EnvironmentReady(environment=name, start_s=self._starts[name].or_prior(0.0)) for name in sorted(self._ready)
-        ]
+        return [EnvironmentReady(environment=name, start_s=self._starts.usual_s(name)) for name in sorted(self._ready)]
 
     def after_call(self, environment: EnvironmentName) -> EnvironmentName:
         """In which a worker is to have its next process, when the one that a call had for itself has ended."""
