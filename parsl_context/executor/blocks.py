@@ -142,13 +142,16 @@ def walltime_s(provider: Any) -> float | None:
         case SlurmProvider():
             return slurm_s(text)
         case LSFProvider():
-            return None if (minutes := clock_s(text)) is None else 60 * minutes
+            return clock_s(f"{text}:0")  # hours and minutes, or minutes
     return clock_s(text)
 
 
 def clock_s(text: Any) -> float | None:
     """A time of PBS or Grid Engine, "[[DD:]HH:]MM:SS", or seconds alone; None if it is none. [s]"""
-    return _weighed(text, 1)
+    if not isinstance(text, str) or not re.fullmatch(r"\d+(:\d+){0,3}", text):
+        return None
+    weights = (1, 60, 3600, 86_400)
+    return float(sum(int(part) * weight for part, weight in zip(reversed(text.split(":")), weights, strict=False)))
 
 
 def slurm_s(text: Any) -> float | None:
@@ -156,17 +159,7 @@ def slurm_s(text: Any) -> float | None:
 
     See ``--time`` in sbatch(1).
     """
-    if not isinstance(text, str):
-        return None
-    days, dash, clock = text.rpartition("-")
-    last = 60 ** (2 - clock.count(":")) if dash else 60 if ":" not in clock else 1
-    passed = _weighed(clock, last)
-    return passed + 86_400.0 * int(days or 0) if passed is not None and days.isdigit() == bool(dash) else None
-
-
-def _weighed(text: Any, last: float) -> float | None:
-    """What is written with colons, whose last number counts so many seconds, and each before it 60 times the next."""
-    if not isinstance(text, str) or not re.fullmatch(r"\d+(:\d+){0,3}", text):
-        return None
-    weights = (1, 60, 3600, 86_400)
-    return last * sum(int(part) * weight for part, weight in zip(reversed(text.split(":")), weights, strict=False))
+    days, dash, clock = str(text).rpartition("-")
+    if dash:
+        return clock_s(f"{days}:{clock}" + ":0" * (2 - clock.count(":")))
+    return clock_s(clock if ":" in clock else f"{clock}:0")

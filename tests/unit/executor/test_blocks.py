@@ -41,6 +41,7 @@ def test_the_walltime_of_a_provider_is_read_where_it_tells_it(walltime, seconds)
         ("1-12:00:10", 129_610.0),
         ("-12", None),
         ("a-12", None),
+        ("1-12:00:00:10", None),
         ("infinite", None),
         ("", None),
     ],
