@@ -15,7 +15,7 @@ _BINDING = ast.stmt | ast.ExceptHandler | ast.pattern | ast.Name
 _ASSIGNING = ast.Assign | ast.AnnAssign | ast.AugAssign
 _IMPORT_KINDS = frozenset({ast.Import, ast.ImportFrom})
 _IMPORTS = ast.Import | ast.ImportFrom
-_DECLARING = ast.Nonlocal | ast.Global
+DECLARING = ast.Nonlocal | ast.Global
 _SEQUENCES = ast.Tuple | ast.List
 _NOT_ENTERED = ast.expr | _SCOPES
 
@@ -82,7 +82,7 @@ def _add_bound(node: ast.AST, found: list[str]) -> None:
 def _add_bound_from_within(node: ast.AST, found: list[str]) -> None:
     """Names around a scope that it binds: those that it declares, and what its defaults and decorators bind."""
     for each in shapes.walk(node):
-        if isinstance(each, _DECLARING):
+        if isinstance(each, DECLARING):
             found += (*each.names, *each.names)
         elif isinstance(each, ast.NamedExpr):
             _add_bound(each.target, found)  # if that is within, it errs to the safe side

@@ -20,6 +20,7 @@ from parsl_context.discover.names import names_of
 from parsl_context.discover.origins import Origins, told
 from parsl_context.discover.sources import source_of
 from parsl_context.errors import SplitError
+from parsl_context.retain.terms import ASKED_OF_MODULES
 
 if TYPE_CHECKING:
     from parsl_context.discover.uses import Uses
@@ -118,6 +119,8 @@ class Calls:
                     uses.change(each, f"is given to .{name}() of what was told not to copy it", deep=False)
         elif not isinstance(function, _DOTTED):
             uses.use(function, READ)
+        elif node.args:  # as torch.nn.Module.to(network, ...)
+            self.ask(uses.lineage.of(node.args[0]), {name} & ASKED_OF_MODULES)
         for keyword in node.keywords:
             self._keyword(node, keyword, name)
         if full is not None and (inputs := shapes.inputs_of_ufunc(full)) is not None:

@@ -14,7 +14,17 @@ from typing import Any
 from parsl_context.discover import known_names as known
 from parsl_context.discover import shapes
 from parsl_context.discover.names import Names
-from parsl_context.discover.origins import Origin, Origins, as_keys, computed, deeper, join, joined, untold
+from parsl_context.discover.origins import (
+    Origin,
+    Origins,
+    as_keys,
+    computed,
+    deeper,
+    from_builtin,
+    join,
+    joined,
+    untold,
+)
 
 _ITERATING = frozenset(f"builtins.{name}" for name in (*known.ITERATORS, "iter"))
 _PLACES = ast.Subscript | ast.Attribute
@@ -179,7 +189,7 @@ class Lineage:
                 return given
             if name in ("sum", "max", "min") and len(node.args) == 1:
                 return deeper(given)
-            return deeper(given, -1) if name in ("zip", "enumerate") else untold(given)
+            return deeper(given, -1) if name in ("zip", "enumerate") else from_builtin(given)
         if isinstance(function, ast.Attribute) and full is None:
             if known.gives_new(name) and shapes.root_name(function) not in self._methods:
                 return {}

@@ -27,6 +27,7 @@ class Origin(NamedTuple):
 
 Origins = dict[str, Origin]
 _UNTOLD = -9  # steps that cannot be counted, as a function was called
+_FROM_BUILTIN = -8  # nor can these, but it is a part of them: built-in functions make nothing of what they are given
 
 
 def deeper(origins: Origins, steps: int = 1) -> Origins:
@@ -43,6 +44,14 @@ def _deeper(origin: Origin, steps: int) -> Origin:
 def untold(origins: Origins) -> Origins:
     """Somewhere in them."""
     return {name: Origin(_UNTOLD, origin.is_view) for name, origin in origins.items()}
+
+
+def from_builtin(origins: Origins) -> Origins:
+    """Somewhere in them: what a built-in function gives."""
+    return {
+        name: Origin(_UNTOLD if origin.steps == _UNTOLD else _FROM_BUILTIN, origin.is_view)
+        for name, origin in origins.items()
+    }
 
 
 def told(origins: Origins) -> set[str]:

@@ -17,7 +17,7 @@ _PLAIN_FIELDS |= {"kind", "simple", "type_comment", "rest", "kwd_attrs"}
 _FIELDS: dict[type[ast.AST], tuple[str, ...]] = {ast.Constant: ()}
 _NOTHING: frozenset[str] = frozenset()
 COPYING = frozenset({"list", "dict", "set", "sorted", "tuple", "frozenset"})  # built-ins: a new object, the same items
-_CHAINED = ast.Attribute | ast.Subscript | ast.Call | ast.Starred
+CHAINED = ast.Attribute | ast.Subscript | ast.Call | ast.Starred
 _HOLDERS = ast.keyword | ast.comprehension | ast.FormattedValue
 _VARIABLES = ast.Name | ast.Tuple | ast.List
 _DOTTED = ast.Name | ast.Attribute
@@ -139,7 +139,7 @@ def children(node: ast.AST | None) -> Sequence[ast.expr]:
 
 def root(node: ast.expr) -> ast.expr:
     """What a chain of attributes, items and calls begins with."""
-    while isinstance(node, _CHAINED):
+    while isinstance(node, CHAINED):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from parsl_context.discover import known_names as known
 from parsl_context.discover import shapes
-from parsl_context.discover.bound_names import times_bound_in
+from parsl_context.discover.bound_names import DECLARING, times_bound_in
 from parsl_context.discover.calls import DATA, GIVEN, HELD, KEPT, NAMED, NO_CODE, READ, WALKED, Calls, UsersCode
 from parsl_context.discover.given_out import GivenOut
 from parsl_context.discover.lineage import Lineage
@@ -24,15 +24,13 @@ from parsl_context.discover.origins import Origin, Origins, deeper, joined, told
 from parsl_context.discover.sources import source_of
 from parsl_context.discover.users_objects import UsersObjects
 from parsl_context.errors import SplitError
-from parsl_context.retain.terms import CHANGING_MODULES, GIVING_MODULE
+from parsl_context.retain.terms import ASKED_OF_MODULES, CHANGING_MODULES, GIVING_MODULE
 
 _PLAIN_DECORATORS = ("numba.", "jax.jit", "torch.no_grad", "torch.inference_mode")
 _GIVES_LATER = frozenset({ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFunctionDef})
 # What may see names that are bound below it, or beside it.
 _RUNS_LATER = frozenset({ast.FunctionDef, ast.Lambda, ast.GeneratorExp, ast.NamedExpr})
-_CHAINED = ast.Attribute | ast.Subscript | ast.Call | ast.Starred
 _NOT_PLAIN = _GIVES_LATER | {ast.Nonlocal, ast.Global}
-_DECLARING = ast.Global | ast.Nonlocal
 _ROOTS = ast.Name | ast.Call
 _MEMBERSHIP = ast.In | ast.NotIn
 
@@ -220,8 +218,11 @@ class Uses:
         for each in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
             self.use(each, KEPT)
         body = shapes.with_names_of_its_own(node, frozenset(times_bound_in(node)))
+        before, self.returned = self.returned, set()
         with self.lineage.later():
             self._all(body)
+        self.calls.ask(dict.fromkeys(self.returned, Origin(0)), {GIVING_MODULE})
+        self.returned |= before
         parts = (part for each in body for part in shapes.all_in(each, ast.Name))
         captured = untold(joined(map(self.lineage.of, parts)))
         self.lineage.bind(node.name, captured, is_copy=False)
@@ -328,6 +329,7 @@ class Uses:
             case ast.Attribute(value=value, attr=attr):
                 if how != DATA and not self.is_data(node) and known.is_changing(attr) and not attr.endswith("_"):
                     self.change(value, f"may be changed by .{attr}, which may be called later", deep=True)
+                self.calls.ask(self.lineage.of(value), {attr} & ASKED_OF_MODULES)
                 self.use(value, READ)
             case ast.Subscript(value=value, slice=index):
                 self.use(value, DATA)
@@ -399,7 +401,7 @@ class Uses:
         if not self.lineage.knows(shapes.read_in(node)):
             return
         inner, steps = node, 0
-        while isinstance(inner, _CHAINED):
+        while isinstance(inner, shapes.CHAINED):
             if isinstance(inner, ast.Call) and not isinstance(inner.func, ast.Attribute):
                 break  # what a function gives may be what it was given
             inner = inner.func if isinstance(inner, ast.Call) else inner.value
@@ -418,7 +420,7 @@ class Uses:
         for each in shapes.walk(node):
             if isinstance(each, ast.Name):
                 self.blame(self.lineage.of(each), reason, each)
-            elif isinstance(each, _DECLARING):
+            elif isinstance(each, DECLARING):
                 self.blame(set(each.names) & self.whole, "is declared to be of another scope", each)
 
     def is_data(self, node: ast.Attribute) -> bool:

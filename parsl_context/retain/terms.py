@@ -13,6 +13,7 @@ import random
 import re
 import socket
 import threading
+import types
 from collections.abc import AsyncIterator, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ _ATOMS |= {datetime.datetime, datetime.timedelta, decimal.Decimal, fractions.Fra
 CHANGING_MODULES = frozenset({"to", "float", "cpu", "type", "bfloat16", "apply", "compile", "share_memory", "train"})
 GIVING_MODULE = "get_submodule"  # as a function does that gives a part of what it is given
 _GIVING_MODULES = frozenset({"children", "modules", "named_children", "named_modules", GIVING_MODULE})
+ASKED_OF_MODULES = CHANGING_MODULES | _GIVING_MODULES  # whether they are called at once, or given a name
 _LEARNING = re.compile(r"(Batch|Instance|Group|Layer)?Norm|Dropout|RReLU")
 _LOOKED_INTO = 100  # items of a container
 
@@ -199,7 +201,9 @@ def _holds_changeable(value: Any) -> bool:
 
 
 def _why_not_module(value: Any, asked: frozenset[str], kinds: AbstractSet[tuple[str, str]]) -> str | None:
-    """Whether a network of PyTorch, or one in a container, changes when it is asked, or is changed."""
+    """Whether a network of PyTorch, one in a container, or one of which it is a method, changes when it is asked."""
+    if isinstance(value, types.MethodType):
+        return _why_not_module(value.__self__, asked | {value.__name__}, kinds)
     if type(value) in (list, tuple, dict):
         items = list(value.values() if isinstance(value, dict) else value)[:_LOOKED_INTO]
         return next(filter(None, (_why_not_module(each, asked, kinds) for each in items)), None)

@@ -1,8 +1,10 @@
 """A network is not shared if a call changes it in place, or a part of it: whoever asks for that, by whatever name."""
 
+import types
+
 import pytest
 
-from parsl_context.discover import calls, uses
+from parsl_context.discover import calls, lineage, origins, uses
 from parsl_context.discover.automatic import split_by_itself
 from parsl_context.errors import SplitError
 from parsl_context.retain import terms
@@ -24,6 +26,18 @@ def part_of(m, x):
     return part if x else m[0]
 
 
+def parts_of(m):
+    yield m[0]
+
+
+class Holder:
+    def __init__(self, m):
+        self.m = m
+
+    def change(self, kind):
+        return self.m.to(kind)
+
+
 def computed(m, row):
     return m(row)
 
@@ -43,6 +57,15 @@ CHANGING = {
     "a function of an item": "done = converted(model[0 if x else 1])",
     "a function that gives a part": "done = part_of(model, x).to(kind)",
     "a part that a function gave": "part = part_of(model, x)\n    done = part.to(kind)",
+    "a function of the class": "done = nn.Module.to(model, kind)",
+    "a method with a name": "change = model[0].to\n    done = change(kind)",
+    "a method with a name, later": "change = model.to if x else model[1].to\n    done = change(kind)",
+    "an iterator": "done = next(iter(model)).to(kind)",
+    "what getattr gives": "part = getattr(model, '0')\n    done = part.to(kind)",
+    "a captured part": "def part():\n        return model[0]\n    done = part().to(kind)",
+    "a generator": "done = next(parts_of(model)).to(kind)",
+    "a lambda": "change = lambda m: m.to(kind)\n    done = change(model)",
+    "an object of the user's": "done = Holder(model).change(kind)",
     "a function within": "def inner(m):\n        return m.to(kind)\n    done = inner(model)",
     "a loop": "for each in model:\n        done = each.to(kind)",
     "children": "for each in model.children():\n        done = each.to(kind)",
@@ -101,6 +124,10 @@ FLAWS = {
     "parts": [(calls, "told", names_alone)],
     "functions": [(uses.Uses, "take_over", lambda *args: None)],
     "what gives parts": [(terms, "_GIVING_MODULES", frozenset())],
+    "what functions return": [(uses, "GIVING_MODULE", "nothing")],
+    "methods with names": [(terms, "types", types.SimpleNamespace(MethodType=()))],
+    "methods of classes": [(calls, "ASKED_OF_MODULES", frozenset())],
+    "built-in functions": [(lineage, "from_builtin", origins.untold)],
 }
 
 
