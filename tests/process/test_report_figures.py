@@ -354,7 +354,7 @@ CHECKS: dict[str, dict[str, Check]] = {
     "blocks": {
         "block": lambda raw, row: "0",
         "job": lambda raw, row: raw.job,
-        "state": lambda raw, row: "RUNNING",
+        "state": lambda raw, row: "running when the run ended",
         "asked_s": lambda raw, row: range_of(0.0, raw.joined - raw.began),
         "queue_s": lambda raw, row: range_of(0.0, raw.joined - raw.began),
         "left_s": lambda raw, row: range_of(max(each["end"] for each in raw.calls) - raw.joined, raw.ended - raw.began),
