@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.resources
+import io
+import tokenize
 from collections.abc import Iterable
 
 _FIRST = "from __future__ import annotations\nimport __future__\n"
@@ -16,9 +18,13 @@ _EXTRAS = {
 
 
 def text_of(modules: Iterable[tuple[str, str]]) -> str:
-    """Modules of this package, by package and name, as one text: without docstrings and the imports between them."""
+    """Modules of this package, by package and name, as one text: without comments and the imports between them.
+
+    It comes with every call where calls come with their function, so it is as short as it can be without being another:
+    what Python would write for its syntax tree may be none for another version.
+    """
     texts = (importlib.resources.files(package).joinpath(f"{name}.py").read_text() for package, name in modules)
-    return _FIRST + "\n".join(map(_without_own_imports, texts))
+    return _FIRST + "".join(_without_comments(_without_own_imports(text)) for text in texts)
 
 
 @functools.cache
@@ -30,9 +36,28 @@ def extra_text(name: str) -> str:
 def _without_own_imports(text: str) -> str:
     lines = text.splitlines(keepends=True)
     for node in ast.parse(text).body:
-        is_own = isinstance(node, ast.ImportFrom) and str(node.module).startswith(("parsl_context", "__future__"))
-        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if is_own or is_text:
-            for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-                lines[line - 1] = ""
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(("parsl_context", "__future__")):
+            _replace(lines, node, "")
     return "".join(lines)
+
+
+def _without_comments(text: str) -> str:
+    """Code without docstrings, comments and empty lines."""
+    lines = text.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            first = node.body[0]
+            _replace(lines, first, "" if len(node.body) > 1 else f"{' ' * first.col_offset}pass\n")
+    text = "".join(lines)
+    lines = text.splitlines(keepends=True)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        line, column = token.start
+        if token.type == tokenize.COMMENT:
+            lines[line - 1] = f"{lines[line - 1][:column].rstrip()}\n"
+        if token.type == tokenize.NL and not lines[line - 1].strip():
+            lines[line - 1] = ""
+    return "".join(lines)
+
+
+def _replace(lines: list[str], node: ast.stmt, text: str) -> None:
+    lines[node.lineno - 1 : node.end_lineno] = [text] + [""] * ((node.end_lineno or node.lineno) - node.lineno)
